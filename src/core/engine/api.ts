@@ -1,0 +1,214 @@
+/**
+ * The façade that drivers (daemon, `mptun cat`, simulator) use. Sans-I/O: packets, time and luck come in as arguments,
+ * packets leave through `Engine.flush`, and everything observable is an event.
+ *
+ * A driver's loop:  onPackets(now, link, batch)* / onTimer(now) / application calls  →  flush(now)  →  re-arm its one
+ * timer at nextDeadline().
+ */
+import type { IpAddress } from '../base/ip.js';
+import type { Micros } from '../base/time.js';
+import type { ReceiveBatch, TransmitBatch } from './ports.js';
+
+/** A local link as the engine knows it: a packet port with addresses. `id` is the driver's, small and stable. */
+export interface LinkInfo {
+  readonly id: number;
+  readonly name: string;
+  readonly mtuBytes: number;
+  readonly addresses: readonly IpAddress[];
+  readonly isUp: boolean;
+}
+
+export interface Endpoint {
+  readonly address: IpAddress;
+  readonly port: number;
+}
+
+/** Consumer of in-order bytes. Returns how many it took; the rest is copied, kept, and offered again by `resume`. */
+export interface ByteReader {
+  /** Bytes are lent until the call returns. */
+  onBytes(buf: Uint8Array, offset: number, lengthBytes: number): number;
+  /** The peer's DATA_FIN (or FIN after fallback): no byte follows. */
+  onEnd(): void;
+}
+
+export type ConnectionState = 'connecting' | 'established' | 'closing' | 'closed';
+
+/** One MPTCP connection (after a fallback: one TCP connection). Bytes in, bytes out, subflows inside. */
+export interface ConnectionApi {
+  readonly id: number;
+  readonly state: ConnectionState;
+  /** True once MPTCP was agreed; false again after a fallback. */
+  readonly isMptcp: boolean;
+  readonly remote: Endpoint;
+
+  /** Queues bytes by reference (the caller must not change them). Always accepts: respect `unsentBytes`. */
+  write(nowUs: Micros, bytes: Uint8Array): void;
+  /** Bytes written that no subflow has taken yet. */
+  readonly unsentBytes: number;
+  /** Bytes handed to subflows but not DATA_ACKed. */
+  readonly unackedBytes: number;
+  /** Sum of the usable subflows' delivery-rate estimates, bytes/s. */
+  readonly deliveryRateBytesPerS: number;
+  /** `onSpace` is called (inside flush) whenever unsentBytes has fallen to `lowWaterBytes` or below. */
+  setSendSpace(lowWaterBytes: number, onSpace: () => void): void;
+
+  setReader(reader: ByteReader): void;
+  /** The reader can take bytes again. */
+  resume(nowUs: Micros): void;
+
+  /** DATA_FIN after what was written; reading goes on (half-close). */
+  end(nowUs: Micros): void;
+  /** MP_FASTCLOSE + RST on every subflow (RST alone after fallback). */
+  abort(nowUs: Micros): void;
+
+  /** Opens a further subflow. Errors are events, not exceptions. Returns the subflow's id, or -1 with a reason event. */
+  join(nowUs: Micros, options: JoinOptions): number;
+  closeSubflow(nowUs: Micros, subflowId: number, how: 'fin' | 'reset'): void;
+  /** Our wish for the peer's sending on this subflow (MP_PRIO), RFC 8684 3.3.8. */
+  setBackup(nowUs: Micros, subflowId: number, backup: boolean): void;
+  /** Our own choice for our sending: not while another path is usable. */
+  setLocalBackup(nowUs: Micros, subflowId: number, backup: boolean): void;
+  /** ADD_ADDR / REMOVE_ADDR. */
+  announce(nowUs: Micros, endpoint: { address: IpAddress; port?: number }): number;
+  withdraw(nowUs: Micros, addressId: number): void;
+  /** The link of a subflow is (un)reachable as the driver sees it: stop using it at once / probe it at once. */
+  onLinkState(nowUs: Micros, linkId: number, isUp: boolean): void;
+  /** The peer reported (policy channel) that a path is going or silent, by subflow id of ours. */
+  suspectSubflow(nowUs: Micros, subflowId: number, why: string): void;
+
+  setScheduler(name: string): void;
+  info(): ConnectionInfo;
+}
+
+export interface JoinOptions {
+  readonly linkId: number;
+  readonly localAddress: IpAddress;
+  readonly remote: Endpoint;
+  readonly remoteAddressId?: number;
+  readonly backup?: boolean;
+  readonly congestion?: string;
+}
+
+export interface SubflowInfo {
+  readonly id: number;
+  readonly linkId: number;
+  readonly local: Endpoint;
+  readonly remote: Endpoint;
+  readonly localAddressId: number;
+  readonly remoteAddressId: number;
+  readonly state: string;
+  /** Why it carries no data now, or null. */
+  readonly idleReason: string | null;
+  readonly isBackupLocal: boolean;
+  readonly isBackupRemote: boolean;
+  readonly isStalled: boolean;
+  readonly srttUs: number;
+  readonly minRttUs: number;
+  readonly rttVarUs: number;
+  readonly rtoUs: number;
+  readonly cwndBytes: number;
+  readonly ssthreshBytes: number;
+  readonly inFlightBytes: number;
+  readonly mssBytes: number;
+  readonly congestion: string;
+  readonly pacingRateBytesPerS: number;
+  readonly deliveryRateBytesPerS: number;
+  readonly bytesSent: number;
+  readonly bytesReceived: number;
+  readonly bytesRetransmitted: number;
+  readonly bytesReinjected: number;
+  readonly segmentsLost: number;
+  readonly lastReceivedUs: Micros;
+}
+
+export interface ConnectionInfo {
+  readonly id: number;
+  readonly state: ConnectionState;
+  readonly isMptcp: boolean;
+  /** Why MPTCP was given up, or null. */
+  readonly fallbackReason: string | null;
+  readonly localToken: number;
+  readonly remoteToken: number;
+  readonly checksums: boolean;
+  readonly bytesSent: number;
+  readonly bytesAcked: number;
+  readonly bytesReceived: number;
+  readonly bytesReinjected: number;
+  readonly bytesDuplicate: number;
+  readonly receiveQueueBytes: number;
+  readonly outOfOrderBytes: number;
+  readonly receiveWindowBytes: number;
+  readonly sendWindowBytes: number;
+  readonly subflows: readonly SubflowInfo[];
+}
+
+/** Everything observable, defined once: logs, metrics, status and tests are subscribers. */
+export type EngineEvent =
+  | { type: 'connection-established'; connectionId: number; isMptcp: boolean }
+  | { type: 'connection-closed'; connectionId: number; why: string }
+  | { type: 'fallback'; connectionId: number; why: string }
+  | { type: 'subflow-added'; connectionId: number; subflowId: number; linkId: number; initiatedBy: 'local' | 'peer' }
+  | { type: 'subflow-established'; connectionId: number; subflowId: number; linkId: number }
+  | { type: 'subflow-closed'; connectionId: number; subflowId: number; linkId: number; why: string }
+  | { type: 'subflow-stalled'; connectionId: number; subflowId: number; linkId: number; why: string }
+  | { type: 'subflow-recovered'; connectionId: number; subflowId: number; linkId: number; stalledUs: number }
+  | { type: 'address-announced'; connectionId: number; addressId: number; endpoint: Endpoint }
+  | { type: 'address-removed'; connectionId: number; addressId: number }
+  | { type: 'priority'; connectionId: number; subflowId: number; backup: boolean }
+  | { type: 'drop'; reason: string; linkId: number };
+
+export interface ListenOptions {
+  readonly port: number;
+  /** Require DSS checksums (RFC 8684 3.1 flag A); used if either side asks. */
+  readonly checksum?: boolean;
+  /** False: answer plain TCP only. */
+  readonly mptcp?: boolean;
+  readonly congestion?: string;
+  readonly scheduler?: string;
+  readonly receiveBufferBytes?: number;
+  /** Called (inside onPackets) when the handshake is complete; set the reader here. */
+  onAccept(connection: ConnectionApi): void;
+}
+
+export interface ConnectOptions {
+  readonly linkId: number;
+  readonly localAddress: IpAddress;
+  /** Reserved by the driver's guard; the same port is used on every link and family of this connection. */
+  readonly localPort: number;
+  readonly remote: Endpoint;
+  readonly checksum?: boolean;
+  readonly mptcp?: boolean;
+  readonly congestion?: string;
+  readonly scheduler?: string;
+  readonly receiveBufferBytes?: number;
+}
+
+/** What `flush` needs from the edge: one packet port per link. */
+export interface Edge {
+  /** As PacketPort.send; 0 taken means "not now" (the engine keeps the batch and tries at the next flush). */
+  send(linkId: number, batch: TransmitBatch, from: number): number;
+  /** As PacketPort.queuedBytes. */
+  queuedBytes(linkId: number): number;
+}
+
+export interface EngineApi {
+  addLink(nowUs: Micros, link: LinkInfo): void;
+  /** Addresses, MTU or up/down changed. Down: its subflows are suspected at once, their bytes reinjected elsewhere. */
+  updateLink(nowUs: Micros, link: LinkInfo): void;
+  removeLink(nowUs: Micros, linkId: number): void;
+
+  listen(options: ListenOptions): { readonly port: number; close(): void };
+  connect(nowUs: Micros, options: ConnectOptions): ConnectionApi;
+  connections(): readonly ConnectionApi[];
+
+  /** IP packets from a link: TCP of ours, or ICMP errors that quote it; everything else is counted and dropped. */
+  onPackets(nowUs: Micros, linkId: number, batch: ReceiveBatch): void;
+  onTimer(nowUs: Micros): void;
+  /** When onTimer or flush wants to be called next; NEVER if nothing is pending. */
+  nextDeadline(): Micros;
+  /** Sends everything that may go now. Call after every input. */
+  flush(nowUs: Micros, edge: Edge): void;
+  pollEvent(): EngineEvent | undefined;
+  /** Monotonic counters by name: the kernel's MIB names where one exists (MPTcpExtMPCapableSYNRX, TcpExtTCPLostRetransmit, …), else `drop_<reason>`. */
+  counters(): Readonly<Record<string, number>>;
+}

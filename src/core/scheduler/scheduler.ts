@@ -1,0 +1,44 @@
+/**
+ * A scheduler decides which path the next bytes take. It is a pure function over snapshots (plain numbers, refreshed by
+ * the connection before each call) and keeps only small private state (a cursor). Returning null means "wait": every
+ * eligible path is full, or waiting for the quicker one is better than using a slow one now.
+ */
+import type { Micros } from '../base/time.js';
+
+export interface PathSnapshot {
+  /** Index into the connection's subflow list. */
+  readonly index: number;
+  /** Both ends want no data here while a non-backup path is usable (RFC 8684 3.3.8). */
+  readonly isBackup: boolean;
+  /** Established, confirmed (not PRE_ESTABLISHED), not closing. */
+  readonly isUsable: boolean;
+  /** No progress although bytes are outstanding (suspected dead): only probes go there. */
+  readonly isStalled: boolean;
+  readonly srttUs: Micros;
+  readonly rttVarUs: Micros;
+  readonly minRttUs: Micros;
+  readonly cwndBytes: number;
+  readonly inFlightBytes: number;
+  /** What window, cwnd and pacing credit admit right now. */
+  readonly availableBytes: number;
+  /** When pacing would admit more; equals now if it does. */
+  readonly readyAtUs: Micros;
+  /** Delivery-rate estimate, bytes/s; 0 = unknown. */
+  readonly rateBytesPerS: number;
+  readonly mssBytes: number;
+}
+
+export interface SchedulerInput {
+  readonly nowUs: Micros;
+  readonly paths: readonly PathSnapshot[];
+  /** Bytes waiting for a path. */
+  readonly pendingBytes: number;
+  /** Room in the connection-level send window. */
+  readonly windowBytes: number;
+}
+
+export interface Scheduler {
+  readonly name: string;
+  /** Index of the path for the next bytes, or -1 to wait. */
+  select(input: SchedulerInput): number;
+}
