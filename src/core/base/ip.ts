@@ -73,9 +73,13 @@ function parse6(text: string): Uint8Array | null {
   return out;
 }
 
-/** RFC 5952: lower case, no leading zeros, the longest run of two or more zero words (the first of equals) as `::`. */
+/**
+ * RFC 5952: lower case, no leading zeros, the longest run of two or more zero words (the first of equals) as `::`; an
+ * IPv4-mapped address ends in dotted quad (section 5).
+ */
 function text6(b: Uint8Array): string {
   const words = Array.from({ length: 8 }, (_, i) => (b[2 * i]! << 8) | b[2 * i + 1]!);
+  if (words[5] === 0xffff && words.every((w, i) => i >= 5 || w === 0)) return `::ffff:${b.subarray(12).join('.')}`;
   let bestAt = -1;
   let bestLen = 1;
   for (let i = 0; i < 8; i++) {
