@@ -1,9 +1,11 @@
 /** Congestion controllers by the name that configuration uses. */
+import { Bbr } from './bbr.js';
 import type { ControllerFactory } from './controller.js';
 import { Cubic } from './cubic.js';
 import { Reno } from './reno.js';
 
 export const controllers: Readonly<Record<string, ControllerFactory>> = {
+  bbr: Bbr.create,
   cubic: Cubic.create,
   reno: Reno.create,
 };

@@ -7,8 +7,9 @@
  *     not a burst that fits it), the slow one adds enough rate for that delay, and the send window has room for what the
  *     quickest sends meanwhile (BLEST).
  * Rule 2 is needed because `pendingBytes` shows little of the demand: the tunnel keeps its backlog in FQ-CoDel and pulls a
- * few milliseconds' worth, for which ECF alone would always rather wait. Its second condition is what keeps
- * 50 Mbit/s 5 ms + 5 Mbit/s 150 ms from paying thirty times the delay for a tenth of the rate.
+ * few milliseconds' worth, for which ECF alone would always rather wait. That a path must add enough rate is what keeps
+ * 50 Mbit/s 5 ms + 5 Mbit/s 150 ms from paying thirty times the delay for a tenth of the rate. What an idle path would
+ * add is not known, so a path that seems to add too little gets a trial before it is passed over, and later another.
  */
 import type { Micros } from '../base/time.js';
 import { arrivalUs, blockedBytes, carriedBytesPerS, isEligible, mustUseBackups, quickest } from './paths.js';
@@ -16,16 +17,28 @@ import type { PathSnapshot, Scheduler, SchedulerInput } from './scheduler.js';
 
 /** Extra one-way delay that doubling the rate would be worth; a path that adds a tenth may cost a tenth of it. */
 const WORTH_US_PER_RATE_RATIO = 400_000;
-/** The quickest path counts as continuously full when it is seen full at least this often, in its own RTTs … */
+/** A path counts as continuously full when it is seen full at least this often, in its own RTTs … */
 const MAX_FULL_GAP_RTTS = 2;
-/** … and never less often than this, for RTTs below a timer's accuracy. */
+/** … and never more often than this, for RTTs below a timer's accuracy. */
 const MIN_FULL_GAP_US = 5_000;
+/** A trial is long enough for slow start from ten segments and for the rate sample after it. */
+const TRIAL_RTTS = 16;
+const MIN_TRIAL_US = 1_000_000;
+/** How long a path that failed its trial is passed over by rule 2. */
+const PASSED_OVER_US = 60_000_000;
+
+/** What is remembered of a path, by its index: one small object per subflow of the connection. */
+class PathMemory {
+  fullSinceUs: Micros = 0;
+  lastFullUs: Micros = Number.NEGATIVE_INFINITY;
+  trialSinceUs: Micros = 0;
+  lastTrialUs: Micros = Number.NEGATIVE_INFINITY;
+  passedOverUntilUs: Micros = 0;
+}
 
 export class Adaptive implements Scheduler {
   readonly name = 'adaptive';
-  #quickIndex = -1;
-  #fullSinceUs: Micros = 0;
-  #lastFullUs: Micros = Number.NEGATIVE_INFINITY;
+  readonly #memory: PathMemory[] = [];
 
   select(input: SchedulerInput): number {
     const quickAt = quickest(input, false);
@@ -49,19 +62,35 @@ export class Adaptive implements Scheduler {
     return best;
   }
 
-  #noteFull(nowUs: Micros, quick: PathSnapshot): void {
-    const gapUs = Math.max(MAX_FULL_GAP_RTTS * quick.srttUs, MIN_FULL_GAP_US);
-    if (quick.index !== this.#quickIndex || nowUs - this.#lastFullUs > gapUs) this.#fullSinceUs = nowUs;
-    this.#quickIndex = quick.index;
-    this.#lastFullUs = nowUs;
+  #memoryOf(path: PathSnapshot): PathMemory {
+    return (this.#memory[path.index] ??= new PathMemory());
   }
 
+  #noteFull(nowUs: Micros, path: PathSnapshot): void {
+    const memory = this.#memoryOf(path);
+    const gapUs = Math.max(MAX_FULL_GAP_RTTS * path.srttUs, MIN_FULL_GAP_US);
+    if (nowUs - memory.lastFullUs > gapUs) memory.fullSinceUs = nowUs;
+    memory.lastFullUs = nowUs;
+  }
+
+  /** Rule 2. */
   #isWorthIt(input: SchedulerInput, quick: PathSnapshot, slow: PathSnapshot): boolean {
+    const { nowUs } = input;
     const extraUs = Math.max(0, slow.srttUs - quick.srttUs) / 2;
-    if (input.nowUs - this.#fullSinceUs < extraUs) return false;
+    if (nowUs - this.#memoryOf(quick).fullSinceUs < extraUs) return false;
+    if (blockedBytes(quick, slow) + slow.mssBytes > input.windowBytes) return false;
     const quickRate = carriedBytesPerS(quick);
-    // Nothing is known of the quick path (no RTT yet): its rate cannot be what decides.
-    if (quickRate > 0 && extraUs > (WORTH_US_PER_RATE_RATIO * carriedBytesPerS(slow)) / quickRate) return false;
-    return blockedBytes(quick, slow) + slow.mssBytes <= input.windowBytes;
+    if (extraUs * quickRate <= WORTH_US_PER_RATE_RATIO * carriedBytesPerS(slow)) return true;
+    return this.#mayTry(nowUs, slow);
+  }
+
+  #mayTry(nowUs: Micros, path: PathSnapshot): boolean {
+    const memory = this.#memoryOf(path);
+    if (nowUs < memory.passedOverUntilUs) return false;
+    if (nowUs - memory.lastTrialUs > MIN_TRIAL_US) memory.trialSinceUs = nowUs;
+    memory.lastTrialUs = nowUs;
+    if (nowUs - memory.trialSinceUs < Math.max(TRIAL_RTTS * path.srttUs, MIN_TRIAL_US)) return true;
+    memory.passedOverUntilUs = nowUs + PASSED_OVER_US;
+    return false;
   }
 }

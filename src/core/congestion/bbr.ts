@@ -1,0 +1,366 @@
+/**
+ * BBR: paces at the measured bottleneck rate and bounds the bytes in flight by the measured bandwidth-delay product, so that
+ * random loss does not slow it down and its own queue stays short. The state machine is version 1's (draft-cardwell-
+ * iccrg-bbr-congestion-control-00, §4); from later versions and from our links' needs come:
+ *  - heavy loss is obeyed (version 1 ignores all): startup ends, rate and flight are cut to what was delivered;
+ *  - startup's flight is bounded by 2 BDP and PROBE_RTT keeps half a BDP instead of four segments;
+ *  - an RTT sample close to the minimum confirms it, which spares most PROBE_RTTs;
+ *  - the allowance for aggregated ACKs (version 2) that WiFi needs.
+ */
+import type { Micros } from '../base/time.js';
+import { US_PER_S } from '../base/time.js';
+import type { AckSample, CongestionConfig, CongestionController } from './controller.js';
+import { MaxFilter } from './max-filter.js';
+
+// The draft's constants.
+const STARTUP_PACING_GAIN = 2.77; // 4 ln 2: the least that doubles the rate each round
+const DRAIN_PACING_GAIN = 1 / STARTUP_PACING_GAIN;
+const CWND_GAIN = 2;
+const PROBE_BW_GAINS = [1.25, 0.75, 1, 1, 1, 1, 1, 1] as const;
+const UP = 0;
+const DOWN = 1;
+const BW_WINDOW_ROUNDS = 10;
+const FULL_BW_GROWTH = 1.25;
+const FULL_BW_ROUNDS = 3;
+const MIN_RTT_WINDOW_US = 10_000_000;
+const PROBE_RTT_US = 200_000;
+const PROBE_RTT_BDPS = 0.5;
+const MIN_CWND_SEGMENTS = 4;
+
+// Our own choices.
+/** A round is one of heavy loss above this share lost: far from the 1-2 % of a bad radio, far below an overflow's half. */
+const HEAVY_LOSS = 0.08;
+/** … and with at least this many segments lost, so that small windows do not see heavy loss in bad luck. */
+const HEAVY_LOSS_SEGMENTS = 6;
+const HEAVY_LOSS_CUT = 0.85;
+/** An RTT sample within this of the minimum (an eighth, or 1 ms) confirms it. */
+const MIN_RTT_TOLERANCE = 1.125;
+const MIN_RTT_TOLERANCE_US = 1_000;
+/** Super-packets and the ACK clock's own lumps: this many sending quanta above the BDP. */
+const QUANTA = 3;
+const QUANTUM_US = 1_000;
+const EXTRA_ACKED_WINDOW_ROUNDS = 10;
+const EXTRA_ACKED_MAX_US = 100_000;
+
+type Mode = 'startup' | 'drain' | 'probe-bw' | 'probe-rtt';
+
+export class Bbr implements CongestionController {
+  readonly name = 'bbr';
+  readonly ssthreshBytes = Number.POSITIVE_INFINITY;
+
+  #mssBytes: number;
+  readonly #initialCwndBytes: number;
+  #cwnd: number;
+  #pacingRate = Number.POSITIVE_INFINITY;
+  #mode: Mode = 'startup';
+  #pacingGain = STARTUP_PACING_GAIN;
+
+  // Rounds (draft §4.1.1.3): a round ends when what was sent at its start is delivered.
+  #round = 0;
+  #roundEndDelivered = 0;
+  #roundLostBytes = 0;
+  #roundDeliveredBytes = 0;
+  #roundMaxRate = 0;
+
+  // The model: bottleneck rate (bytes/s), round-trip time, and what heavy loss says about both.
+  readonly #bw = new MaxFilter(BW_WINDOW_ROUNDS);
+  #minRttUs: Micros = 0;
+  #minRttStampUs: Micros = 0;
+  #bwBound = Number.POSITIVE_INFINITY;
+  #inFlightBound = Number.POSITIVE_INFINITY;
+  /** Rates below the maximum are our own doing until this much is delivered (PROBE_RTT). */
+  #selfLimitedUntilDelivered = 0;
+
+  // Startup (§4.3.2).
+  #fullBw = 0;
+  #fullBwRounds = 0;
+  #isPipeFilled = false;
+
+  // PROBE_BW (§4.3.4) and PROBE_RTT (§4.3.5).
+  #phase = 0;
+  #phaseStartUs: Micros = 0;
+  #probeRttDoneUs: Micros = 0;
+  #priorCwnd = 0;
+  #isIdleRestart = false;
+
+  // Aggregated ACKs: bytes beyond rate x time within a sampling epoch.
+  readonly #extraAcked = new MaxFilter(EXTRA_ACKED_WINDOW_ROUNDS);
+  #ackEpochUs: Micros = 0;
+  #ackEpochBytes = 0;
+
+  static create(config: CongestionConfig): Bbr {
+    return new Bbr(config);
+  }
+
+  constructor(config: CongestionConfig) {
+    this.#mssBytes = config.mssBytes;
+    this.#initialCwndBytes = config.initialCwndSegments * config.mssBytes;
+    this.#cwnd = this.#initialCwndBytes;
+  }
+
+  get cwndBytes(): number {
+    return Math.floor(this.#cwnd);
+  }
+
+  get pacingRateBytesPerS(): number {
+    return this.#pacingRate;
+  }
+
+  get inSlowStart(): boolean {
+    return this.#mode === 'startup';
+  }
+
+  /** For status and traces: startup, drain, probe-bw or probe-rtt. */
+  get mode(): string {
+    return this.#mode;
+  }
+
+  onSent(_nowUs: Micros, _bytes: number, _inFlightBytes: number): void {}
+
+  onAck(sample: AckSample): void {
+    const isRoundStart = this.#countRound(sample);
+    this.#measureBw(sample);
+    this.#measureExtraAcked(sample);
+    if (isRoundStart) this.#judgeRound(sample);
+    this.#advance(sample);
+    this.#measureMinRtt(sample);
+    this.#setPacingRate(sample);
+    this.#setCwnd(sample);
+    if (sample.deliveredBytes > 0) this.#isIdleRestart = false;
+  }
+
+  onCongestionEvent(nowUs: Micros, inFlightBytes: number, kind: 'loss' | 'ecn'): void {
+    this.#saveCwnd();
+    // Loss is judged per round in onAck; a mark (RFC 3168) asks for less at once.
+    if (kind === 'ecn') this.#obeyCongestion(nowUs, inFlightBytes);
+  }
+
+  onRecoveryExit(_nowUs: Micros): void {
+    this.#cwnd = Math.max(this.#cwnd, this.#priorCwnd);
+    this.#priorCwnd = 0;
+  }
+
+  onRto(_nowUs: Micros, inFlightBytes: number): void {
+    this.#saveCwnd();
+    this.#cwnd = inFlightBytes + this.#mssBytes;
+    this.#fullBw = 0;
+  }
+
+  onUndo(_nowUs: Micros): void {
+    this.#cwnd = Math.max(this.#cwnd, this.#priorCwnd);
+    this.#fullBw = 0;
+    this.#fullBwRounds = 0;
+    this.#bwBound = Number.POSITIVE_INFINITY;
+    this.#inFlightBound = Number.POSITIVE_INFINITY;
+  }
+
+  /** The model outlives idleness; only the gain is taken back, so that a restart is no burst (§4.2.1). */
+  onIdleRestart(nowUs: Micros, _idleUs: Micros, _rtoUs: Micros): void {
+    this.#isIdleRestart = true;
+    this.#ackEpochUs = nowUs;
+    this.#ackEpochBytes = 0;
+    if (this.#mode === 'probe-bw' && this.#bw.max > 0) this.#pacingRate = this.#boundedBw();
+  }
+
+  onMssChange(mssBytes: number): void {
+    this.#mssBytes = mssBytes;
+    this.#cwnd = Math.max(this.#cwnd, MIN_CWND_SEGMENTS * mssBytes);
+  }
+
+  // --- the model -----------------------------------------------------------------------------------------------------
+
+  #countRound(sample: AckSample): boolean {
+    const isRoundStart = sample.priorDeliveredBytes >= this.#roundEndDelivered;
+    if (isRoundStart) {
+      this.#roundEndDelivered = sample.totalDeliveredBytes;
+      this.#round++;
+    }
+    this.#roundLostBytes += sample.lostBytes;
+    this.#roundDeliveredBytes += sample.deliveredBytes;
+    return isRoundStart;
+  }
+
+  #measureBw(sample: AckSample): void {
+    const rate = sample.rateBytesPerS;
+    if (rate <= 0) return;
+    this.#roundMaxRate = Math.max(this.#roundMaxRate, rate);
+    const isSelfLimited = sample.isAppLimited || sample.priorDeliveredBytes < this.#selfLimitedUntilDelivered;
+    if (!isSelfLimited || rate >= this.#bw.max) this.#bw.update(this.#round, rate);
+  }
+
+  #measureMinRtt(sample: AckSample): void {
+    const { nowUs, rttUs } = sample;
+    const isExpired = nowUs > this.#minRttStampUs + MIN_RTT_WINDOW_US;
+    if (rttUs > 0) {
+      if (this.#minRttUs === 0 || rttUs <= this.#minRttUs || isExpired) {
+        this.#minRttUs = rttUs;
+        this.#minRttStampUs = nowUs;
+      } else if (rttUs <= Math.max(this.#minRttUs * MIN_RTT_TOLERANCE, this.#minRttUs + MIN_RTT_TOLERANCE_US)) {
+        this.#minRttStampUs = nowUs;
+      }
+    }
+    if (isExpired && !this.#isIdleRestart && this.#mode !== 'probe-rtt' && this.#isPipeFilled) {
+      this.#saveCwnd();
+      this.#mode = 'probe-rtt';
+      this.#pacingGain = 1;
+      this.#probeRttDoneUs = 0;
+    }
+    if (this.#mode === 'probe-rtt') this.#probeRtt(sample);
+  }
+
+  #probeRtt(sample: AckSample): void {
+    this.#selfLimitedUntilDelivered = sample.totalDeliveredBytes + sample.inFlightBytes;
+    if (this.#probeRttDoneUs === 0) {
+      if (sample.inFlightBytes <= this.#probeRttCwnd()) {
+        this.#probeRttDoneUs = sample.nowUs + Math.max(PROBE_RTT_US, this.#minRttUs);
+      }
+    } else if (sample.nowUs > this.#probeRttDoneUs) {
+      this.#minRttStampUs = sample.nowUs;
+      this.#cwnd = Math.max(this.#cwnd, this.#priorCwnd);
+      this.#priorCwnd = 0;
+      this.#enterProbeBw(sample.nowUs);
+    }
+  }
+
+  #measureExtraAcked(sample: AckSample): void {
+    if (sample.deliveredBytes <= 0) return;
+    const bw = this.#bw.max;
+    const expected = (bw * (sample.nowUs - this.#ackEpochUs)) / US_PER_S;
+    if (this.#ackEpochBytes <= expected) {
+      this.#ackEpochUs = sample.nowUs;
+      this.#ackEpochBytes = sample.deliveredBytes;
+      this.#extraAcked.update(this.#round, Math.min(sample.deliveredBytes, this.#cwnd));
+      return;
+    }
+    this.#ackEpochBytes += sample.deliveredBytes;
+    this.#extraAcked.update(this.#round, Math.min(this.#ackEpochBytes - expected, this.#cwnd));
+  }
+
+  /** At the end of a round: what it delivered and lost. */
+  #judgeRound(sample: AckSample): void {
+    const lost = this.#roundLostBytes;
+    const isHeavy =
+      lost >= HEAVY_LOSS_SEGMENTS * this.#mssBytes && lost > HEAVY_LOSS * (lost + this.#roundDeliveredBytes);
+    if (!this.#isPipeFilled) this.#judgeStartup(sample, isHeavy);
+    if (isHeavy) this.#obeyCongestion(sample.nowUs, this.#roundDeliveredBytes);
+    this.#roundLostBytes = 0;
+    this.#roundDeliveredBytes = 0;
+    this.#roundMaxRate = 0;
+  }
+
+  #judgeStartup(sample: AckSample, isHeavy: boolean): void {
+    if (isHeavy) this.#isPipeFilled = true;
+    if (sample.isAppLimited) return;
+    if (this.#bw.max >= this.#fullBw * FULL_BW_GROWTH) {
+      this.#fullBw = this.#bw.max;
+      this.#fullBwRounds = 0;
+    } else if (++this.#fullBwRounds >= FULL_BW_ROUNDS) {
+      this.#isPipeFilled = true;
+    }
+  }
+
+  /** Cuts rate and flight, but never below what the path has just delivered. */
+  #obeyCongestion(_nowUs: Micros, deliveredBytes: number): void {
+    if (this.#bw.max <= 0) return;
+    this.#bwBound = Math.max(this.#roundMaxRate, HEAVY_LOSS_CUT * Math.min(this.#bwBound, this.#bw.max));
+    const flight = Math.min(this.#inFlightBound, CWND_GAIN * this.#bdpBytes());
+    this.#inFlightBound = Math.max(deliveredBytes, HEAVY_LOSS_CUT * flight, this.#bdpBytes());
+  }
+
+  // --- the state machine -----------------------------------------------------------------------------------------------
+
+  #advance(sample: AckSample): void {
+    if (this.#mode === 'startup' && this.#isPipeFilled) {
+      this.#mode = 'drain';
+      this.#pacingGain = DRAIN_PACING_GAIN;
+    }
+    if (this.#mode === 'drain' && sample.inFlightBytes <= this.#bdpBytes()) this.#enterProbeBw(sample.nowUs);
+    else if (this.#mode === 'probe-bw') this.#cycle(sample);
+  }
+
+  #enterProbeBw(nowUs: Micros): void {
+    if (!this.#isPipeFilled) {
+      this.#mode = 'startup';
+      this.#pacingGain = STARTUP_PACING_GAIN;
+      return;
+    }
+    this.#mode = 'probe-bw';
+    // Any phase but DOWN, spread by the clock so that flows do not probe together.
+    const offset = Math.floor(nowUs) % (PROBE_BW_GAINS.length - 1);
+    this.#setPhase(nowUs, offset === UP ? UP : offset + 1);
+  }
+
+  #cycle(sample: AckSample): void {
+    const isFullLength = sample.nowUs - this.#phaseStartUs > this.#minRttUs;
+    let isOver = isFullLength;
+    if (this.#phase === UP) {
+      // Long enough for the extra bytes to be in flight, unless the path is already losing some.
+      isOver = isFullLength && (sample.lostBytes > 0 || sample.priorInFlightBytes >= this.#targetBytes(1.25));
+    } else if (this.#phase === DOWN) {
+      isOver = isFullLength || sample.inFlightBytes <= this.#bdpBytes();
+    }
+    if (isOver) this.#setPhase(sample.nowUs, (this.#phase + 1) % PROBE_BW_GAINS.length);
+  }
+
+  #setPhase(nowUs: Micros, phase: number): void {
+    this.#phase = phase;
+    this.#phaseStartUs = nowUs;
+    this.#pacingGain = PROBE_BW_GAINS[phase]!;
+    if (phase !== UP) return;
+    // What heavy loss took away is asked for again a step at a time.
+    this.#bwBound = Number.POSITIVE_INFINITY;
+    this.#inFlightBound *= 1.25;
+    if (this.#inFlightBound > CWND_GAIN * this.#bdpBytes()) this.#inFlightBound = Number.POSITIVE_INFINITY;
+  }
+
+  // --- the answers -----------------------------------------------------------------------------------------------------
+
+  #setPacingRate(sample: AckSample): void {
+    const bw = this.#boundedBw();
+    if (bw <= 0) {
+      if (sample.srttUs > 0) this.#pacingRate = (STARTUP_PACING_GAIN * this.#cwnd * US_PER_S) / sample.srttUs;
+      return;
+    }
+    const rate = this.#pacingGain * bw;
+    // Until the pipe is full a lower rate is only an early sample.
+    if (this.#isPipeFilled || !Number.isFinite(this.#pacingRate) || rate > this.#pacingRate) this.#pacingRate = rate;
+  }
+
+  #setCwnd(sample: AckSample): void {
+    const target = this.#targetBytes(CWND_GAIN) + this.#aggregationBytes();
+    if (this.#isPipeFilled) this.#cwnd = Math.min(this.#cwnd + sample.deliveredBytes, target);
+    else if (this.#cwnd < target || sample.totalDeliveredBytes < this.#initialCwndBytes) {
+      this.#cwnd += sample.deliveredBytes;
+    }
+    if (this.#mode === 'probe-bw') this.#cwnd = Math.min(this.#cwnd, this.#inFlightBound);
+    this.#cwnd = Math.max(this.#cwnd, MIN_CWND_SEGMENTS * this.#mssBytes);
+    if (this.#mode === 'probe-rtt') this.#cwnd = Math.min(this.#cwnd, this.#probeRttCwnd());
+  }
+
+  #boundedBw(): number {
+    return Math.min(this.#bw.max, this.#bwBound);
+  }
+
+  #bdpBytes(): number {
+    return (this.#boundedBw() * this.#minRttUs) / US_PER_S;
+  }
+
+  #targetBytes(gain: number): number {
+    if (this.#minRttUs === 0 || this.#bw.max === 0) return this.#initialCwndBytes;
+    const quantum = Math.max(2 * this.#mssBytes, (this.#bw.max * QUANTUM_US) / US_PER_S);
+    return Math.max(gain * this.#bdpBytes() + QUANTA * quantum, MIN_CWND_SEGMENTS * this.#mssBytes);
+  }
+
+  #aggregationBytes(): number {
+    if (!this.#isPipeFilled) return 0;
+    return Math.min(this.#extraAcked.max, (this.#bw.max * EXTRA_ACKED_MAX_US) / US_PER_S);
+  }
+
+  #probeRttCwnd(): number {
+    return Math.max(PROBE_RTT_BDPS * this.#bdpBytes(), MIN_CWND_SEGMENTS * this.#mssBytes);
+  }
+
+  #saveCwnd(): void {
+    this.#priorCwnd = Math.max(this.#priorCwnd, this.#cwnd);
+  }
+}
