@@ -1,0 +1,308 @@
+/**
+ * The lab: a laptop with several links, an internet, a tunnel server and a web site, each in a network namespace.
+ *
+ *   client ── wlan0 (Ethernet, emulated) ──┐
+ *          ── wwan0 (raw IP, emulated) ────┤ internet ── eth0 server
+ *                                          └────────── eth0 site     HTTP and UDP probes
+ *
+ * The site is reached through the tunnel at `SITE`, and outside it, pinned to link i by a host route, at
+ * `siteAddress(i)`: so any program measures one raw link without options of its own.
+ */
+import { fileURLToPath } from 'node:url';
+import type { BurstLoss, LinkState } from '../sim/link-model.js';
+import { EmulatorClient } from './emulator-client.js';
+import {
+  type Direction,
+  type DirectionSpec,
+  type EmulatedLink,
+  type LinkCounters,
+  type LinkKind,
+  queueDefaultBytes,
+  type Timeline,
+} from './emulator-protocol.js';
+import { type ExecResult, NamespaceSet } from './namespaces.js';
+
+export interface LinkSpec {
+  /** Device name at the client, for instance `wlan0`. */
+  readonly name: string;
+  readonly kind: LinkKind;
+  readonly rateDownBps: number;
+  readonly rateUpBps: number;
+  /** One way, each direction. */
+  readonly delayMs: number;
+  readonly jitterMs?: number;
+  /** 0..1, each direction. */
+  readonly loss?: number;
+  readonly burst?: BurstLoss | null;
+  /** Default: 100 ms of the direction's rate. */
+  readonly queueMs?: number;
+  /** Saturator traces that replace the rates. */
+  readonly traceDownFile?: string;
+  readonly traceUpFile?: string;
+}
+
+export interface LabOptions {
+  readonly links: readonly LinkSpec[];
+  /** Begins the names of the namespaces. Default `mptun-lab-`. */
+  readonly prefix?: string;
+  /** Routed to the server: the tunnel's inner prefixes. */
+  readonly innerPrefixes?: readonly string[];
+  readonly seed?: number;
+}
+
+export type LabNode = 'client' | 'internet' | 'server' | 'site';
+
+export const DEFAULT_LINKS: readonly LinkSpec[] = [
+  { name: 'wlan0', kind: 'wifi', rateDownBps: 50e6, rateUpBps: 50e6, delayMs: 10 },
+  { name: 'wwan0', kind: 'lte', rateDownBps: 30e6, rateUpBps: 30e6, delayMs: 30 },
+];
+
+export const SERVER = { v4: '10.78.0.2', v6: 'fd78::2' } as const;
+export const SITE = { v4: '10.79.0.2', v6: 'fd79::2' } as const;
+export const SITE_HTTP_PORT = 80;
+
+export async function createLab(options: LabOptions): Promise<Lab> {
+  const namespaces = new NamespaceSet(options.prefix ?? 'mptun-lab-');
+  try {
+    for (const node of NODES) namespaces.add(node);
+    wireBackbone(namespaces, options);
+    const emulator = await startEmulator(namespaces, options);
+    await startSite(namespaces);
+    return new Lab(namespaces, emulator, options.links);
+  } catch (error) {
+    await namespaces.dispose();
+    throw error;
+  }
+}
+
+export class Lab {
+  readonly links: readonly LabLink[];
+  readonly namespaces: NamespaceSet;
+  readonly #emulator: EmulatorClient;
+
+  constructor(namespaces: NamespaceSet, emulator: EmulatorClient, specs: readonly LinkSpec[]) {
+    this.namespaces = namespaces;
+    this.#emulator = emulator;
+    this.links = specs.map((spec, index) => new LabLink(spec, index, emulator));
+  }
+
+  link(name: string): LabLink {
+    const link = this.links.find((l) => l.name === name);
+    if (link === undefined) throw new Error(`no link "${name}"`);
+    return link;
+  }
+
+  /** Full namespace name of a node, for `ip netns exec` and `inNamespace`. */
+  netns(node: LabNode): string {
+    return this.namespaces.fullName(node);
+  }
+
+  exec(node: LabNode, argv: readonly string[], options?: { input?: string; timeoutMs?: number }): Promise<ExecResult> {
+    return this.namespaces.exec(node, argv, options);
+  }
+
+  spawn(node: LabNode, argv: readonly string[], options?: Parameters<NamespaceSet['spawn']>[2]) {
+    return this.namespaces.spawn(node, argv, options);
+  }
+
+  /** CPU seconds that the emulator has used. */
+  async emulatorCpuS(): Promise<number> {
+    const { value } = await this.#emulator.request({ cmd: 'counters', link: this.links[0]!.name });
+    return (value as LinkCounters).cpuS;
+  }
+
+  /** Ends all processes in the lab and removes its namespaces. Idempotent. */
+  dispose(): Promise<void> {
+    return this.namespaces.dispose();
+  }
+}
+
+/** One emulated link. State changes resolve to the moment they took effect (monotonic milliseconds, see arrivals.ts). */
+export class LabLink {
+  readonly name: string;
+  /** IPv4 address of the site that is reached over this link only, outside any tunnel. */
+  readonly siteAddress: string;
+  readonly clientAddress: string;
+
+  constructor(
+    readonly spec: LinkSpec,
+    readonly index: number,
+    readonly emulator: EmulatorClient,
+  ) {
+    this.name = spec.name;
+    this.siteAddress = siteAddress(index);
+    this.clientAddress = `10.77.${index + 1}.2`;
+  }
+
+  rateBps(direction: Direction): number {
+    return direction === 'down' ? this.spec.rateDownBps : this.spec.rateUpBps;
+  }
+
+  queueBytes(direction: Direction): number {
+    return toQueueBytes(this.spec, direction) ?? queueDefaultBytes(this.rateBps(direction));
+  }
+
+  /** Black hole: packets vanish both ways, and neither end is told. */
+  cut(): Promise<number> {
+    return this.#setState('blackhole');
+  }
+
+  /** Back to normal, from a cut or from carrier loss. */
+  restore(): Promise<number> {
+    return this.#setState('up');
+  }
+
+  /** `false`: the cable is pulled, both devices lose their carrier. */
+  carrier(on: boolean): Promise<number> {
+    return this.#setState(on ? 'up' : 'down');
+  }
+
+  async set(direction: Direction, change: Partial<DirectionSpec>): Promise<void> {
+    await this.emulator.request({ cmd: 'set', link: this.name, direction, change });
+  }
+
+  async counters(): Promise<LinkCounters> {
+    return (await this.emulator.request({ cmd: 'counters', link: this.name })).value as LinkCounters;
+  }
+
+  /** IP bytes that the link delivered in `direction`, in 10 ms bins. */
+  async timeline(direction: Direction, fromMs: number, toMs: number): Promise<Timeline> {
+    return (await this.emulator.request({ cmd: 'timeline', link: this.name, direction, fromMs, toMs }))
+      .value as Timeline;
+  }
+
+  async #setState(state: LinkState): Promise<number> {
+    return (await this.emulator.request({ cmd: 'state', link: this.name, state })).atMs;
+  }
+}
+
+/** Absolute path of a compiled sibling of this file. */
+export function labScript(name: string): string {
+  return fileURLToPath(new URL(name, import.meta.url));
+}
+
+const NODES: readonly LabNode[] = ['client', 'internet', 'server', 'site'];
+
+/** Link `index`'s own address of the site. */
+function siteAddress(index: number): string {
+  return `10.79.0.${11 + index}`;
+}
+
+function wireBackbone(namespaces: NamespaceSet, options: LabOptions): void {
+  for (const node of NODES) namespaces.sysctl(node, baseSysctls(namespaces, node));
+  namespaces.ip('internet', [
+    'link add server0 type veth peer name eth0 netns @server',
+    'link add site0 type veth peer name eth0 netns @site',
+    'addr add 10.78.0.1/24 dev server0',
+    'addr add fd78::1/64 dev server0 nodad',
+    'addr add 10.79.0.1/24 dev site0',
+    'addr add fd79::1/64 dev site0 nodad',
+    'link set server0 up',
+    'link set site0 up',
+    ...(options.innerPrefixes ?? []).map((prefix) =>
+      prefix.includes(':') ? `route add ${prefix} via ${SERVER.v6}` : `route add ${prefix} via ${SERVER.v4}`,
+    ),
+  ]);
+  namespaces.ip('server', [
+    `addr add ${SERVER.v4}/24 dev eth0`,
+    `addr add ${SERVER.v6}/64 dev eth0 nodad`,
+    'link set eth0 up',
+    'route add default via 10.78.0.1',
+    'route add ::/0 via fd78::1',
+  ]);
+  namespaces.ip('site', [
+    `addr add ${SITE.v4}/24 dev eth0`,
+    ...options.links.map((_, i) => `addr add ${siteAddress(i)}/24 dev eth0`),
+    `addr add ${SITE.v6}/64 dev eth0 nodad`,
+    'link set eth0 up',
+    'route add default via 10.79.0.1',
+    'route add ::/0 via fd79::1',
+  ]);
+}
+
+function baseSysctls(namespaces: NamespaceSet, node: LabNode): Record<string, number> {
+  const sysctls: Record<string, number> = {
+    'net.ipv4.ip_forward': node === 'internet' || node === 'server' ? 1 : 0,
+    'net.ipv4.conf.all.rp_filter': 0,
+    'net.ipv4.conf.default.rp_filter': 0,
+    'net.ipv4.tcp_no_metrics_save': 1,
+  };
+  const hasV6 = namespaces.execSync(node, ['sh', '-c', 'test -d /proc/sys/net/ipv6 && echo yes || true']) !== '';
+  if (hasV6 && node === 'internet') sysctls['net.ipv6.conf.all.forwarding'] = 1;
+  return sysctls;
+}
+
+async function startEmulator(namespaces: NamespaceSet, options: LabOptions): Promise<EmulatorClient> {
+  const child = namespaces.spawn('internet', [process.execPath, labScript('emulator.js')], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  const emulator = new EmulatorClient(child);
+  const links = options.links.map(
+    (spec, i): EmulatedLink => ({
+      name: spec.name,
+      kind: spec.kind,
+      clientNamespace: namespaces.fullName('client'),
+      clientDevice: spec.name,
+      routerNamespace: namespaces.fullName('internet'),
+      routerDevice: `link${i + 1}`,
+      down: toDirection(spec, 'down'),
+      up: toDirection(spec, 'up'),
+      seed: (options.seed ?? 1) + i,
+    }),
+  );
+  await emulator.request({ cmd: 'open', links });
+  options.links.forEach((spec, i) => {
+    wireLink(namespaces, spec, i);
+  });
+  return emulator;
+}
+
+/** Addresses as such links have them: a subnet and a gateway on WiFi, a host address and a bare device route on cellular. */
+function wireLink(namespaces: NamespaceSet, { name, kind }: LinkSpec, index: number): void {
+  const n = index + 1;
+  const metric = 100 * n;
+  const isWifi = kind === 'wifi';
+  const via4 = isWifi ? `via 10.77.${n}.1 ` : '';
+  const via6 = isWifi ? `via fd77:${n}::1 ` : '';
+  namespaces.ip('internet', [
+    isWifi ? `addr add 10.77.${n}.1/24 dev link${n}` : `addr add 10.77.${n}.1 peer 10.77.${n}.2 dev link${n}`,
+    `addr add fd77:${n}::1/64 dev link${n} nodad`,
+    `link set link${n} up`,
+  ]);
+  namespaces.ip('client', [
+    isWifi ? `addr add 10.77.${n}.2/24 dev ${name}` : `addr add 10.77.${n}.2/32 dev ${name}`,
+    `addr add fd77:${n}::2/64 dev ${name} nodad`,
+    `link set ${name} up`,
+    `route add default ${via4}dev ${name} src 10.77.${n}.2 metric ${metric}`,
+    `route add ${siteAddress(index)} ${via4}dev ${name} src 10.77.${n}.2`,
+    `route add ::/0 ${via6}dev ${name} metric ${metric}`,
+  ]);
+}
+
+async function startSite(namespaces: NamespaceSet): Promise<void> {
+  const child = namespaces.spawn('site', [process.execPath, labScript('site.js')], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  await new Promise<void>((resolve, reject) => {
+    child.stdout!.once('data', () => resolve()); // it says that it listens
+    child.once('exit', (code, signal) => reject(new Error(`the site ended (${signal ?? code})`)));
+    child.once('error', reject);
+  });
+}
+
+function toDirection(spec: LinkSpec, direction: Direction): DirectionSpec {
+  return {
+    rateBps: direction === 'down' ? spec.rateDownBps : spec.rateUpBps,
+    delayMs: spec.delayMs,
+    jitterMs: spec.jitterMs ?? 0,
+    loss: spec.loss ?? 0,
+    burst: spec.burst ?? null,
+    queueBytes: toQueueBytes(spec, direction),
+    traceFile: (direction === 'down' ? spec.traceDownFile : spec.traceUpFile) ?? null,
+  };
+}
+
+function toQueueBytes(spec: LinkSpec, direction: Direction): number | null {
+  if (spec.queueMs === undefined) return null;
+  return Math.round(((direction === 'down' ? spec.rateDownBps : spec.rateUpBps) * spec.queueMs) / 8000);
+}
