@@ -19,7 +19,8 @@ export function parseIp(text: string): IpAddress {
 
 /** Copies an address out of `buf` at `offset`. */
 export function ipFromBytes(buf: Uint8Array, offset: number, family: Family): IpAddress {
-  const bytes = buf.slice(offset, offset + (family === 4 ? 4 : 16));
+  // Not slice(): a Node Buffer's shares memory.
+  const bytes = new Uint8Array(buf.subarray(offset, offset + (family === 4 ? 4 : 16)));
   return { family, bytes, text: family === 4 ? bytes.join('.') : text6(bytes) };
 }
 
