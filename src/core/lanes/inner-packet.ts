@@ -4,6 +4,7 @@
  * (RFC 791 §3.1, RFC 8200 §3 and §4, RFC 9293 §3.1, RFC 768.)
  */
 import { getU16, getU32, putU16 } from '../base/wire-int.js';
+import { finishChecksum, sumRange, updateChecksum } from '../wire/checksum.js';
 
 export const PROTO_ICMP = 1;
 export const PROTO_TCP = 6;
@@ -195,7 +196,7 @@ export function markCe(b: Uint8Array, o: number): boolean {
     if (ecn === ECN_CE) return true;
     const before = getU16(b, o);
     b[o + 1] = b[o + 1]! | ECN_CE;
-    patchChecksum(b, o + 10, before, getU16(b, o));
+    putU16(b, o + 10, updateChecksum(getU16(b, o + 10), before, getU16(b, o)));
     return true;
   }
   const ecn = (b[o + 1]! >>> 4) & 3;
@@ -204,27 +205,10 @@ export function markCe(b: Uint8Array, o: number): boolean {
   return true;
 }
 
-/** RFC 1624 eqn. 3: the checksum at `at` after one 16-bit word went from `before` to `after`. */
-export function patchChecksum(b: Uint8Array, at: number, before: number, after: number): void {
-  let sum = (~getU16(b, at) & 0xffff) + (~before & 0xffff) + after;
-  sum = (sum & 0xffff) + (sum >>> 16);
-  sum = (sum & 0xffff) + (sum >>> 16);
-  putU16(b, at, ~sum & 0xffff);
-}
-
-/** Ones'-complement sum (RFC 1071) of `count` bytes, folded to 16 bits, not complemented. `sum` is added in. */
-export function sumWords(b: Uint8Array, o: number, count: number, sum: number): number {
-  const end = o + (count & ~1);
-  for (; o < end; o += 2) sum += (b[o]! << 8) | b[o + 1]!;
-  if ((count & 1) !== 0) sum += b[o]! << 8;
-  while (sum > 0xffff) sum = (sum & 0xffff) + Math.floor(sum / 0x1_0000);
-  return sum;
-}
-
 /** Sum of the TCP/UDP pseudo-header (RFC 9293 §3.1, RFC 8200 §8.1), folded, not complemented. */
 export function pseudoHeaderSum(b: Uint8Array, o: number, v: InnerView): number {
   const l4Bytes = v.totalBytes - v.l4Offset;
-  return sumWords(b, o + v.srcAt, v.family === 4 ? 8 : 32, v.protocol + (l4Bytes & 0xffff) + (l4Bytes >>> 16));
+  return sumRange(b, o + v.srcAt, v.family === 4 ? 8 : 32, v.protocol + l4Bytes);
 }
 
 /** Offset of the checksum field in the L4 header, or -1. */
@@ -233,11 +217,10 @@ export function checksumOffset(protocol: number): number {
 }
 
 /** Makes the unfinished L4 checksum of a packet that lies whole at b[o..] (for peers without our context). */
-export function finishChecksum(b: Uint8Array, o: number, v: InnerView): void {
+export function finishL4Checksum(b: Uint8Array, o: number, v: InnerView): void {
   const at = o + v.l4Offset + checksumOffset(v.protocol);
   putU16(b, at, 0);
-  const sum = sumWords(b, o + v.l4Offset, v.totalBytes - v.l4Offset, pseudoHeaderSum(b, o, v));
-  const value = ~sum & 0xffff;
+  const value = finishChecksum(sumRange(b, o + v.l4Offset, v.totalBytes - v.l4Offset, pseudoHeaderSum(b, o, v)));
   // RFC 768: a UDP checksum that comes out as zero is sent as all ones.
   putU16(b, at, value === 0 && v.protocol === PROTO_UDP ? 0xffff : value);
 }

@@ -14,7 +14,7 @@ import { writeDatagramHeader } from './capsule.js';
 import { FLOW_QUEUES, FqCodel } from './fq-codel.js';
 import { MIN_GSO_BYTES } from './inner-check.js';
 import {
-  finishChecksum,
+  finishL4Checksum,
   flowHash,
   InnerView,
   PROTO_ICMP,
@@ -257,6 +257,8 @@ export class PacketLane {
   /** Meters the flow and says which connection this packet is queued for. */
   private assign(nowUs: Micros, index: number, v: InnerView): LaneIndex {
     const flow = this.flows[index]!;
+    // What it waits for may have been dropped instead of delivered.
+    if (flow.held) this.releaseHeld();
     if (nowUs - flow.windowStartUs > SPARSE_WINDOW_US) {
       flow.windowStartUs = nowUs;
       flow.windowBytes = 0;
@@ -357,7 +359,7 @@ export class PacketLane {
       return;
     }
     if (packet.gsoSize === 0 && !this.peerTakesSuper) {
-      finishChecksum(buf, start, v);
+      finishL4Checksum(buf, start, v);
       packet.gsoSize = -1;
     }
     this.lanes[lane].queue.enqueue(nowUs, index, packet);

@@ -4,7 +4,8 @@
  * (RFC 3168 §6.1.2). TCP checksums stay unfinished: the far end makes them (inner-check.ts).
  */
 import { getU16, getU32, putU16, putU32 } from '../base/wire-int.js';
-import { type InnerView, sumWords } from './inner-packet.js';
+import { finishChecksum, sumRange } from '../wire/checksum.js';
+import type { InnerView } from './inner-packet.js';
 
 const TCP_FIN = 0x01;
 const TCP_PSH = 0x08;
@@ -32,7 +33,7 @@ export function rewriteHeaders(
     putU16(out, at + 2, total);
     putU16(out, at + 4, (getU16(out, at + 4) + segmentIndex) & 0xffff);
     putU16(out, at + 10, 0);
-    putU16(out, at + 10, ~sumWords(out, at, v.l4Offset, 0) & 0xffff);
+    putU16(out, at + 10, finishChecksum(sumRange(out, at, v.l4Offset)));
   } else {
     putU16(out, at + 4, total - 40);
   }
