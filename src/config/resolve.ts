@@ -1,0 +1,243 @@
+/** From the checked YAML form to `Config`: units, files, and the rules that involve more than one key. */
+import { readFileSync } from 'node:fs';
+import { basename, dirname, resolve as resolvePath } from 'node:path';
+
+import { type IpAddress, parseIp } from '../core/base/ip.js';
+import type { KeyPath } from './document.js';
+import { KeyError, loadKey, parsePin } from './keys.js';
+import type { Report } from './load.js';
+import { addressAt, parsePrefix, prefixContains } from './prefix.js';
+import { FILE_PREFIX, parseHostPort, type RawClient, type RawConfig, type RawServer } from './schema.js';
+import type { ClientConfig, ClientEntry, CommonConfig, PathRule, Prefix, ServerConfig } from './types.js';
+import { parseDuration, parseRate, parseSize } from './units.js';
+
+/** A default that was worked out from something else. */
+export interface Derived {
+  readonly path: KeyPath;
+  readonly value: unknown;
+  readonly from: string;
+}
+
+export class Resolver {
+  readonly derived: Derived[] = [];
+
+  constructor(
+    private readonly file: string,
+    private readonly report: Report,
+  ) {}
+
+  client(raw: RawClient): ClientConfig {
+    const common = this.common(raw);
+    if (raw.paths.length === 0) this.report(['paths'], 'is empty', 'leave it out to use every physical link');
+    return {
+      ...common,
+      mode: 'client',
+      server: {
+        host: raw.server.host,
+        port: raw.server.port,
+        pin: this.pin(raw.server.public_key, ['server', 'public_key']),
+        addresses: raw.server.addresses.map(parseIp),
+        reconnectMaxUs: parseDuration(raw.server.reconnect_max)!,
+      },
+      tun: { ...common.tun, ipv4: raw.tun.ipv4 === 'auto', ipv6: raw.tun.ipv6 === 'auto' },
+      capture: {
+        defaultRoute: raw.capture.default_route,
+        include: raw.capture.include.map(toPrefix),
+        exclude: raw.capture.exclude.map(toPrefix),
+        dns: raw.capture.dns.map(parseIp),
+        table: raw.capture.table,
+        rulePriority: raw.capture.rule_priority,
+      },
+      paths: raw.paths.map((rule, i) => this.pathRule(rule, i)),
+    };
+  }
+
+  server(raw: RawServer): ServerConfig {
+    const common = this.common(raw);
+    const pool = {
+      ipv4: raw.pool.ipv4 === null ? null : toPrefix(raw.pool.ipv4),
+      ipv6: raw.pool.ipv6 === null ? null : toPrefix(raw.pool.ipv6),
+    };
+    if (pool.ipv4 === null && pool.ipv6 === null) {
+      this.report(['pool'], 'has neither an IPv4 nor an IPv6 prefix', 'give at least one');
+    }
+    return {
+      ...common,
+      mode: 'server',
+      tun: { ...common.tun, ipv4: pool.ipv4 !== null, ipv6: pool.ipv6 !== null },
+      listen: { port: raw.listen.port, addresses: raw.listen.addresses.map(parseIp) },
+      clients: this.clients(raw, pool),
+      pool,
+      egress: {
+        masquerade: raw.egress.masquerade,
+        interface: raw.egress.interface,
+        deny: raw.egress.deny.map(toPrefix),
+        allow: raw.egress.allow.map(toPrefix),
+      },
+      announce: raw.announce.map(parseIp),
+    };
+  }
+
+  private common(raw: RawConfig): CommonConfig {
+    const name = raw.name ?? this.derive(['name'], this.nameFromFile(), 'the name of the file');
+    const keyFile = resolvePath(dirname(this.file), raw.key_file);
+    try {
+      loadKey(keyFile);
+    } catch (err) {
+      if (!(err instanceof KeyError)) throw err;
+      this.report(['key_file'], err.message, err.hint);
+    }
+    const tunName = raw.tun.name ?? this.derive(['tun', 'name'], `mt-${name}`.slice(0, 15), 'name');
+    return {
+      name,
+      file: this.file,
+      keyFile,
+      stateDir:
+        raw.state_dir === null
+          ? this.derive(['state_dir'], `/var/lib/mptun/${name}`, 'name')
+          : resolvePath(dirname(this.file), raw.state_dir),
+      tun: { name: tunName, mtuBytes: raw.tun.mtu, ipv4: true, ipv6: true },
+      traffic: {
+        mode: raw.traffic.mode,
+        scheduler: raw.traffic.scheduler,
+        congestion: raw.traffic.congestion,
+        checksum: raw.traffic.checksum,
+        receiveBufferBytes: parseSize(raw.traffic.receive_buffer)!,
+      },
+      control: {
+        socketPath:
+          raw.control.socket === null
+            ? this.derive(['control', 'socket'], `/run/mptun/${name}.sock`, 'name')
+            : resolvePath(dirname(this.file), raw.control.socket),
+      },
+      log: { level: raw.log.level, format: raw.log.format },
+      metrics: { listen: raw.metrics.listen === null ? null : parseHostPort(raw.metrics.listen) },
+    };
+  }
+
+  private nameFromFile(): string {
+    const stem = basename(this.file).replace(/\.ya?ml$/, '');
+    const name = stem
+      .toLowerCase()
+      .replace(/[^a-z0-9_-]+/g, '-')
+      .replace(/^[-_]+/, '')
+      .slice(0, 32);
+    if (name === '') {
+      this.report([], `no tunnel name can be made from the file name ${stem}`, 'give name: in the file');
+      return 'tunnel';
+    }
+    return name;
+  }
+
+  private pathRule(rule: RawClient['paths'][number], index: number): PathRule {
+    const { name, type, mac } = rule.match;
+    if (name === null && type === null && mac === null) {
+      this.report(
+        ['paths', index, 'match'],
+        'matches nothing in particular',
+        'give name, type or mac (name: "*" is every link)',
+      );
+    }
+    return {
+      match: { name, type, mac: mac === null ? null : mac.toLowerCase() },
+      role: rule.role,
+      metered: rule.metered,
+      limitBitPerS: rule.limit === null ? null : parseRate(rule.limit),
+      congestion: rule.congestion,
+    };
+  }
+
+  private clients(raw: RawServer, pool: { ipv4: Prefix | null; ipv6: Prefix | null }): ClientEntry[] {
+    const entries = raw.clients.map((c, i) => ({
+      name: c.name,
+      pin: this.pin(c.public_key, ['clients', i, 'public_key']),
+    }));
+    this.unique(
+      entries.map((e) => e.name),
+      'name',
+    );
+    this.unique(
+      entries.map((e) => e.pin),
+      'public_key',
+    );
+    const ipv4 = this.innerAddresses(raw, 'ipv4', pool.ipv4);
+    const ipv6 = this.innerAddresses(raw, 'ipv6', pool.ipv6);
+    return entries.map((entry, i) => ({ ...entry, ipv4: ipv4[i]!, ipv6: ipv6[i]! }));
+  }
+
+  /** Explicit addresses are checked; the others get the next free one, in the order of the file. */
+  private innerAddresses(raw: RawServer, family: 'ipv4' | 'ipv6', pool: Prefix | null): (IpAddress | null)[] {
+    const given = raw.clients.map((c) => (c[family] === null ? null : parseIp(c[family])));
+    // Index 0 is the network address, 1 the server's own.
+    const taken = new Set(pool === null ? [] : [pool.address.text, addressAt(pool, 1)?.text]);
+    const broadcast =
+      pool !== null && family === 'ipv4' && pool.bits < 31 ? addressAt(pool, 2 ** (32 - pool.bits) - 1) : null;
+    if (broadcast !== null) taken.add(broadcast.text);
+    for (const [i, address] of given.entries()) {
+      if (address === null) continue;
+      const path = ['clients', i, family];
+      if (pool === null) this.report(path, `there is no ${family} pool`, `give pool.${family}, or leave this out`);
+      else if (!prefixContains(pool, address))
+        this.report(path, `${address.text} is not in ${pool.text}`, `choose one from pool.${family}`);
+      else if (taken.has(address.text))
+        this.report(path, `${address.text} is taken`, 'each client needs its own; .1 is the server');
+      taken.add(address.text);
+    }
+    let next = 2;
+    return given.map((address, i) => {
+      if (address !== null || pool === null) return address;
+      for (;;) {
+        const candidate = addressAt(pool, next++);
+        if (candidate === null) {
+          this.report(['clients', i], `pool.${family} ${pool.text} has no address left`, 'give a larger pool');
+          return null;
+        }
+        if (!taken.has(candidate.text)) return this.derive(['clients', i, family], candidate, `pool.${family}`);
+      }
+    });
+  }
+
+  private unique(values: readonly string[], key: string): void {
+    const first = new Map<string, number>();
+    for (const [i, value] of values.entries()) {
+      const before = first.get(value);
+      if (before === undefined) first.set(value, i);
+      else if (value !== '')
+        this.report(['clients', i, key], `is the same as clients[${before}].${key}`, 'each client needs its own');
+    }
+  }
+
+  /** The base64 pin; one in a file is read here. */
+  private pin(text: string, path: KeyPath): string {
+    if (!text.startsWith(FILE_PREFIX)) return parsePin(text)!;
+    const file = resolvePath(dirname(this.file), text.slice(FILE_PREFIX.length));
+    let content: string;
+    try {
+      content = readFileSync(file, 'utf8').trim();
+    } catch (err) {
+      this.report(
+        path,
+        `cannot read ${file} (${(err as NodeJS.ErrnoException).code})`,
+        'it should hold what mptun pubkey printed',
+      );
+      return '';
+    }
+    const pin = parsePin(content);
+    if (pin === null) this.report(path, `${file} does not hold a pin`, 'it should hold what mptun pubkey printed');
+    return pin ?? '';
+  }
+
+  private derive<T>(path: KeyPath, value: T, from: string): T {
+    this.derived.push({
+      path,
+      value: value !== null && typeof value === 'object' && 'text' in value ? value.text : value,
+      from,
+    });
+    return value;
+  }
+}
+
+/** The schema has checked the text. */
+function toPrefix(text: string): Prefix {
+  return parsePrefix(text)!;
+}

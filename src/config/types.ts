@@ -1,0 +1,164 @@
+/**
+ * The complete configuration as the program uses it: typed, frozen, every default filled in, units in the names, paths
+ * absolute. Made by `loadConfig` only. The YAML side of it (snake_case, units in the values) is `schema.ts`.
+ */
+import type { IpAddress } from '../core/base/ip.js';
+
+export type Config = ClientConfig | ServerConfig;
+
+export interface CommonConfig {
+  /** Tunnel name: names the socket, the nft table, the state directory. [a-z0-9][a-z0-9_-]{0,31}. */
+  readonly name: string;
+  /** The file this came from, absolute. */
+  readonly file: string;
+  /** Private key (PEM), absolute; checked to be readable by its owner only. */
+  readonly keyFile: string;
+  /** Last good server addresses and the like; created by the daemon (systemd: StateDirectory). */
+  readonly stateDir: string;
+  readonly tun: TunConfig;
+  readonly traffic: TrafficConfig;
+  readonly control: ControlConfig;
+  readonly log: LogConfig;
+  readonly metrics: MetricsConfig;
+}
+
+export interface ClientConfig extends CommonConfig {
+  readonly mode: 'client';
+  readonly server: RemoteServer;
+  readonly capture: CaptureConfig;
+  /** First match wins; a link that nothing matches is not used. */
+  readonly paths: readonly PathRule[];
+}
+
+export interface ServerConfig extends CommonConfig {
+  readonly mode: 'server';
+  readonly listen: ListenConfig;
+  readonly clients: readonly ClientEntry[];
+  /** Inner addresses: the server's own is the first of each pool. */
+  readonly pool: PoolConfig;
+  readonly egress: EgressConfig;
+  /** Further addresses of this server, announced to clients with ADD_ADDR. */
+  readonly announce: readonly IpAddress[];
+}
+
+export interface RemoteServer {
+  /** Name or address. */
+  readonly host: string;
+  readonly port: number;
+  /** Base64 of SHA-256 over the server key's SPKI. */
+  readonly pin: string;
+  /** Not empty: used instead of resolving `host`. */
+  readonly addresses: readonly IpAddress[];
+  /** Longest pause between attempts to reach the server. */
+  readonly reconnectMaxUs: number;
+}
+
+export interface TunConfig {
+  readonly name: string;
+  readonly mtuBytes: number;
+  /** Client: take the IPv4 / IPv6 address that the server assigns. Server: derived from the pools. */
+  readonly ipv4: boolean;
+  readonly ipv6: boolean;
+}
+
+export interface CaptureConfig {
+  /** All traffic goes into the tunnel, except on-link prefixes and `exclude`. */
+  readonly defaultRoute: boolean;
+  readonly include: readonly Prefix[];
+  readonly exclude: readonly Prefix[];
+  /** Name servers to use while the tunnel is up; empty leaves the system's alone. */
+  readonly dns: readonly IpAddress[];
+  readonly table: number;
+  readonly rulePriority: number;
+}
+
+export type LinkType = 'ethernet' | 'wifi' | 'cellular' | 'other';
+export type PathRole = 'always' | 'overflow' | 'backup' | 'never';
+
+/** Every criterion given must hold; null ones do not matter. */
+export interface PathMatch {
+  /** Interface name; `*` and `?` are wildcards. */
+  readonly name: string | null;
+  readonly type: LinkType | null;
+  /** Lower case, colons. */
+  readonly mac: string | null;
+}
+
+export interface PathRule {
+  readonly match: PathMatch;
+  readonly role: PathRole;
+  readonly metered: boolean;
+  /** Most that is sent on this link each way, or null. */
+  readonly limitBitPerS: number | null;
+  /** Instead of `traffic.congestion`, or null. */
+  readonly congestion: CongestionName | null;
+}
+
+export type TrafficMode = 'auto' | 'aggregate' | 'handover' | 'interactive' | 'redundant';
+export type SchedulerName = 'min-rtt' | 'round-robin';
+export type CongestionName = 'cubic' | 'reno' | 'bbr';
+
+export interface TrafficConfig {
+  readonly mode: TrafficMode;
+  readonly scheduler: SchedulerName;
+  readonly congestion: CongestionName;
+  /** DSS checksums (RFC 8684 3.3): for networks with middleboxes that change or coalesce payload. */
+  readonly checksum: boolean;
+  /** Receive buffer of one connection. */
+  readonly receiveBufferBytes: number;
+}
+
+export interface ListenConfig {
+  readonly port: number;
+  /** Empty: every address of every interface. */
+  readonly addresses: readonly IpAddress[];
+}
+
+export interface ClientEntry {
+  readonly name: string;
+  /** Base64 of SHA-256 over the client key's SPKI. */
+  readonly pin: string;
+  /** Inner addresses; filled from the pools where the file gives none, null where there is no pool of that family. */
+  readonly ipv4: IpAddress | null;
+  readonly ipv6: IpAddress | null;
+}
+
+export interface PoolConfig {
+  readonly ipv4: Prefix | null;
+  readonly ipv6: Prefix | null;
+}
+
+export interface EgressConfig {
+  /** True: source addresses become the server's, through one nft table of our own. False: the network routes the pools. */
+  readonly masquerade: boolean;
+  /** Outgoing interface, or null: the one that the routing table says. */
+  readonly interface: string | null;
+  /** Destinations that clients may not reach, unless `allow` says so. */
+  readonly deny: readonly Prefix[];
+  readonly allow: readonly Prefix[];
+}
+
+export interface ControlConfig {
+  /** Unix socket, absolute. */
+  readonly socketPath: string;
+}
+
+export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error';
+export interface LogConfig {
+  readonly level: LogLevel;
+  /** 'auto': pretty on a terminal, JSON otherwise. */
+  readonly format: 'auto' | 'json' | 'pretty';
+}
+
+export interface MetricsConfig {
+  /** Also serve /metrics on this TCP address; null: on the control socket only. */
+  readonly listen: { readonly host: string; readonly port: number } | null;
+}
+
+export interface Prefix {
+  /** Network address (host bits are zero). */
+  readonly address: IpAddress;
+  readonly bits: number;
+  /** Canonical text, e.g. `10.0.0.0/8`. */
+  readonly text: string;
+}
