@@ -1,0 +1,106 @@
+/** Boxes that rewrite numbers: sequence number randomisers and address translators. */
+
+import { getU32, putU32 } from '../../core/base/wire-int.js';
+import { CSUM_VALID } from '../../core/engine/ports.js';
+import type { Heading, Middlebox, MiddleboxOut } from '../middlebox.js';
+import { type SimPacket, TCP_ACK } from '../packet.js';
+import { Prng } from '../prng.js';
+import { FlowTable } from './flows.js';
+import { OPTION_SACK } from './options.js';
+
+/** Adds a constant of its own to each direction's sequence numbers ("ISN randomisation"), SACK blocks included. */
+export class IsnRewriter implements Middlebox {
+  readonly name = 'isn-rewriter';
+  private readonly luck: Prng;
+  private readonly flows: FlowTable<{ right: number; left: number }>;
+
+  /** `fixesSack` false: the well-known fault of forgetting the SACK blocks. */
+  constructor(
+    seed: number,
+    private readonly fixesSack = true,
+  ) {
+    this.luck = new Prng(seed);
+    this.flows = new FlowTable(() => ({ right: this.luck.u32(), left: this.luck.u32() }));
+  }
+
+  process(_nowUs: number, heading: Heading, packet: SimPacket, out: MiddleboxOut): void {
+    if (packet.isTcp) {
+      const flow = this.flows.of(packet, heading);
+      const own = heading === 'right' ? flow.right : flow.left;
+      const other = heading === 'right' ? flow.left : flow.right;
+      packet.seq = packet.seq + own;
+      if ((packet.flags & TCP_ACK) !== 0) packet.ack = packet.ack - other;
+      if (this.fixesSack) shiftSack(packet, -other);
+      packet.checksum = CSUM_VALID;
+    }
+    out.forward(packet, heading);
+  }
+}
+
+export function shiftSack(packet: SimPacket, by: number): void {
+  const o = packet.findOption(OPTION_SACK);
+  if (o < 0) return;
+  for (let at = o + 2; at + 4 <= o + packet.buf[o + 1]!; at += 4)
+    putU32(packet.buf, at, (getU32(packet.buf, at) + by) >>> 0);
+}
+
+/** Network address and port translation: the left host appears as `outside`, with ports of the box's choice. */
+export class Nat implements Middlebox {
+  readonly name = 'nat';
+  private readonly inside = new Map<number, { address: Uint8Array; port: number }>();
+  private readonly outsidePorts = new Map<string, number>();
+  private nextPort = 40_000;
+
+  /** `outside`: raw bytes of the address. */
+  constructor(private readonly outside: Uint8Array) {}
+
+  publicAddresses(): readonly Uint8Array[] {
+    return [this.outside];
+  }
+
+  /** Forgets all translations, as after a restart: what comes in now is dropped, what goes out gets new ports. */
+  rebind(): void {
+    this.inside.clear();
+    this.outsidePorts.clear();
+  }
+
+  process(_nowUs: number, heading: Heading, packet: SimPacket, out: MiddleboxOut): void {
+    if (!packet.isTcp || packet.addressBytes !== this.outside.length) {
+      out.drop(packet, 'nat-protocol');
+      return;
+    }
+    if (heading === 'right') {
+      const at = packet.sourceOffset;
+      const address = packet.buf.slice(at, at + packet.addressBytes);
+      const key = `${address.join('.')}:${packet.sourcePort}`;
+      let port = this.outsidePorts.get(key);
+      if (port === undefined) {
+        port = this.allocatePort();
+        this.outsidePorts.set(key, port);
+        this.inside.set(port, { address, port: packet.sourcePort });
+      }
+      packet.buf.set(this.outside, at);
+      packet.sourcePort = port;
+    } else {
+      const target = this.inside.get(packet.destinationPort);
+      if (target === undefined) {
+        out.drop(packet, 'nat-unknown');
+        return;
+      }
+      packet.buf.set(target.address, packet.destinationOffset);
+      packet.destinationPort = target.port;
+    }
+    packet.fixIpChecksum();
+    packet.checksum = CSUM_VALID;
+    out.forward(packet, heading);
+  }
+
+  /** Ports run round from 40000 to 59999; the oldest translation gives way (table bounded by the range). */
+  private allocatePort(): number {
+    const port = this.nextPort;
+    this.nextPort = port === 59_999 ? 40_000 : port + 1;
+    const old = this.inside.get(port);
+    if (old !== undefined) this.outsidePorts.delete(`${old.address.join('.')}:${old.port}`);
+    return port;
+  }
+}
