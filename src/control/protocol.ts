@@ -1,0 +1,232 @@
+/**
+ * What the daemon says on its control socket, and what it takes: the contract between daemon, CLI and anybody's scripts.
+ * Rules: a versioned `schema` in each document; snake_case; base units named in the key (`_bytes`, `_s`, `_bps` = bit/s);
+ * RFC 3339 times; lower-case enums; `null` for "not known" or "none". Keys may be added under the same version; one
+ * that changes its meaning makes a new version.
+ *
+ * tx and rx are always seen from the end that answers: on a client tx is up and rx is down.
+ */
+
+export const STATUS_SCHEMA = 'mptun.status/1';
+export const PATHS_SCHEMA = 'mptun.paths/1';
+export const FLOWS_SCHEMA = 'mptun.flows/1';
+export const EVENT_SCHEMA = 'mptun.event/1';
+export const RESULT_SCHEMA = 'mptun.result/1';
+
+/**
+ * `starting`: setting up. `waiting`: no usable link yet (client). `connecting`: trying to reach the server. `up`.
+ * `degraded`: works, but not as configured (see problems). `stopping`.
+ */
+export type TunnelState = 'starting' | 'waiting' | 'connecting' | 'up' | 'degraded' | 'stopping';
+
+/** `config`, `authentication`, `unreachable`, `permission`: why it is not up, for exit codes and alerts. */
+export type ProblemKind = 'config' | 'authentication' | 'unreachable' | 'permission' | 'portal' | 'resource' | 'other';
+
+export interface Problem {
+  kind: ProblemKind;
+  message: string;
+  /** What would put it right, or null. */
+  remedy: string | null;
+  /** A person has to do something (log in at a portal, change a key); waiting will not help. */
+  needs_user: boolean;
+}
+
+export interface StatusDocument {
+  schema: typeof STATUS_SCHEMA;
+  time: string;
+  name: string;
+  mode: 'client' | 'server';
+  version: string;
+  pid: number;
+  started_at: string;
+  state: TunnelState;
+  /** Why it is in this state, or null. */
+  reason: string | null;
+  problems: Problem[];
+  /** Client: the server. Server: what it listens on. */
+  endpoint: string;
+  tun: { name: string; mtu_bytes: number; addresses: string[] };
+  traffic: { mode: string; scheduler: string; congestion: string; checksum: boolean };
+  totals: Totals;
+  /** Client: one at most. Server: one per connected client. */
+  sessions: SessionStatus[];
+  paths: PathStatus[];
+  /** Bytes of memory that are resident, CPU seconds used, open file descriptors. */
+  process: { memory_bytes: number; cpu_s: number; fds: number | null };
+}
+
+/** Traffic through the TUN. */
+export interface Totals {
+  tx_bps: number;
+  rx_bps: number;
+  tx_bytes: number;
+  rx_bytes: number;
+}
+
+export interface SessionStatus extends Totals {
+  /** The peer's name in the configuration; on a client the server's host. */
+  peer: string;
+  since: string;
+  addresses: string[];
+  connections: number;
+  /** Wishes that the peer cannot honour (a peer without our policy channel). */
+  unsupported: string[];
+}
+
+export type PathState = 'down' | 'probing' | 'joining' | 'warm' | 'active' | 'draining' | 'portal' | 'blocked';
+
+export interface PathStatus extends Totals {
+  /** Interface name here; on a server the client's address for lack of a name. */
+  name: string;
+  /** Peer of the session that it belongs to, or null. */
+  session: string | null;
+  type: string;
+  role: 'always' | 'overflow' | 'backup' | 'never';
+  metered: boolean;
+  state: PathState;
+  /** Since when it has been in this state. */
+  since: string;
+  /** Why it carries no data now, or null when it does. */
+  reason: string | null;
+  local: string[];
+  remote: string[];
+  rtt_s: number | null;
+  rtt_min_s: number | null;
+  /** Share of the segments sent lately that were lost, 0 to 1. */
+  loss_ratio: number | null;
+  cwnd_bytes: number;
+  in_flight_bytes: number;
+  limit_bps: number | null;
+  congestion: string;
+  retransmitted_bytes: number;
+  /** Bytes that were first sent here and then again on another path. */
+  reinjected_bytes: number;
+  /** Packets that the host dropped because our receive buffer was full; not network loss. */
+  host_drops: number;
+}
+
+export interface PathsDocument {
+  schema: typeof PATHS_SCHEMA;
+  time: string;
+  paths: PathStatus[];
+}
+
+/** One MPTCP connection (a lane of a session, or one captured TCP flow). */
+export interface FlowStatus {
+  id: number;
+  session: string | null;
+  /** `bulk`, `sparse`, `flow`, … */
+  lane: string;
+  state: string;
+  is_mptcp: boolean;
+  fallback_reason: string | null;
+  checksums: boolean;
+  remote: string;
+  tx_bytes: number;
+  rx_bytes: number;
+  unsent_bytes: number;
+  unacked_bytes: number;
+  reinjected_bytes: number;
+  duplicate_bytes: number;
+  out_of_order_bytes: number;
+  subflows: SubflowStatus[];
+}
+
+export interface SubflowStatus {
+  id: number;
+  path: string;
+  local: string;
+  remote: string;
+  state: string;
+  backup: boolean;
+  stalled: boolean;
+  idle_reason: string | null;
+  rtt_s: number | null;
+  cwnd_bytes: number;
+  in_flight_bytes: number;
+  mss_bytes: number;
+  congestion: string;
+  tx_bytes: number;
+  rx_bytes: number;
+  retransmitted_bytes: number;
+}
+
+export interface FlowsDocument {
+  schema: typeof FLOWS_SCHEMA;
+  time: string;
+  flows: FlowStatus[];
+}
+
+export type EventLevel = 'debug' | 'info' | 'warn' | 'error';
+
+/** One line of `GET /v1/events`. `seq` counts up by one; a gap is told by an event of type `events-lost`. */
+export interface EventRecord {
+  schema: typeof EVENT_SCHEMA;
+  seq: number;
+  time: string;
+  level: EventLevel;
+  /** Kebab-case: `tunnel-state`, `path-state`, `switch`, `session-opened`, `reload`, … */
+  type: string;
+  message: string;
+  session: string | null;
+  path: string | null;
+  /** Figures of this type, base units in their names. */
+  data: Record<string, unknown>;
+}
+
+/** `POST /v1/paths/{name}`; null goes back to what the configuration says. Lasts until a reload or restart. */
+export interface PathChange {
+  role?: 'always' | 'overflow' | 'backup' | 'never' | null;
+  limit_bps?: number | null;
+}
+
+/** Answer to every POST and to every error. */
+export interface ResultDocument {
+  schema: typeof RESULT_SCHEMA;
+  ok: boolean;
+  message: string;
+  /** Errors one by one, for instance those of a configuration on reload. */
+  details: string[];
+}
+
+/** What the daemon implements for its control server. Documents are plain copies. */
+export interface StatusSource {
+  status(): StatusDocument;
+  flows(): FlowStatus[];
+  /** Monotonic counters by name (the engine's and the lanes'), for /metrics. */
+  counters(): Readonly<Record<string, number>>;
+  /** Events kept with seq > `afterSeq`, then each new one, until the returned function is called. */
+  subscribe(afterSeq: number, onEvent: (event: EventRecord) => void): () => void;
+  /** Result, or null when there is no such path. */
+  changePath(name: string, change: PathChange): CommandResult | null;
+  reload(): Promise<CommandResult>;
+}
+
+export interface CommandResult {
+  ok: boolean;
+  message: string;
+  details?: string[];
+}
+
+/** Checks a POST body; a string says what is wrong with it. */
+export function parsePathChange(body: unknown): PathChange | string {
+  if (body === null || typeof body !== 'object' || Array.isArray(body)) return 'a JSON object is wanted';
+  const change: PathChange = {};
+  for (const [key, value] of Object.entries(body)) {
+    if (key === 'role') {
+      if (value !== null && !PATH_ROLES.has(value as string))
+        return `role: one of ${[...PATH_ROLES].join(', ')}, or null`;
+      change.role = value as Exclude<PathChange['role'], undefined>;
+    } else if (key === 'limit_bps') {
+      if (value !== null && !(Number.isSafeInteger(value) && (value as number) > 0)) {
+        return 'limit_bps: a positive integer in bit/s, or null';
+      }
+      change.limit_bps = value as number | null;
+    } else {
+      return `unknown key ${key}: role and limit_bps are known`;
+    }
+  }
+  return Object.keys(change).length === 0 ? 'nothing to change: give role or limit_bps' : change;
+}
+
+const PATH_ROLES: ReadonlySet<string> = new Set(['always', 'overflow', 'backup', 'never']);

@@ -1,0 +1,323 @@
+/**
+ * The control socket: HTTP/JSON on a unix socket, mode 0660, so that `curl --unix-socket` is all that a script needs.
+ *
+ *   GET  /v1/status  /v1/paths  /v1/flows  /metrics
+ *   GET  /v1/events[?after=SEQ][&follow=0]   newline-delimited; kept events first, then live
+ *   POST /v1/paths/{name}   {"role": …, "limit_bps": …}
+ *   POST /v1/reload
+ */
+import { chmodSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { connect } from 'node:net';
+import { dirname } from 'node:path';
+
+import {
+  type CommandResult,
+  EVENT_SCHEMA,
+  type EventRecord,
+  FLOWS_SCHEMA,
+  type FlowsDocument,
+  PATHS_SCHEMA,
+  type PathsDocument,
+  parsePathChange,
+  RESULT_SCHEMA,
+  type ResultDocument,
+  type StatusSource,
+} from '../control/protocol.js';
+import { Metrics } from './metrics.js';
+
+/** Connections to the socket at once; further ones are closed. */
+const MAX_CONNECTIONS = 64;
+/** A request body longer than this is refused. */
+const MAX_BODY_BYTES = 16 * 1024;
+/** Events queued for a subscriber that does not read; when full, the oldest goes and is counted. */
+export const MAX_QUEUED_EVENTS = 1024;
+
+/** Another daemon answers on our socket, or something else is in its place. */
+export class SocketInUseError extends Error {
+  readonly code = 'MPTUN_SOCKET_IN_USE';
+}
+
+export interface ControlServerOptions {
+  readonly socketPath: string;
+  /** Also serve /metrics (and nothing else) here. */
+  readonly metricsListen: { readonly host: string; readonly port: number } | null;
+}
+
+export class ControlServer {
+  private readonly servers: Server[] = [];
+  private readonly metrics: Metrics;
+
+  private constructor(
+    private readonly source: StatusSource,
+    private readonly options: ControlServerOptions,
+  ) {
+    this.metrics = new Metrics(source);
+  }
+
+  /** Listens; a socket that a dead daemon left behind is replaced, a live one is refused (SocketInUseError). */
+  static async start(source: StatusSource, options: ControlServerOptions): Promise<ControlServer> {
+    const control = new ControlServer(source, options);
+    await removeStaleSocket(options.socketPath);
+    mkdirSync(dirname(options.socketPath), { recursive: true, mode: 0o755 });
+    const server = control.createServer((req, res) => control.handle(req, res));
+    await listening(server, () => {
+      // bind() happens inside listen(): there is no moment at which the socket is open to everybody.
+      const umask = process.umask(0o117);
+      try {
+        server.listen(options.socketPath);
+      } finally {
+        process.umask(umask);
+      }
+    });
+    chmodSync(options.socketPath, 0o660);
+    if (options.metricsListen !== null) {
+      const { host, port } = options.metricsListen;
+      const scrape = control.createServer((req, res) => control.handleScrape(req, res));
+      try {
+        await listening(scrape, () => scrape.listen(port, host));
+      } catch (err) {
+        await control.close();
+        throw err;
+      }
+    }
+    return control;
+  }
+
+  /** Ends event streams, stops listening, removes the socket. */
+  async close(): Promise<void> {
+    await Promise.all(
+      this.servers.map(
+        (server) =>
+          new Promise<void>((resolve) => {
+            server.close(() => resolve());
+            server.closeAllConnections();
+          }),
+      ),
+    );
+  }
+
+  private createServer(handler: (req: IncomingMessage, res: ServerResponse) => Promise<void>): Server {
+    const server = createServer({ requestTimeout: 10_000 }, (req, res) => {
+      handler(req, res).catch((err: unknown) => {
+        if (!res.headersSent) sendResult(res, 500, { ok: false, message: `internal error: ${String(err)}` });
+        else res.destroy();
+      });
+    });
+    server.maxConnections = MAX_CONNECTIONS;
+    this.servers.push(server);
+    return server;
+  }
+
+  private async handle(req: IncomingMessage, res: ServerResponse): Promise<void> {
+    const url = new URL(req.url ?? '/', 'http://mptun');
+    const route = `${req.method} ${url.pathname}`;
+    switch (route) {
+      case 'GET /v1/status':
+        return sendJson(res, 200, this.source.status());
+      case 'GET /v1/paths': {
+        const { time, paths } = this.source.status();
+        return sendJson(res, 200, { schema: PATHS_SCHEMA, time, paths } satisfies PathsDocument);
+      }
+      case 'GET /v1/flows': {
+        const time = new Date().toISOString();
+        return sendJson(res, 200, { schema: FLOWS_SCHEMA, time, flows: this.source.flows() } satisfies FlowsDocument);
+      }
+      case 'GET /v1/events':
+        return this.streamEvents(url, res);
+      case 'GET /metrics':
+        return this.sendMetrics(res);
+      case 'POST /v1/reload': {
+        const result = await this.source.reload();
+        return sendResult(res, result.ok ? 200 : 409, result);
+      }
+    }
+    const path = pathName(url.pathname);
+    if (path !== null && req.method === 'POST') return this.changePath(path, req, res);
+    if (KNOWN_PATHS.has(url.pathname) || path !== null)
+      return sendResult(res, 405, { ok: false, message: `${req.method} is not for ${url.pathname}` });
+    sendResult(res, 404, { ok: false, message: `no such resource: ${url.pathname}` });
+  }
+
+  private async handleScrape(req: IncomingMessage, res: ServerResponse): Promise<void> {
+    if (req.method === 'GET' && req.url === '/metrics') return this.sendMetrics(res);
+    sendResult(res, 404, { ok: false, message: 'only GET /metrics is served here' });
+  }
+
+  private async sendMetrics(res: ServerResponse): Promise<void> {
+    const text = await this.metrics.text();
+    res.writeHead(200, { 'content-type': this.metrics.contentType });
+    res.end(text);
+  }
+
+  private async changePath(name: string, req: IncomingMessage, res: ServerResponse): Promise<void> {
+    const body = await readBody(req);
+    if (body === null) return sendResult(res, 413, { ok: false, message: `more than ${MAX_BODY_BYTES} bytes` });
+    let json: unknown;
+    try {
+      json = JSON.parse(body);
+    } catch {
+      return sendResult(res, 400, { ok: false, message: 'the body is not JSON' });
+    }
+    const change = parsePathChange(json);
+    if (typeof change === 'string') return sendResult(res, 400, { ok: false, message: change });
+    const result = this.source.changePath(name, change);
+    if (result === null) return sendResult(res, 404, { ok: false, message: `no path called ${name}` });
+    sendResult(res, result.ok ? 200 : 409, result);
+  }
+
+  private streamEvents(url: URL, res: ServerResponse): void {
+    const after = Number(url.searchParams.get('after') ?? 0);
+    if (!Number.isSafeInteger(after) || after < 0) {
+      sendResult(res, 400, { ok: false, message: 'after: a sequence number is wanted' });
+      return;
+    }
+    res.writeHead(200, { 'content-type': 'application/x-ndjson', 'cache-control': 'no-store' });
+    res.flushHeaders();
+    const stream = new EventStream(res);
+    const unsubscribe = this.source.subscribe(after, (event) => stream.push(event));
+    if (url.searchParams.get('follow') === '0') {
+      unsubscribe();
+      stream.end();
+    } else {
+      res.on('close', unsubscribe);
+    }
+  }
+}
+
+/** Events on their way to one subscriber: a bounded queue in front of its socket. */
+class EventStream {
+  private readonly queue: EventRecord[] = [];
+  private isBlocked = false;
+  private isEnding = false;
+  private lost = 0;
+
+  constructor(private readonly res: ServerResponse) {
+    res.on('drain', () => {
+      this.isBlocked = false;
+      this.pump();
+    });
+  }
+
+  push(event: EventRecord): void {
+    this.queue.push(event);
+    if (this.queue.length > MAX_QUEUED_EVENTS) {
+      this.queue.shift();
+      this.lost++;
+    }
+    this.pump();
+  }
+
+  /** Closes when the queue is out. */
+  end(): void {
+    this.isEnding = true;
+    this.pump();
+  }
+
+  private pump(): void {
+    while (!this.isBlocked && this.queue.length > 0) {
+      const event = this.queue[0]!;
+      if (this.lost > 0) {
+        this.write(lostEvent(event, this.lost));
+        this.lost = 0;
+      } else {
+        this.queue.shift();
+        this.write(event);
+      }
+    }
+    if (this.isEnding && this.queue.length === 0) this.res.end();
+  }
+
+  private write(event: EventRecord): void {
+    this.isBlocked = !this.res.write(`${JSON.stringify(event)}\n`);
+  }
+}
+
+function lostEvent(next: EventRecord, count: number): EventRecord {
+  return {
+    schema: EVENT_SCHEMA,
+    seq: next.seq - 1,
+    time: next.time,
+    level: 'warn',
+    type: 'events-lost',
+    message: `${count} events were not read in time and are lost`,
+    session: null,
+    path: null,
+    data: { count },
+  };
+}
+
+const KNOWN_PATHS: ReadonlySet<string> = new Set([
+  '/v1/status',
+  '/v1/paths',
+  '/v1/flows',
+  '/v1/events',
+  '/v1/reload',
+  '/metrics',
+]);
+
+/** The name in /v1/paths/{name}, or null. */
+function pathName(pathname: string): string | null {
+  const m = /^\/v1\/paths\/([^/]+)$/.exec(pathname);
+  if (m === null) return null;
+  try {
+    return decodeURIComponent(m[1]!);
+  } catch {
+    return null;
+  }
+}
+
+/** Removes the socket of a daemon that is gone. */
+async function removeStaleSocket(path: string): Promise<void> {
+  const stat = lstatSync(path, { throwIfNoEntry: false });
+  if (stat === undefined) return;
+  if (!stat.isSocket())
+    throw new SocketInUseError(`${path} exists and is not a socket; remove it or set control.socket`);
+  const isLive = await new Promise<boolean>((resolve) => {
+    const probe = connect(path, () => {
+      probe.destroy();
+      resolve(true);
+    });
+    probe.on('error', (err: NodeJS.ErrnoException) => resolve(err.code !== 'ECONNREFUSED' && err.code !== 'ENOENT'));
+  });
+  if (isLive)
+    throw new SocketInUseError(`another mptun answers on ${path}; stop it first, or give this one another name`);
+  unlinkSync(path);
+}
+
+function listening(server: Server, listen: () => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.once('listening', () => {
+      server.off('error', reject);
+      resolve();
+    });
+    listen();
+  });
+}
+
+/** The request's body, or null when it is too long. */
+async function readBody(req: IncomingMessage): Promise<string | null> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of req as AsyncIterable<Buffer>) {
+    bytes += chunk.length;
+    if (bytes <= MAX_BODY_BYTES) chunks.push(chunk);
+  }
+  return bytes > MAX_BODY_BYTES ? null : Buffer.concat(chunks).toString('utf8');
+}
+
+function sendJson(res: ServerResponse, status: number, document: unknown): void {
+  res.writeHead(status, { 'content-type': 'application/json' });
+  res.end(`${JSON.stringify(document)}\n`);
+}
+
+function sendResult(res: ServerResponse, status: number, result: CommandResult): void {
+  const document: ResultDocument = {
+    schema: RESULT_SCHEMA,
+    ok: result.ok,
+    message: result.message,
+    details: result.details ?? [],
+  };
+  sendJson(res, status, document);
+}
