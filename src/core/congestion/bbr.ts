@@ -29,13 +29,24 @@ const MIN_CWND_SEGMENTS = 4;
 
 // Our own choices.
 /** A round is one of heavy loss above this share lost: far from the 1-2 % of a bad radio, far below an overflow's half. */
-const HEAVY_LOSS = 0.08;
+const HEAVY_LOSS = 0.05;
 /** … and with at least this many segments lost, so that small windows do not see heavy loss in bad luck. */
 const HEAVY_LOSS_SEGMENTS = 6;
-const HEAVY_LOSS_CUT = 0.85;
+/** What heavy loss or a mark multiplies rate and flight by. */
+const CUT = 0.85;
+/** DOWN ends when the flight is one BDP and as many segments as delayed ACKs hold back. */
+const DRAINED_SEGMENTS = 2;
+/** After this many rounds with a queue that deliver below this share of the estimate, the link has become slower. */
+const SLOWED_ROUNDS = 3;
+const SLOWED_SHARE = 0.75;
+const SLOWED_RTT = 1.5;
 /** An RTT sample within this of the minimum (an eighth, or 1 ms) confirms it. */
 const MIN_RTT_TOLERANCE = 1.125;
 const MIN_RTT_TOLERANCE_US = 1_000;
+/** … but a flow that joined others' queue would confirm that queue for ever, so PROBE_RTT comes at least this often, */
+const MIN_RTT_UNPROBED_US = 30_000_000;
+/** and this soon after the first sample. */
+const FIRST_PROBE_RTT_US = 5_000_000;
 /** Super-packets and the ACK clock's own lumps: this many sending quanta above the BDP. */
 const QUANTA = 3;
 const QUANTUM_US = 1_000;
@@ -65,7 +76,9 @@ export class Bbr implements CongestionController {
   // The model: bottleneck rate (bytes/s), round-trip time, and what heavy loss says about both.
   readonly #bw = new MaxFilter(BW_WINDOW_ROUNDS);
   #minRttUs: Micros = 0;
-  #minRttStampUs: Micros = 0;
+  /** When a sample last agreed with minRttUs, and when one was last taken with little of our own in flight. */
+  #minRttSeenUs: Micros = 0;
+  #minRttProbedUs: Micros = 0;
   #bwBound = Number.POSITIVE_INFINITY;
   #inFlightBound = Number.POSITIVE_INFINITY;
   /** Rates below the maximum are our own doing until this much is delivered (PROBE_RTT). */
@@ -75,6 +88,10 @@ export class Bbr implements CongestionController {
   #fullBw = 0;
   #fullBwRounds = 0;
   #isPipeFilled = false;
+
+  // Rounds that say that the link has become slower, and the best rate among them.
+  #slowedRounds = 0;
+  #slowedMaxRate = 0;
 
   // PROBE_BW (§4.3.4) and PROBE_RTT (§4.3.5).
   #phase = 0;
@@ -129,10 +146,10 @@ export class Bbr implements CongestionController {
     if (sample.deliveredBytes > 0) this.#isIdleRestart = false;
   }
 
-  onCongestionEvent(nowUs: Micros, inFlightBytes: number, kind: 'loss' | 'ecn'): void {
+  onCongestionEvent(_nowUs: Micros, inFlightBytes: number, kind: 'loss' | 'ecn'): void {
     this.#saveCwnd();
     // Loss is judged per round in onAck; a mark (RFC 3168) asks for less at once.
-    if (kind === 'ecn') this.#obeyCongestion(nowUs, inFlightBytes);
+    if (kind === 'ecn') this.#boundInFlight(inFlightBytes, CUT * this.#bdpBytes());
   }
 
   onRecoveryExit(_nowUs: Micros): void {
@@ -170,7 +187,7 @@ export class Bbr implements CongestionController {
   // --- the model -----------------------------------------------------------------------------------------------------
 
   #countRound(sample: AckSample): boolean {
-    const isRoundStart = sample.priorDeliveredBytes >= this.#roundEndDelivered;
+    const isRoundStart = sample.deliveredBytes > 0 && sample.priorDeliveredBytes >= this.#roundEndDelivered;
     if (isRoundStart) {
       this.#roundEndDelivered = sample.totalDeliveredBytes;
       this.#round++;
@@ -190,14 +207,15 @@ export class Bbr implements CongestionController {
 
   #measureMinRtt(sample: AckSample): void {
     const { nowUs, rttUs } = sample;
-    const isExpired = nowUs > this.#minRttStampUs + MIN_RTT_WINDOW_US;
+    const isExpired =
+      nowUs > this.#minRttSeenUs + MIN_RTT_WINDOW_US || nowUs > this.#minRttProbedUs + MIN_RTT_UNPROBED_US;
     if (rttUs > 0) {
-      if (this.#minRttUs === 0 || rttUs <= this.#minRttUs || isExpired) {
-        this.#minRttUs = rttUs;
-        this.#minRttStampUs = nowUs;
-      } else if (rttUs <= Math.max(this.#minRttUs * MIN_RTT_TOLERANCE, this.#minRttUs + MIN_RTT_TOLERANCE_US)) {
-        this.#minRttStampUs = nowUs;
-      }
+      const tolerated = Math.max(this.#minRttUs * MIN_RTT_TOLERANCE, this.#minRttUs + MIN_RTT_TOLERANCE_US);
+      if (this.#minRttUs === 0) this.#minRttProbedUs = nowUs - MIN_RTT_UNPROBED_US + FIRST_PROBE_RTT_US;
+      if (this.#minRttUs === 0 || rttUs <= this.#minRttUs || isExpired) this.#minRttUs = rttUs;
+      if (rttUs <= tolerated || isExpired) this.#minRttSeenUs = nowUs;
+      // A flight as small as PROBE_RTT's is as good as one.
+      if (sample.priorInFlightBytes <= this.#probeRttCwnd()) this.#minRttProbedUs = nowUs;
     }
     if (isExpired && !this.#isIdleRestart && this.#mode !== 'probe-rtt' && this.#isPipeFilled) {
       this.#saveCwnd();
@@ -215,7 +233,8 @@ export class Bbr implements CongestionController {
         this.#probeRttDoneUs = sample.nowUs + Math.max(PROBE_RTT_US, this.#minRttUs);
       }
     } else if (sample.nowUs > this.#probeRttDoneUs) {
-      this.#minRttStampUs = sample.nowUs;
+      this.#minRttSeenUs = sample.nowUs;
+      this.#minRttProbedUs = sample.nowUs;
       this.#cwnd = Math.max(this.#cwnd, this.#priorCwnd);
       this.#priorCwnd = 0;
       this.#enterProbeBw(sample.nowUs);
@@ -242,7 +261,8 @@ export class Bbr implements CongestionController {
     const isHeavy =
       lost >= HEAVY_LOSS_SEGMENTS * this.#mssBytes && lost > HEAVY_LOSS * (lost + this.#roundDeliveredBytes);
     if (!this.#isPipeFilled) this.#judgeStartup(sample, isHeavy);
-    if (isHeavy) this.#obeyCongestion(sample.nowUs, this.#roundDeliveredBytes);
+    else this.#judgeRate(sample);
+    if (isHeavy) this.#obeyHeavyLoss();
     this.#roundLostBytes = 0;
     this.#roundDeliveredBytes = 0;
     this.#roundMaxRate = 0;
@@ -259,12 +279,34 @@ export class Bbr implements CongestionController {
     }
   }
 
-  /** Cuts rate and flight, but never below what the path has just delivered. */
-  #obeyCongestion(_nowUs: Micros, deliveredBytes: number): void {
+  /** Ten rounds of an outdated estimate are long when each is stretched by the queue that it causes. */
+  #judgeRate(sample: AckSample): void {
+    const isSlowed =
+      !sample.isAppLimited &&
+      this.#mode === 'probe-bw' &&
+      this.#roundMaxRate < SLOWED_SHARE * this.#bw.max &&
+      sample.rttUs > SLOWED_RTT * this.#minRttUs;
+    if (!isSlowed) {
+      this.#slowedRounds = 0;
+      this.#slowedMaxRate = 0;
+      return;
+    }
+    this.#slowedMaxRate = Math.max(this.#slowedMaxRate, this.#roundMaxRate);
+    if (++this.#slowedRounds < SLOWED_ROUNDS) return;
+    this.#bw.reset(this.#round, this.#slowedMaxRate);
+    this.#slowedRounds = 0;
+    this.#slowedMaxRate = 0;
+  }
+
+  /** Cuts rate and flight, but never below what the path has just delivered; UP asks for more again. */
+  #obeyHeavyLoss(): void {
     if (this.#bw.max <= 0) return;
-    this.#bwBound = Math.max(this.#roundMaxRate, HEAVY_LOSS_CUT * Math.min(this.#bwBound, this.#bw.max));
-    const flight = Math.min(this.#inFlightBound, CWND_GAIN * this.#bdpBytes());
-    this.#inFlightBound = Math.max(deliveredBytes, HEAVY_LOSS_CUT * flight, this.#bdpBytes());
+    this.#bwBound = Math.max(this.#roundMaxRate, CUT * Math.min(this.#bwBound, this.#bw.max));
+    this.#boundInFlight(CWND_GAIN * this.#bdpBytes(), this.#roundDeliveredBytes);
+  }
+
+  #boundInFlight(inFlightBytes: number, floorBytes: number): void {
+    this.#inFlightBound = Math.max(floorBytes, CUT * Math.min(this.#inFlightBound, inFlightBytes));
   }
 
   // --- the state machine -----------------------------------------------------------------------------------------------
@@ -297,7 +339,8 @@ export class Bbr implements CongestionController {
       // Long enough for the extra bytes to be in flight, unless the path is already losing some.
       isOver = isFullLength && (sample.lostBytes > 0 || sample.priorInFlightBytes >= this.#targetBytes(1.25));
     } else if (this.#phase === DOWN) {
-      isOver = isFullLength || sample.inFlightBytes <= this.#bdpBytes();
+      // Version 1 stops after one RTT; a standing queue would then never be drained.
+      isOver = sample.inFlightBytes <= this.#bdpBytes() + DRAINED_SEGMENTS * this.#mssBytes;
     }
     if (isOver) this.#setPhase(sample.nowUs, (this.#phase + 1) % PROBE_BW_GAINS.length);
   }
