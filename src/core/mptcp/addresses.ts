@@ -1,0 +1,91 @@
+/**
+ * Address ids of both ends (RFC 8684 3.2, 3.4): which id stands for which address, what we have announced and whether it
+ * was echoed, what the peer has announced. Per connection; ids are recycled once removed. Soft state only.
+ */
+import { type IpAddress, ipEquals } from '../base/ip.js';
+import { type Micros, NEVER } from '../base/time.js';
+import type { Endpoint } from '../engine/api.js';
+
+/** Addresses remembered per connection and direction; further announcements are ignored (and counted). */
+export const MAX_ADDRESSES = 32;
+/** An ADD_ADDR without an echo is repeated after this long, doubling, at most so often (3.4.1 leaves it to us). */
+export const ADD_ADDR_RETRY_US: Micros = 1_000_000;
+export const ADD_ADDR_TRIES = 4;
+
+export interface Announcement {
+  readonly addressId: number;
+  readonly address: IpAddress;
+  /** -1: the port of the connection. */
+  readonly port: number;
+  tries: number;
+  /** When to repeat; NEVER once echoed or given up. */
+  atUs: Micros;
+}
+
+export class AddressBook {
+  private readonly localIds = new Map<string, number>();
+  private readonly remote = new Map<number, Endpoint>();
+  readonly announcements: Announcement[] = [];
+
+  /** The initial subflow's addresses have id 0 at both ends. */
+  setInitial(local: IpAddress, remote: Endpoint): void {
+    this.localIds.set(local.text, 0);
+    this.remote.set(0, remote);
+  }
+
+  /** Id of a local address, assigned at first use; -1 when all 255 are taken. */
+  localId(address: IpAddress): number {
+    const known = this.localIds.get(address.text);
+    if (known !== undefined) return known;
+    const used = new Set(this.localIds.values());
+    for (let id = 1; id <= 255; id++) {
+      if (used.has(id)) continue;
+      this.localIds.set(address.text, id);
+      return id;
+    }
+    return -1;
+  }
+
+  releaseLocal(addressId: number): void {
+    for (const [text, id] of this.localIds) if (id === addressId) this.localIds.delete(text);
+    const i = this.announcements.findIndex((a) => a.addressId === addressId);
+    if (i >= 0) this.announcements.splice(i, 1);
+  }
+
+  remoteEndpoint(addressId: number): Endpoint | undefined {
+    return this.remote.get(addressId);
+  }
+
+  remoteIdOf(endpoint: Endpoint): number {
+    for (const [id, e] of this.remote) if (ipEquals(e.address, endpoint.address) && e.port === endpoint.port) return id;
+    return -1;
+  }
+
+  /**
+   * The peer says that `addressId` is this endpoint. 'new', 'known', 'conflict' (an id keeps its address until removed;
+   * its port may change, which counts as 'new') or 'full'.
+   */
+  learn(addressId: number, endpoint: Endpoint): 'new' | 'known' | 'conflict' | 'full' {
+    const known = this.remote.get(addressId);
+    if (known !== undefined) {
+      if (!ipEquals(known.address, endpoint.address)) return 'conflict';
+      if (known.port === endpoint.port) return 'known';
+    } else if (this.remote.size >= MAX_ADDRESSES) return 'full';
+    this.remote.set(addressId, endpoint);
+    return 'new';
+  }
+
+  forgetRemote(addressId: number): boolean {
+    return this.remote.delete(addressId);
+  }
+
+  onEcho(addressId: number): void {
+    for (const a of this.announcements) if (a.addressId === addressId) a.atUs = NEVER;
+  }
+
+  nextDeadline(): Micros {
+    let at = NEVER;
+    for (const a of this.announcements) at = Math.min(at, a.atUs);
+    return at;
+  }
+}

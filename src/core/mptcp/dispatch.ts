@@ -1,0 +1,189 @@
+/**
+ * Which subflow takes the next bytes: snapshots in, the scheduler's choice out, one unit at a time. Reinjections go
+ * first, never on the subflow that has the bytes outstanding already. A short tail may wait a moment for company
+ * (`corkUs`), so that a busy stream is cut into full segments.
+ */
+import { type Micros, NEVER } from '../base/time.js';
+import type { PathSnapshot, Scheduler, SchedulerInput } from '../scheduler/scheduler.js';
+import type { SendUnit } from '../tcp/owner.js';
+import type { Connection } from './connection.js';
+import { dsnHi, dsnLo } from '../base/seq.js';
+import { dssChecksum } from './keys.js';
+import { type OutboundMapping, toSendUnit } from './send-buffer.js';
+import type { MptcpSubflow } from './subflow.js';
+
+type Mutable<T> = { -readonly [K in keyof T]: T[K] };
+type Snapshot = Mutable<PathSnapshot>;
+
+/** Units handed out in one poll at most; the rest waits for the next flush, so that no connection holds the loop. */
+const MAX_UNITS_PER_POLL = 256;
+
+export class Dispatcher {
+  private readonly snapshots: Snapshot[] = [];
+  private readonly input: Mutable<SchedulerInput> = { nowUs: 0, paths: this.snapshots, pendingBytes: 0, windowBytes: 0 };
+  /** The subflow that may pull one unit now, and whether it is a reinjection. */
+  private granted: MptcpSubflow | null = null;
+  private isReinjecting = false;
+  private grantBytes = 0;
+  private tookBytes = 0;
+  /** How long a tail shorter than a segment may wait for more bytes; 0 = not at all. */
+  corkUs: Micros = 0;
+  private corkedUntilUs: Micros = NEVER;
+  /** When a paced path admits more. */
+  private readyAtUs: Micros = NEVER;
+
+  constructor(
+    private readonly connection: Connection,
+    public scheduler: Scheduler,
+  ) {}
+
+  nextDeadline(): Micros {
+    return Math.min(this.corkedUntilUs, this.readyAtUs);
+  }
+
+  run(nowUs: Micros): void {
+    const c = this.connection;
+    this.corkedUntilUs = NEVER;
+    this.readyAtUs = NEVER;
+    if (!c.hasPendingData) return;
+    this.refreshAll(nowUs);
+    let units = 0;
+    while (units++ < MAX_UNITS_PER_POLL && c.sender.reinjections.first !== undefined) {
+      if (!this.place(nowUs, true)) break;
+    }
+    while (units++ < MAX_UNITS_PER_POLL && c.sender.sendableBytes > 0) {
+      if (!this.place(nowUs, false)) break;
+    }
+    if (c.hasPendingData) this.noteWaiting(nowUs);
+    else this.markIdlePaths(nowUs);
+  }
+
+  /** TCP asks for bytes on `sf`: null unless this is the subflow that was chosen. */
+  pull(nowUs: Micros, sf: MptcpSubflow, maxBytes: number): SendUnit | null {
+    if (this.granted !== sf) return null;
+    this.granted = null;
+    const { sender, keys } = this.connection;
+    const limit = Math.min(maxBytes, this.grantBytes);
+    if (limit <= 0) return null;
+    const range = sender.reinjections.first;
+    const dsn = this.isReinjecting ? range!.dsn : sender.sndNxt;
+    const unit = this.isReinjecting ? sender.takeReinjection(limit) : sender.takeNew(limit);
+    const ssn = sf.tcp.sndNxt;
+    const dll = unit.lengthBytes;
+    const checksum =
+      keys.checksums && this.connection.mode === 'mptcp'
+        ? dssChecksum(dsnHi(dsn, keys.idsnLocal), dsnLo(dsn, keys.idsnLocal), ssn, dll, unit.parts, unit.firstOffset, dll)
+        : -1;
+    const mapping: OutboundMapping = {
+      dsn,
+      ssn,
+      dll,
+      checksum,
+      isFirst: dsn === 1 && sf.role === 'initial' && sf.side === 'active' && !this.connection.isProven,
+      isReinjection: this.isReinjecting,
+    };
+    if (this.isReinjecting) {
+      sf.bytesReinjected += dll;
+      this.connection.host.count('MPTcpExtMPTCPRetrans');
+    }
+    this.tookBytes = dll;
+    return toSendUnit(unit, this.connection.takeInfiniteMapping(mapping));
+  }
+
+  /** Gives one unit to a path. False when nothing more can be placed now. */
+  private place(nowUs: Micros, isReinjection: boolean): boolean {
+    const { sender } = this.connection;
+    const range = sender.reinjections.first;
+    const exclude = isReinjection ? range!.notOn : -1;
+    const waiting = isReinjection ? range!.endDsn - range!.dsn : sender.sendableBytes;
+    this.input.nowUs = nowUs;
+    this.input.pendingBytes = isReinjection ? sender.reinjections.pendingBytes : sender.unsentBytes;
+    this.input.windowBytes = isReinjection ? waiting : Math.max(0, sender.windowEdge - sender.sndNxt);
+    const subflows = this.connection.subflows;
+    const excluded = this.snapshots.find((s) => subflows[s.index]!.id === exclude);
+    const wasUsable = excluded?.isUsable ?? false;
+    if (excluded !== undefined) excluded.isUsable = false;
+    const index = this.scheduler.select(this.input);
+    if (excluded !== undefined) excluded.isUsable = wasUsable;
+    if (index < 0) return false;
+    const sf = subflows[index]!;
+    const bytes = isReinjection ? waiting : this.uncorked(nowUs, sf, waiting);
+    if (bytes <= 0) return false;
+    this.granted = sf;
+    this.isReinjecting = isReinjection;
+    this.grantBytes = bytes;
+    this.tookBytes = 0;
+    sf.tcp.pollTransmit(nowUs, this.connection.host.sink(sf.flow.linkId));
+    this.granted = null;
+    this.refresh(nowUs, this.snapshots[index]!, sf);
+    if (this.tookBytes === 0) this.snapshots[index]!.availableBytes = 0;
+    return true;
+  }
+
+  /** Bytes of `waiting` to send now: a tail below a full segment stays while the stream is busy. */
+  private uncorked(nowUs: Micros, sf: MptcpSubflow, waiting: number): number {
+    const c = this.connection;
+    const s = c.sender;
+    const isTail = waiting === s.unsentBytes && s.finDsn < 0;
+    if (this.corkUs === 0 || !isTail || s.unackedBytes === 0) return waiting;
+    const tail = waiting % sf.tcp.mssBytes;
+    if (tail === 0 || nowUs - c.lastWriteUs >= this.corkUs) return waiting;
+    this.corkedUntilUs = c.lastWriteUs + this.corkUs;
+    return waiting - tail;
+  }
+
+  private noteWaiting(nowUs: Micros): void {
+    for (const snapshot of this.snapshots) {
+      if (!snapshot.isUsable || snapshot.isStalled) continue;
+      const at = this.connection.subflows[snapshot.index]!.tcp.readyAtUs(nowUs);
+      if (at > nowUs) this.readyAtUs = Math.min(this.readyAtUs, at);
+    }
+  }
+
+  /** Everything is on its way: a path with room left is limited by the application (delivery-rate samples). */
+  private markIdlePaths(nowUs: Micros): void {
+    for (const sf of this.connection.subflows) if (sf.isUsable) sf.tcp.markAppLimited(nowUs);
+  }
+
+  private refreshAll(nowUs: Micros): void {
+    const subflows = this.connection.subflows;
+    while (this.snapshots.length < subflows.length) this.snapshots.push(emptySnapshot(this.snapshots.length));
+    this.snapshots.length = subflows.length;
+    for (let i = 0; i < subflows.length; i++) this.refresh(nowUs, this.snapshots[i]!, subflows[i]!);
+  }
+
+  private refresh(nowUs: Micros, s: Snapshot, sf: MptcpSubflow): void {
+    const tcp = sf.tcp;
+    s.isBackup = sf.isBackup;
+    s.isUsable = sf.isUsable;
+    s.isStalled = sf.isStalled;
+    s.srttUs = tcp.rtt.srttUs;
+    s.rttVarUs = tcp.rtt.rttVarUs;
+    s.minRttUs = tcp.rtt.minRttUs;
+    s.cwndBytes = tcp.cc.cwndBytes;
+    s.inFlightBytes = tcp.inFlightBytes;
+    s.availableBytes =
+      s.isUsable && !this.connection.host.isLinkBusy(sf.flow.linkId) ? tcp.availableBytes(nowUs) : 0;
+    s.readyAtUs = s.availableBytes > 0 ? nowUs : tcp.readyAtUs(nowUs);
+    s.rateBytesPerS = tcp.deliveryRateBytesPerS;
+    s.mssBytes = tcp.mssBytes;
+  }
+}
+
+function emptySnapshot(index: number): Snapshot {
+  return {
+    index,
+    isBackup: false,
+    isUsable: false,
+    isStalled: false,
+    srttUs: 0,
+    rttVarUs: 0,
+    minRttUs: 0,
+    cwndBytes: 0,
+    inFlightBytes: 0,
+    availableBytes: 0,
+    readyAtUs: 0,
+    rateBytesPerS: 0,
+    mssBytes: 1,
+  };
+}

@@ -1,0 +1,287 @@
+/**
+ * The two handshakes of RFC 8684: MP_CAPABLE (3.1) on the initial subflow and MP_JOIN (3.2) on every further one. Four
+ * questions per segment kind: what does our SYN or SYN/ACK say, what did the peer's say, what proves us in the third
+ * packet, and is the peer's proof good. Any doubt in the first handshake means plain TCP; in a join it means RST.
+ */
+import { randomU32 } from '../base/env.js';
+import { type Micros, NEVER } from '../base/time.js';
+import type { OptionVerdict } from '../tcp/owner.js';
+import {
+  CAPABLE_ACK_BYTES,
+  CAPABLE_DATA_BYTES,
+  CAPABLE_SYN_BYTES,
+  CAPABLE_SYNACK_BYTES,
+  JOIN_ACK_BYTES,
+  JOIN_ACK_HMAC_BYTES,
+  JOIN_SYN_BYTES,
+  JOIN_SYNACK_BYTES,
+  JOIN_SYNACK_HMAC_BYTES,
+  MPO,
+  type MptcpOptions,
+  writeCapableAck,
+  writeCapableData,
+  writeCapableSyn,
+  writeCapableSynAck,
+  writeJoinAck,
+  writeJoinSyn,
+  writeJoinSynAck,
+} from '../wire/mptcp-options.js';
+import { type SegmentView, TCP_ACK } from '../wire/segment.js';
+import { equalConstantTime, joinHmac } from './keys.js';
+import type { OutboundMapping } from './send-buffer.js';
+import { type MptcpSubflow, RST_REASON } from './subflow.js';
+
+/** Flags of MP_CAPABLE (3.1). */
+export const CAPABLE_A_CHECKSUM = 0x80;
+export const CAPABLE_B_EXTENSIBILITY = 0x40;
+export const CAPABLE_C_NO_JOIN = 0x20;
+export const CAPABLE_H_SHA256 = 0x01;
+const CAPABLE_ALGORITHMS = 0x1f;
+export const MPTCP_VERSION_1 = 1;
+
+/** SYNs sent with MP_CAPABLE before the retransmissions leave it out (3.9.3 leaves it to us; Linux: 2 retries). */
+const SYNS_WITH_MPTCP = 3;
+/** The third packet of a join is repeated until acknowledged (3.2), this often at most. */
+const JOIN_ACK_TRIES = 8;
+
+/** MP_JOIN material of one subflow. */
+export class JoinState {
+  localNonce = 0;
+  remoteNonce = 0;
+  /** Initiator: HMAC-A for the third ACK. Responder: HMAC-B for the SYN/ACK. */
+  hmac: Uint8Array | null = null;
+  ackTries = 0;
+  ackAtUs: Micros = NEVER;
+}
+
+/** True if the options of a SYN ask for MPTCP in a way that we speak (3.1: version 1, no B, HMAC-SHA256 offered). */
+export function offersMptcp(o: MptcpOptions, length: number): boolean {
+  return (
+    (o.present & MPO.capable) !== 0 &&
+    o.capableLength === length &&
+    o.capableVersion === MPTCP_VERSION_1 &&
+    (o.capableFlags & CAPABLE_B_EXTENSIBILITY) === 0 &&
+    (o.capableFlags & CAPABLE_H_SHA256) !== 0
+  );
+}
+
+/** The version negotiation in the SYN (3.1): a higher version than ours may be answered with ours. */
+export function isAcceptableSyn(o: MptcpOptions): boolean {
+  return (
+    (o.present & MPO.capable) !== 0 &&
+    o.capableLength === CAPABLE_SYN_BYTES &&
+    o.capableVersion >= MPTCP_VERSION_1 &&
+    (o.capableFlags & CAPABLE_B_EXTENSIBILITY) === 0 &&
+    (o.capableFlags & CAPABLE_ALGORITHMS & CAPABLE_H_SHA256) !== 0
+  );
+}
+
+export function startJoin(sf: MptcpSubflow): void {
+  sf.join.localNonce = randomU32(sf.connection.host.env);
+}
+
+/** Responder: the SYN's nonce is known, so HMAC-B can be computed (3.2). */
+export function answerJoin(sf: MptcpSubflow, remoteNonce: number): void {
+  const { env } = sf.connection.host;
+  const keys = sf.connection.keys;
+  sf.join.localNonce = randomU32(env);
+  sf.join.remoteNonce = remoteNonce;
+  sf.join.hmac = joinHmac(env, keys.local, keys.remote!, sf.join.localNonce, remoteNonce);
+}
+
+// ---- Out -----------------------------------------------------------------------------------------------------------
+
+export function writeSynOptions(
+  sf: MptcpSubflow,
+  kind: 'syn' | 'synack',
+  out: Uint8Array,
+  o: number,
+  roomBytes: number,
+): number {
+  const c = sf.connection;
+  const j = sf.join;
+  if (sf.role === 'join') {
+    if (kind === 'syn') {
+      if (roomBytes < JOIN_SYN_BYTES) return o;
+      c.host.count('MPTcpExtMPJoinSynTx');
+      return writeJoinSyn(out, o, sf.isBackupWanted, sf.localAddressId, c.keys.remoteToken, j.localNonce);
+    }
+    if (roomBytes < JOIN_SYNACK_BYTES || j.hmac === null) return o;
+    return writeJoinSynAck(out, o, sf.isBackupWanted, sf.localAddressId, j.hmac, j.localNonce);
+  }
+  if (c.mode === 'tcp') return o;
+  const flags = CAPABLE_H_SHA256 | (c.keys.checksums ? CAPABLE_A_CHECKSUM : 0) | (c.denyJoins ? CAPABLE_C_NO_JOIN : 0);
+  if (kind === 'synack') {
+    return roomBytes < CAPABLE_SYNACK_BYTES ? o : writeCapableSynAck(out, o, flags, c.keys.localHi, c.keys.localLo);
+  }
+  c.synsSent++;
+  if (c.synsSent > SYNS_WITH_MPTCP || roomBytes < CAPABLE_SYN_BYTES) {
+    if (c.synsSent === SYNS_WITH_MPTCP + 1) c.host.count('MPTcpExtMPCapableSYNTXDrop');
+    return o;
+  }
+  if (c.synsSent === 1) c.host.count('MPTcpExtMPCapableSYNTX');
+  return writeCapableSyn(out, o, flags);
+}
+
+/** True while this segment must carry our proof: keys (until the peer shows it has them) or HMAC (until it answers). */
+export function isProving(sf: MptcpSubflow, mapping: OutboundMapping | null): boolean {
+  if (sf.side === 'passive') return false;
+  if (sf.role === 'join') return !sf.isConfirmed;
+  return !sf.connection.isProven && (mapping === null || mapping.isFirst);
+}
+
+export function writeProof(
+  sf: MptcpSubflow,
+  mapping: OutboundMapping | null,
+  out: Uint8Array,
+  o: number,
+  roomBytes: number,
+): number {
+  const { keys } = sf.connection;
+  if (sf.role === 'join') {
+    return sf.join.hmac === null || roomBytes < JOIN_ACK_BYTES ? o : writeJoinAck(out, o, sf.join.hmac);
+  }
+  // The third packet repeats the agreed A flag (3.1).
+  const flags = CAPABLE_H_SHA256 | (keys.checksums ? CAPABLE_A_CHECKSUM : 0);
+  if (mapping === null) {
+    if (roomBytes < CAPABLE_ACK_BYTES) return o;
+    return writeCapableAck(out, o, flags, keys.localHi, keys.localLo, keys.remoteHi, keys.remoteLo);
+  }
+  if (roomBytes < CAPABLE_DATA_BYTES) return o;
+  return writeCapableData(
+    out,
+    o,
+    flags,
+    keys.localHi,
+    keys.localLo,
+    keys.remoteHi,
+    keys.remoteLo,
+    mapping.dll,
+    mapping.checksum,
+  );
+}
+
+// ---- In ------------------------------------------------------------------------------------------------------------
+
+/** Options of the SYN/ACK that answers us (a SYN that we answer was read by the engine). */
+export function onSynOptions(_nowUs: Micros, sf: MptcpSubflow, seg: SegmentView): OptionVerdict {
+  if (sf.side === 'passive') return 'continue';
+  return sf.role === 'join' ? onJoinSynAck(sf, seg) : onCapableSynAck(sf, seg);
+}
+
+function onCapableSynAck(sf: MptcpSubflow, seg: SegmentView): OptionVerdict {
+  const c = sf.connection;
+  if (c.mode !== 'pending') return 'continue';
+  const o = seg.mptcp;
+  const isOurs = offersMptcp(o, CAPABLE_SYNACK_BYTES) && (seg.flags & TCP_ACK) !== 0;
+  if (!isOurs || c.synsSent > SYNS_WITH_MPTCP || (o.capableFlags & CAPABLE_A_CHECKSUM && c.refusesChecksum)) {
+    c.host.count('MPTcpExtMPCapableFallbackSYNACK');
+    c.becomeTcp('no acceptable MP_CAPABLE in the SYN/ACK');
+    return 'continue';
+  }
+  c.host.count('MPTcpExtMPCapableSYNACKRX');
+  c.keys.setRemote(o.senderKeyHi, o.senderKeyLo);
+  if ((o.capableFlags & CAPABLE_A_CHECKSUM) !== 0) c.keys.checksums = true;
+  c.isInitialAddressClosed = (o.capableFlags & CAPABLE_C_NO_JOIN) !== 0;
+  c.mode = 'mptcp';
+  return 'continue';
+}
+
+function onJoinSynAck(sf: MptcpSubflow, seg: SegmentView): OptionVerdict {
+  const c = sf.connection;
+  const o = seg.mptcp;
+  const j = sf.join;
+  if (sf.tcp.state !== 'syn-sent') return 'continue';
+  if ((o.present & MPO.join) === 0 || o.joinLength !== JOIN_SYNACK_BYTES) return refuse(sf, 'MPTcpExtMPJoinSynAckRxMissing');
+  const { env } = c.host;
+  const expected = joinHmac(env, c.keys.remote!, c.keys.local, o.joinNonce, j.localNonce);
+  if (!equalConstantTime(expected, o.joinHmac, JOIN_SYNACK_HMAC_BYTES)) {
+    return refuse(sf, 'MPTcpExtMPJoinSynAckHMacFailure');
+  }
+  c.host.count('MPTcpExtMPJoinSynAckRx');
+  j.remoteNonce = o.joinNonce;
+  j.hmac = joinHmac(env, c.keys.local, c.keys.remote!, j.localNonce, o.joinNonce);
+  sf.remoteAddressId = o.joinAddressId;
+  sf.isRemoteBackup = o.joinBackup;
+  return 'continue';
+}
+
+/** The third packet at the responder, or the fourth at the initiator of a join. */
+export function onProof(nowUs: Micros, sf: MptcpSubflow, seg: SegmentView): OptionVerdict {
+  if (sf.role === 'initial') return sf.side === 'passive' ? onCapableAck(sf, seg) : 'continue';
+  if (sf.side === 'passive') return onJoinAck(nowUs, sf, seg);
+  if (sf.tcp.isEstablished) sf.connection.onJoinConfirmed(nowUs, sf);
+  return 'continue';
+}
+
+function onCapableAck(sf: MptcpSubflow, seg: SegmentView): OptionVerdict {
+  const c = sf.connection;
+  const o = seg.mptcp;
+  const carriesKeys =
+    (o.present & MPO.capable) !== 0 && o.capableLength >= CAPABLE_ACK_BYTES && o.capableVersion === MPTCP_VERSION_1;
+  // A DSS before the keys: the packet with the keys was lost or overtaken, and will come again (3.1).
+  if (!carriesKeys && (o.present & MPO.dss) !== 0) return 'drop';
+  if (!carriesKeys || o.receiverKeyHi !== c.keys.localHi || o.receiverKeyLo !== c.keys.localLo) {
+    c.host.count('MPTcpExtMPCapableFallbackACK');
+    c.becomeTcp('no valid MP_CAPABLE in the third packet');
+    return 'continue';
+  }
+  c.host.count('MPTcpExtMPCapableACKRX');
+  c.keys.setRemote(o.senderKeyHi, o.senderKeyLo);
+  c.mode = 'mptcp';
+  c.isProven = true;
+  return 'continue';
+}
+
+function onJoinAck(nowUs: Micros, sf: MptcpSubflow, seg: SegmentView): OptionVerdict {
+  const c = sf.connection;
+  const o = seg.mptcp;
+  const j = sf.join;
+  if ((o.present & MPO.join) === 0 || o.joinLength !== JOIN_ACK_BYTES) {
+    return (o.present & MPO.dss) !== 0 ? 'drop' : refuse(sf, 'MPTcpExtMPJoinAckMissing');
+  }
+  const expected = joinHmac(c.host.env, c.keys.remote!, c.keys.local, j.remoteNonce, j.localNonce);
+  if (!equalConstantTime(expected, o.joinHmac, JOIN_ACK_HMAC_BYTES)) return refuse(sf, 'MPTcpExtMPJoinAckHMacFailure');
+  c.host.count('MPTcpExtMPJoinAckRx');
+  c.onJoinConfirmed(nowUs, sf);
+  return 'continue';
+}
+
+function refuse(sf: MptcpSubflow, counter: string): OptionVerdict {
+  sf.resetReason = RST_REASON.mptcp;
+  sf.connection.host.count(counter);
+  return 'reset';
+}
+
+// ---- Progress ------------------------------------------------------------------------------------------------------
+
+export function onTcpEstablished(nowUs: Micros, sf: MptcpSubflow): void {
+  const c = sf.connection;
+  if (sf.role === 'initial') {
+    if (c.mode === 'pending') c.becomeTcp('handshake completed without MP_CAPABLE');
+    sf.isConfirmed = true;
+    c.onInitialEstablished(nowUs);
+  } else if (sf.side === 'active') {
+    sf.join.ackAtUs = nowUs + sf.tcp.rtt.rtoUs;
+  } else if (sf.isConfirmed) {
+    // The responder must answer the third packet at once: it is what the initiator waits for (3.2).
+    sf.tcp.requestAck(nowUs);
+  }
+}
+
+/** Repeats the third packet of a join until the peer answers; gives up with a RST. */
+export function pumpJoin(nowUs: Micros, sf: MptcpSubflow): void {
+  const j = sf.join;
+  if (j.ackAtUs > nowUs) return;
+  if (sf.isConfirmed) {
+    j.ackAtUs = NEVER;
+    return;
+  }
+  if (++j.ackTries > JOIN_ACK_TRIES) {
+    j.ackAtUs = NEVER;
+    sf.connection.resetSubflow(nowUs, sf, RST_REASON.mptcp);
+    return;
+  }
+  sf.tcp.requestAck(nowUs);
+  j.ackAtUs = nowUs + sf.tcp.rtt.rtoUs * 2 ** Math.min(j.ackTries, 4);
+}

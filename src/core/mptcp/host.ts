@@ -1,0 +1,36 @@
+/** What a connection needs from the engine that owns it. */
+import type { CoreEnv } from '../base/env.js';
+import type { Micros } from '../base/time.js';
+import type { ControllerFactory } from '../congestion/controller.js';
+import type { EngineEvent, LinkInfo } from '../engine/api.js';
+import type { Scheduler } from '../scheduler/scheduler.js';
+import type { FlowTuple } from '../tcp/flow.js';
+import type { SegmentSink } from '../tcp/owner.js';
+import type { SubflowConfig } from '../tcp/subflow.js';
+import type { Connection } from './connection.js';
+import type { MptcpSubflow } from './subflow.js';
+
+export interface ConnectionHost {
+  readonly env: CoreEnv;
+  emit(event: EngineEvent): void;
+  /** Adds to a monotonic counter; kernel MIB names where one exists. */
+  count(name: string, n?: number): void;
+  /** The connection has something to send or its deadline changed: poll it in the next flush. */
+  markDirty(connection: Connection): void;
+  /** Puts the subflow's four-tuple into the demultiplexer. False if the tuple is taken. */
+  register(subflow: MptcpSubflow): boolean;
+  unregister(subflow: MptcpSubflow): void;
+  /** Nothing of the connection is left. */
+  forget(connection: Connection): void;
+  link(linkId: number): LinkInfo | undefined;
+  isn(nowUs: Micros, flow: FlowTuple): number;
+  subflowConfig(link: LinkInfo | undefined, congestion: string | undefined): SubflowConfig;
+  scheduler(name: string | undefined): Scheduler;
+  controller(name: string | undefined): ControllerFactory;
+  /** Where a subflow's segments go during `poll`. */
+  sink(linkId: number): SegmentSink;
+  /** True while the link's local queue is long enough: no further data there now (acknowledgments still go). */
+  isLinkBusy(linkId: number): boolean;
+  /** A key whose token is unique among live connections. */
+  newKey(connection: Connection): Uint8Array;
+}

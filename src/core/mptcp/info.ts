@@ -1,0 +1,74 @@
+/** Plain copies of what a connection and its subflows are doing, for status and tests. */
+import type { ConnectionInfo, SubflowInfo } from '../engine/api.js';
+import type { Connection } from './connection.js';
+import type { MptcpSubflow } from './subflow.js';
+
+export function connectionInfo(c: Connection): ConnectionInfo {
+  let bytesReinjected = 0;
+  for (const sf of c.subflows) bytesReinjected += sf.bytesReinjected;
+  return {
+    id: c.id,
+    state: c.state,
+    isMptcp: c.isMptcp,
+    fallbackReason: c.fallbackReason,
+    localToken: c.keys.localToken,
+    remoteToken: c.keys.remoteToken,
+    checksums: c.keys.checksums,
+    bytesSent: c.sender.sndNxt - 1,
+    bytesAcked: c.sender.sndUna - 1,
+    bytesReceived: c.receiver.bytesReceived,
+    bytesReinjected: Math.max(bytesReinjected, c.sender.bytesReinjected),
+    bytesDuplicate: c.receiver.duplicateBytes,
+    receiveQueueBytes: c.receiver.unreadBytes,
+    outOfOrderBytes: c.receiver.outOfOrderBytes,
+    receiveWindowBytes: c.receiver.peekEdge() - c.receiver.rcvNxt,
+    sendWindowBytes: Math.max(0, c.sender.windowEdge - c.sender.sndNxt),
+    subflows: c.subflows.map(subflowInfo),
+  };
+}
+
+function subflowInfo(sf: MptcpSubflow): SubflowInfo {
+  const { tcp, flow } = sf;
+  return {
+    id: sf.id,
+    linkId: flow.linkId,
+    local: { address: flow.localAddress, port: flow.localPort },
+    remote: { address: flow.remoteAddress, port: flow.remotePort },
+    localAddressId: sf.localAddressId,
+    remoteAddressId: sf.remoteAddressId,
+    state: tcp.state,
+    idleReason: idleReason(sf),
+    isBackupLocal: sf.isLocalBackup,
+    isBackupRemote: sf.isRemoteBackup,
+    isStalled: sf.isStalled,
+    srttUs: tcp.rtt.srttUs,
+    minRttUs: tcp.rtt.minRttUs,
+    rttVarUs: tcp.rtt.rttVarUs,
+    rtoUs: tcp.rtt.rtoUs,
+    cwndBytes: tcp.cc.cwndBytes,
+    ssthreshBytes: tcp.cc.ssthreshBytes,
+    inFlightBytes: tcp.inFlightBytes,
+    mssBytes: tcp.mssBytes,
+    congestion: tcp.cc.name,
+    pacingRateBytesPerS: tcp.cc.pacingRateBytesPerS,
+    deliveryRateBytesPerS: tcp.deliveryRateBytesPerS,
+    bytesSent: tcp.stats.bytesSent,
+    bytesReceived: tcp.stats.bytesReceived,
+    bytesRetransmitted: tcp.stats.bytesRetransmitted,
+    bytesReinjected: sf.bytesReinjected,
+    segmentsLost: tcp.stats.segmentsLost,
+    lastReceivedUs: tcp.lastReceivedUs,
+  };
+}
+
+/** Why no new data goes there now, or null. */
+function idleReason(sf: MptcpSubflow): string | null {
+  if (sf.tcp.state === 'closed') return sf.closeReason ?? 'closed';
+  if (sf.isLinkDown) return 'link down';
+  if (sf.isClosing) return 'closing';
+  if (!sf.isConfirmed) return 'handshake';
+  if (sf.isStalled) return sf.stallReason;
+  if (sf.isRemoteBackup) return 'backup (peer)';
+  if (sf.isLocalBackup) return 'backup';
+  return null;
+}
