@@ -246,6 +246,7 @@ export class Connection implements ConnectionApi {
     const config = this.host.subflowConfig(this.host.link(flow.linkId), congestion);
     const sf = new MptcpSubflow(this, this.nextSubflowId, role, side, flow, config, this.host.isn(nowUs, flow));
     if (!this.host.register(sf)) return null;
+    if (this.mode === 'tcp') sf.mappings.setInfinite(0, 0);
     this.nextSubflowId++;
     this.subflowsEver++;
     this.subflows.push(sf);
@@ -642,16 +643,12 @@ export class Connection implements ConnectionApi {
   becomeTcp(why: string): void {
     this.mode = 'tcp';
     this.infiniteMapping = 'none';
-    if (!this.subflows[0]?.mappings.isInfinite) this.initialInfinite();
+    const sf = this.subflows[0];
+    // With one subflow ever, subflow and data sequence space are the same: SYN 0, first byte 1.
+    if (sf !== undefined && !sf.mappings.isInfinite) sf.mappings.setInfinite(0, 0);
     this.sender.windowEdge = NEVER;
     this.fallbackReason ??= why;
     this.keys.checksums = false;
-  }
-
-  private initialInfinite(): void {
-    const sf = this.subflows[0];
-    // With one subflow ever, subflow and data sequence space are the same: SYN 0, first byte 1.
-    sf?.mappings.setInfinite(0, 0);
   }
 
   /** Plain TCP from here on, for good. The caller knows that there is one subflow and that its data is contiguous. */

@@ -1,0 +1,74 @@
+/**
+ * Four-tuple → subflow, without allocating per packet: a map by the two ports, then the few entries that share them are
+ * compared in place. (All subflows of a connection share the local port; addresses tell them apart.)
+ */
+import { ipEquals, ipEqualsAt } from '../base/ip.js';
+import type { MptcpSubflow } from '../mptcp/subflow.js';
+import type { SegmentView } from '../wire/segment.js';
+
+export class Demux {
+  private readonly byPorts = new Map<number, MptcpSubflow[]>();
+  size = 0;
+
+  add(sf: MptcpSubflow): boolean {
+    const key = portsKey(sf.flow.localPort, sf.flow.remotePort);
+    const bucket = this.byPorts.get(key);
+    if (bucket === undefined) {
+      this.byPorts.set(key, [sf]);
+    } else {
+      for (const other of bucket) {
+        if (
+          ipEquals(other.flow.localAddress, sf.flow.localAddress) &&
+          ipEquals(other.flow.remoteAddress, sf.flow.remoteAddress)
+        ) {
+          return false;
+        }
+      }
+      bucket.push(sf);
+    }
+    this.size++;
+    return true;
+  }
+
+  remove(sf: MptcpSubflow): void {
+    const key = portsKey(sf.flow.localPort, sf.flow.remotePort);
+    const bucket = this.byPorts.get(key);
+    const i = bucket?.indexOf(sf) ?? -1;
+    if (bucket === undefined || i < 0) return;
+    bucket.splice(i, 1);
+    this.size--;
+    if (bucket.length === 0) this.byPorts.delete(key);
+  }
+
+  /** The subflow a received segment belongs to. */
+  find(seg: SegmentView): MptcpSubflow | undefined {
+    return this.lookup(seg.buf, seg.family, seg.dstOff, seg.srcOff, seg.dstPort, seg.srcPort);
+  }
+
+  /** As `find`, with the offsets of our own and the peer's address given (ICMP quotes what we sent). */
+  lookup(
+    buf: Uint8Array,
+    family: 4 | 6,
+    localOff: number,
+    remoteOff: number,
+    localPort: number,
+    remotePort: number,
+  ): MptcpSubflow | undefined {
+    const bucket = this.byPorts.get(portsKey(localPort, remotePort));
+    if (bucket === undefined) return undefined;
+    for (const sf of bucket) {
+      if (
+        sf.flow.family === family &&
+        ipEqualsAt(sf.flow.remoteAddress, buf, remoteOff) &&
+        ipEqualsAt(sf.flow.localAddress, buf, localOff)
+      ) {
+        return sf;
+      }
+    }
+    return undefined;
+  }
+}
+
+function portsKey(localPort: number, remotePort: number): number {
+  return localPort * 65536 + remotePort;
+}

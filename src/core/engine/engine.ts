@@ -1,0 +1,416 @@
+/**
+ * The engine: demultiplexes packets to subflows, owns connections, listeners and links, and drains everything that wants
+ * to go in `flush`. It implements EngineApi for drivers and ConnectionHost for connections; protocol rules live in
+ * core/mptcp and core/tcp. Sans-I/O: see api.ts for the driver's loop.
+ */
+import type { CoreEnv } from '../base/env.js';
+import { ipFromBytes } from '../base/ip.js';
+import { type Micros, NEVER } from '../base/time.js';
+import { TimerQueue } from '../base/timer-queue.js';
+import type { ControllerFactory } from '../congestion/controller.js';
+import { controllers } from '../congestion/index.js';
+import { Connection } from '../mptcp/connection.js';
+import { isAcceptableSyn, CAPABLE_A_CHECKSUM } from '../mptcp/handshake.js';
+import type { ConnectionHost } from '../mptcp/host.js';
+import { deriveFromKey, randomKey } from '../mptcp/keys.js';
+import { type MptcpSubflow, RST_REASON } from '../mptcp/subflow.js';
+import { schedulers } from '../scheduler/index.js';
+import type { Scheduler } from '../scheduler/scheduler.js';
+import type { FlowTuple } from '../tcp/flow.js';
+import { IsnGenerator } from '../tcp/isn.js';
+import type { SegmentSink } from '../tcp/owner.js';
+import { resetFor } from '../tcp/reset.js';
+import { DEFAULT_SUBFLOW_CONFIG, type SubflowConfig } from '../tcp/subflow.js';
+import { IcmpErrorView, parseIcmpError } from '../wire/icmp.js';
+import { ipHeaderBytes, PROTO_TCP } from '../wire/ip.js';
+import { JOIN_SYN_BYTES, MPO, writeTcprst } from '../wire/mptcp-options.js';
+import { parseSegment, SegmentView, TCP_ACK, TCP_RST, TCP_SYN, verifyTcpChecksum } from '../wire/segment.js';
+import { finishTcpHeader, TCP_HEADER_BYTES, writeTcpHeader } from '../wire/tcp.js';
+import type { ConnectOptions, Edge, EngineApi, EngineEvent, LinkInfo, ListenOptions } from './api.js';
+import { DEFAULT_ENGINE_CONFIG, type EngineConfig } from './config.js';
+import { Demux } from './demux.js';
+import { Link } from './link.js';
+import { CSUM_UNKNOWN, HEADER_SLOT_BYTES, LINK_HEADROOM_BYTES, type ReceiveBatch } from './ports.js';
+
+/** Events nobody has polled; the oldest go first. */
+const MAX_EVENTS = 4096;
+/** Rounds of one flush in which connections that became dirty on the way are polled again. */
+const MAX_FLUSH_ROUNDS = 4;
+/** While an edge refuses packets or its queue is long, try again after this. */
+const RETRY_US: Micros = 500;
+/** RSTs for unknown segments per second (RFC 5961 7 in spirit). */
+const MAX_RESETS_PER_S = 200;
+
+interface Listener extends ListenOptions {
+  close(): void;
+}
+
+export class Engine implements EngineApi, ConnectionHost {
+  readonly config: EngineConfig;
+  private readonly links = new Map<number, Link>();
+  private readonly demux = new Demux();
+  private readonly listeners = new Map<number, Listener>();
+  private readonly live = new Map<number, Connection>();
+  private readonly byToken = new Map<number, Connection>();
+  private readonly halfOpen = new Set<Connection>();
+  private readonly timers = new TimerQueue<Connection>();
+  private dirty = new Set<Connection>();
+  private readonly events: EngineEvent[] = [];
+  private readonly counts = new Map<string, number>();
+  private readonly isns: IsnGenerator;
+  private readonly seg = new SegmentView();
+  private readonly icmp = new IcmpErrorView();
+  private nextConnectionId = 1;
+  private retryAtUs: Micros = NEVER;
+  private resetsFromUs: Micros = 0;
+  private resetsSent = 0;
+
+  constructor(
+    readonly env: CoreEnv,
+    config: Partial<EngineConfig> = {},
+  ) {
+    this.config = { ...DEFAULT_ENGINE_CONFIG, ...config };
+    this.isns = new IsnGenerator(env);
+  }
+
+  // ---- Links ---------------------------------------------------------------------------------------------------
+
+  addLink(nowUs: Micros, link: LinkInfo): void {
+    if (this.links.has(link.id)) this.updateLink(nowUs, link);
+    else this.links.set(link.id, new Link(link));
+  }
+
+  updateLink(nowUs: Micros, info: LinkInfo): void {
+    const link = this.links.get(info.id);
+    if (link === undefined) return;
+    const mtuChanged = link.info.mtuBytes !== info.mtuBytes;
+    link.info = info;
+    for (const c of this.live.values()) {
+      c.onLinkState(nowUs, info.id, info.isUp);
+      if (mtuChanged) c.onLinkChanged(info);
+    }
+  }
+
+  removeLink(nowUs: Micros, linkId: number): void {
+    for (const c of this.live.values()) c.onLinkState(nowUs, linkId, false);
+    this.links.delete(linkId);
+  }
+
+  link(linkId: number): LinkInfo | undefined {
+    return this.links.get(linkId)?.info;
+  }
+
+  // ---- Opening -------------------------------------------------------------------------------------------------
+
+  listen(options: ListenOptions): { readonly port: number; close(): void } {
+    if (this.listeners.has(options.port)) throw new RangeError(`port ${options.port} is listened on already`);
+    const listener = { ...options, close: () => this.listeners.delete(options.port) };
+    this.listeners.set(options.port, listener);
+    return listener;
+  }
+
+  connect(nowUs: Micros, options: ConnectOptions): Connection {
+    const flow: FlowTuple = {
+      linkId: options.linkId,
+      family: options.remote.address.family,
+      localAddress: options.localAddress,
+      localPort: options.localPort,
+      remoteAddress: options.remote.address,
+      remotePort: options.remote.port,
+    };
+    const c = new Connection(this.nextConnectionId++, this, {
+      side: 'active',
+      mptcp: options.mptcp ?? true,
+      checksum: options.checksum ?? this.config.checksum,
+      congestion: options.congestion,
+      scheduler: options.scheduler,
+      receiveBufferBytes: options.receiveBufferBytes ?? this.config.receiveBufferBytes,
+      flow,
+    });
+    if (!c.open(nowUs, null)) throw new RangeError('the address pair is in use');
+    this.live.set(c.id, c);
+    return c;
+  }
+
+  connections(): readonly Connection[] {
+    return [...this.live.values()];
+  }
+
+  // ---- Packets in ----------------------------------------------------------------------------------------------
+
+  onPackets(nowUs: Micros, linkId: number, batch: ReceiveBatch): void {
+    const { seg } = this;
+    for (let i = 0; i < batch.count; i++) {
+      if (batch.truncated[i] !== 0) {
+        this.drop('truncated', linkId);
+        continue;
+      }
+      const result = parseSegment(batch.slab, batch.offset[i]!, batch.length[i]!, batch.gsoSize[i]!, seg);
+      if (result === 'not-tcp') {
+        this.onOtherProtocol(nowUs, linkId);
+        continue;
+      }
+      if (result !== 'ok') {
+        this.drop(result, linkId);
+        continue;
+      }
+      if (batch.checksum[i] === CSUM_UNKNOWN && !verifyTcpChecksum(batch.slab, seg)) {
+        this.drop('bad-tcp-checksum', linkId);
+        continue;
+      }
+      const sf = this.demux.find(seg);
+      if (sf !== undefined) {
+        sf.tcp.onSegment(nowUs, seg);
+        this.markDirty(sf.connection);
+      } else this.onStray(nowUs, linkId);
+    }
+  }
+
+  /** A segment of no subflow: a SYN to a listener, a join by token, or something to reset. */
+  private onStray(nowUs: Micros, linkId: number): void {
+    const { seg } = this;
+    const kind = seg.flags & (TCP_SYN | TCP_ACK | TCP_RST);
+    if (kind !== TCP_SYN) {
+      this.reset(nowUs, linkId, -1);
+      return;
+    }
+    const o = seg.mptcp;
+    if ((o.present & MPO.join) !== 0 && o.joinLength === JOIN_SYN_BYTES) {
+      // Joins are found by token, whatever port they come to (RFC 8684 3.2).
+      this.count('MPTcpExtMPJoinSynRx');
+      const c = this.byToken.get(o.joinToken);
+      if (c === undefined) {
+        this.count('MPTcpExtMPJoinNoTokenFound');
+        this.reset(nowUs, linkId, RST_REASON.mptcp);
+      } else if (!c.acceptJoin(nowUs, this.flowOf(linkId), seg)) {
+        this.count('MPTcpExtMPJoinRejected');
+        this.reset(nowUs, linkId, RST_REASON.prohibited);
+      }
+      return;
+    }
+    const listener = this.listeners.get(seg.dstPort);
+    if (listener === undefined) this.reset(nowUs, linkId, -1);
+    else this.accept(nowUs, linkId, listener);
+  }
+
+  private accept(nowUs: Micros, linkId: number, listener: Listener): void {
+    if (this.halfOpen.size >= this.config.maxHalfOpen || this.live.size >= this.config.maxConnections) {
+      this.drop('listen-overflow', linkId);
+      return;
+    }
+    const o = this.seg.mptcp;
+    const asks = isAcceptableSyn(o) && listener.mptcp !== false;
+    if ((o.present & MPO.capable) !== 0) this.count('MPTcpExtMPCapableSYNRX');
+    const c = new Connection(this.nextConnectionId++, this, {
+      side: 'passive',
+      mptcp: asks,
+      checksum: asks && ((listener.checksum ?? this.config.checksum) || (o.capableFlags & CAPABLE_A_CHECKSUM) !== 0),
+      congestion: listener.congestion,
+      scheduler: listener.scheduler,
+      receiveBufferBytes: listener.receiveBufferBytes ?? this.config.receiveBufferBytes,
+      flow: this.flowOf(linkId),
+    });
+    c.onEstablished = () => {
+      this.halfOpen.delete(c);
+      listener.onAccept(c);
+    };
+    this.live.set(c.id, c);
+    this.halfOpen.add(c);
+    if (!c.open(nowUs, this.seg)) this.forget(c);
+  }
+
+  private flowOf(linkId: number): FlowTuple {
+    const { seg } = this;
+    return {
+      linkId,
+      family: seg.family,
+      localAddress: ipFromBytes(seg.buf, seg.dstOff, seg.family),
+      localPort: seg.dstPort,
+      remoteAddress: ipFromBytes(seg.buf, seg.srcOff, seg.family),
+      remotePort: seg.srcPort,
+    };
+  }
+
+  private onOtherProtocol(nowUs: Micros, linkId: number): void {
+    const { seg, icmp } = this;
+    const result = parseIcmpError(seg, icmp);
+    if (result !== 'ok') {
+      this.drop(result, linkId);
+      return;
+    }
+    if (icmp.quotedProtocol !== PROTO_TCP) return;
+    const { quotedSrcOff, quotedDstOff, quotedSrcPort, quotedDstPort } = icmp;
+    const sf = this.demux.lookup(icmp.buf, icmp.family, quotedSrcOff, quotedDstOff, quotedSrcPort, quotedDstPort);
+    if (sf === undefined) {
+      this.drop('icmp-no-subflow', linkId);
+      return;
+    }
+    const mtuBytes = icmp.errorClass === 'too-big' ? icmp.mtuBytes : 0;
+    sf.tcp.onIcmp(nowUs, icmp.errorClass === 'hard', mtuBytes, icmp.quotedSeq);
+    this.markDirty(sf.connection);
+  }
+
+  /** Answers the segment in hand with a RST (RFC 9293 3.5.2), with MP_TCPRST if `reason` >= 0. */
+  private reset(nowUs: Micros, linkId: number, reason: number): void {
+    const { seg } = this;
+    const numbers = resetFor(seg);
+    if (nowUs - this.resetsFromUs >= 1_000_000) {
+      this.resetsFromUs = nowUs;
+      this.resetsSent = 0;
+    }
+    const link = this.links.get(linkId);
+    this.drop('no-connection', linkId);
+    if (numbers === null || link === undefined || ++this.resetsSent > MAX_RESETS_PER_S || !link.hasRoom()) return;
+    const start = link.batch.count * HEADER_SLOT_BYTES + LINK_HEADROOM_BYTES + ipHeaderBytes(seg.family);
+    const { headers } = link;
+    writeTcpHeader(headers, start, seg.dstPort, seg.srcPort, numbers.seq, numbers.ack, numbers.flags, 0, 0);
+    let end = start + TCP_HEADER_BYTES;
+    if (reason >= 0) end = writeTcprst(headers, end, 0, reason);
+    const tcpBytes = finishTcpHeader(headers, start, end);
+    const source = ipFromBytes(seg.buf, seg.dstOff, seg.family);
+    const destination = ipFromBytes(seg.buf, seg.srcOff, seg.family);
+    link.add(source, destination, start, tcpBytes, NO_PARTS, 0, 0, 0, false);
+    if (reason >= 0) this.count('MPTcpExtMPRstTx');
+  }
+
+  // ---- Time and packets out ------------------------------------------------------------------------------------
+
+  onTimer(nowUs: Micros): void {
+    for (let c = this.timers.takeDue(nowUs); c !== undefined; c = this.timers.takeDue(nowUs)) c.onTimer(nowUs);
+    if (this.retryAtUs <= nowUs) {
+      this.retryAtUs = NEVER;
+      for (const c of this.live.values()) this.dirty.add(c);
+    }
+  }
+
+  nextDeadline(): Micros {
+    return Math.min(this.timers.nextUs(), this.retryAtUs);
+  }
+
+  flush(nowUs: Micros, edge: Edge): void {
+    for (const link of this.links.values()) link.begin(edge, this.sendingRate);
+    for (let round = 0; round < MAX_FLUSH_ROUNDS && this.dirty.size > 0; round++) {
+      const polled = this.dirty;
+      this.dirty = new Set();
+      for (const c of polled) {
+        c.poll(nowUs);
+        // A deadline that does not lie ahead would spin the driver: counted, because it is a bug of ours.
+        const at = c.nextDeadline();
+        if (at <= nowUs) this.count('deadline_in_the_past');
+        this.timers.set(c, Math.max(at, nowUs + 50));
+      }
+    }
+    this.retryAtUs = this.dirty.size > 0 ? nowUs : NEVER;
+    for (const link of this.links.values()) {
+      link.finish();
+      if (link.isBlocked || link.isBusy) this.retryAtUs = Math.min(this.retryAtUs, nowUs + RETRY_US);
+    }
+  }
+
+  /** What all subflows on a link may send together, bytes/s. */
+  private readonly sendingRate = (linkId: number): number => {
+    let sum = 0;
+    for (const c of this.live.values()) {
+      for (const sf of c.subflows) if (sf.flow.linkId === linkId) sum += Math.min(1e10, sf.tcp.cc.pacingRateBytesPerS);
+    }
+    return sum;
+  };
+
+  // ---- Observation ---------------------------------------------------------------------------------------------
+
+  pollEvent(): EngineEvent | undefined {
+    return this.events.shift();
+  }
+
+  counters(): Readonly<Record<string, number>> {
+    return Object.fromEntries(this.counts);
+  }
+
+  emit(event: EngineEvent): void {
+    if (this.events.length >= MAX_EVENTS) this.events.shift();
+    this.events.push(event);
+  }
+
+  count(name: string, n = 1): void {
+    this.counts.set(name, (this.counts.get(name) ?? 0) + n);
+  }
+
+  private drop(reason: string, _linkId: number): void {
+    this.count(`drop_${reason.replaceAll('-', '_')}`);
+  }
+
+  // ---- ConnectionHost ------------------------------------------------------------------------------------------
+
+  markDirty(connection: Connection): void {
+    this.dirty.add(connection);
+  }
+
+  register(subflow: MptcpSubflow): boolean {
+    return this.demux.add(subflow);
+  }
+
+  unregister(subflow: MptcpSubflow): void {
+    this.demux.remove(subflow);
+  }
+
+  forget(connection: Connection): void {
+    this.live.delete(connection.id);
+    this.halfOpen.delete(connection);
+    this.timers.delete(connection);
+    this.dirty.delete(connection);
+    const { localToken } = connection.keys;
+    if (this.byToken.get(localToken) === connection) this.byToken.delete(localToken);
+  }
+
+  isn(nowUs: Micros, flow: FlowTuple): number {
+    return this.isns.next(nowUs, flow);
+  }
+
+  subflowConfig(link: LinkInfo | undefined, congestion: string | undefined): SubflowConfig {
+    return {
+      ...DEFAULT_SUBFLOW_CONFIG,
+      ...this.config.tcp,
+      windowScale: this.config.windowScale,
+      congestion: this.controller(congestion),
+      mtuBytes: link?.mtuBytes ?? DEFAULT_SUBFLOW_CONFIG.mtuBytes,
+    };
+  }
+
+  scheduler(name: string | undefined): Scheduler {
+    return (schedulers[name ?? this.config.scheduler] ?? schedulers['min-rtt']!)();
+  }
+
+  controller(name: string | undefined): ControllerFactory {
+    return controllers[name ?? this.config.congestion] ?? controllers.cubic!;
+  }
+
+  sink(linkId: number): SegmentSink {
+    return this.links.get(linkId) ?? NO_LINK;
+  }
+
+  isLinkBusy(linkId: number): boolean {
+    const link = this.links.get(linkId);
+    return link === undefined || link.isBusy || !link.info.isUp;
+  }
+
+  newKey(connection: Connection): Uint8Array {
+    for (;;) {
+      const key = randomKey(this.env);
+      const { token } = deriveFromKey(this.env, key);
+      if (this.byToken.has(token)) continue; // unique among live connections (RFC 8684 3.1)
+      this.byToken.set(token, connection);
+      return key;
+    }
+  }
+}
+
+const NO_PARTS: readonly Uint8Array[] = [];
+
+/** Sink of a link that is gone: takes nothing. */
+const NO_LINK: SegmentSink = {
+  headers: new Uint8Array(HEADER_SLOT_BYTES),
+  hasRoom: () => false,
+  reserve: () => 0,
+  commit: () => undefined,
+};
+
