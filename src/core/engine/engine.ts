@@ -10,7 +10,7 @@ import { TimerQueue } from '../base/timer-queue.js';
 import type { ControllerFactory } from '../congestion/controller.js';
 import { controllers } from '../congestion/index.js';
 import { Connection } from '../mptcp/connection.js';
-import { isAcceptableSyn, CAPABLE_A_CHECKSUM } from '../mptcp/handshake.js';
+import { CAPABLE_A_CHECKSUM, isAcceptableSyn } from '../mptcp/handshake.js';
 import type { ConnectionHost } from '../mptcp/host.js';
 import { deriveFromKey, randomKey } from '../mptcp/keys.js';
 import { type MptcpSubflow, RST_REASON } from '../mptcp/subflow.js';
@@ -263,7 +263,7 @@ export class Engine implements EngineApi, ConnectionHost {
     if (numbers === null || link === undefined || ++this.resetsSent > MAX_RESETS_PER_S || !link.hasRoom()) return;
     const start = link.batch.count * HEADER_SLOT_BYTES + LINK_HEADROOM_BYTES + ipHeaderBytes(seg.family);
     const { headers } = link;
-    writeTcpHeader(headers, start, seg.dstPort, seg.srcPort, numbers.seq, numbers.ack, numbers.flags, 0, 0);
+    writeTcpHeader(headers, start, seg.dstPort, seg.srcPort, numbers.seq, numbers.ack, numbers.flags, 0);
     let end = start + TCP_HEADER_BYTES;
     if (reason >= 0) end = writeTcprst(headers, end, 0, reason);
     const tcpBytes = finishTcpHeader(headers, start, end);
@@ -413,4 +413,3 @@ const NO_LINK: SegmentSink = {
   reserve: () => 0,
   commit: () => undefined,
 };
-

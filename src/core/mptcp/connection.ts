@@ -6,9 +6,10 @@
  * Per poll (engine flush): each subflow sends its own affairs (handshake, retransmissions, ACKs, signals), then the
  * dispatcher spreads new and reinjected data, then the DATA_FIN, then whatever is over is dropped.
  */
+
+import { type IpAddress, ipEquals } from '../base/ip.js';
 import { dsnHi, dsnLo, relativeDsn } from '../base/seq.js';
 import { type Micros, NEVER, US_PER_S } from '../base/time.js';
-import { type IpAddress, ipEquals } from '../base/ip.js';
 import type {
   ByteReader,
   ConnectionApi,
@@ -195,7 +196,8 @@ export class Connection implements ConnectionApi {
       return -1;
     };
     const { remote } = options;
-    if (this.mode !== 'mptcp' || !this.isProven || this.state === 'closed') return refuse('not an established MPTCP connection');
+    if (this.mode !== 'mptcp' || !this.isProven || this.state === 'closed')
+      return refuse('not an established MPTCP connection');
     if (this.subflows.length >= MAX_SUBFLOWS) return refuse('too many subflows');
     const isInitial = ipEquals(remote.address, this.remote.address) && remote.port === this.remote.port;
     if (isInitial && this.isInitialAddressClosed) return refuse('the peer wants no joins to this address');
@@ -252,7 +254,13 @@ export class Connection implements ConnectionApi {
     this.subflows.push(sf);
     this.orphanAtUs = NEVER;
     const initiatedBy = side === 'active' ? 'local' : 'peer';
-    this.host.emit({ type: 'subflow-added', connectionId: this.id, subflowId: sf.id, linkId: flow.linkId, initiatedBy });
+    this.host.emit({
+      type: 'subflow-added',
+      connectionId: this.id,
+      subflowId: sf.id,
+      linkId: flow.linkId,
+      initiatedBy,
+    });
     return sf;
   }
 
@@ -483,7 +491,14 @@ export class Connection implements ConnectionApi {
         continue;
       }
       const { env } = this.host;
-      const expected = addAddrHmac(env, this.keys.remote!, this.keys.local, option.addressId, option.address, option.port);
+      const expected = addAddrHmac(
+        env,
+        this.keys.remote!,
+        this.keys.local,
+        option.addressId,
+        option.address,
+        option.port,
+      );
       if (!equalConstantTime(expected, option.hmac, expected.length)) {
         this.host.count('MPTcpExtAddAddrHMacFailure');
         continue;

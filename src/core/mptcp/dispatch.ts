@@ -3,11 +3,12 @@
  * first, never on the subflow that has the bytes outstanding already. A short tail may wait a moment for company
  * (`corkUs`), so that a busy stream is cut into full segments.
  */
+
+import { dsnHi, dsnLo } from '../base/seq.js';
 import { type Micros, NEVER } from '../base/time.js';
 import type { PathSnapshot, Scheduler, SchedulerInput } from '../scheduler/scheduler.js';
 import type { SendUnit } from '../tcp/owner.js';
 import type { Connection } from './connection.js';
-import { dsnHi, dsnLo } from '../base/seq.js';
 import { dssChecksum } from './keys.js';
 import { type OutboundMapping, toSendUnit } from './send-buffer.js';
 import type { MptcpSubflow } from './subflow.js';
@@ -20,7 +21,12 @@ const MAX_UNITS_PER_POLL = 256;
 
 export class Dispatcher {
   private readonly snapshots: Snapshot[] = [];
-  private readonly input: Mutable<SchedulerInput> = { nowUs: 0, paths: this.snapshots, pendingBytes: 0, windowBytes: 0 };
+  private readonly input: Mutable<SchedulerInput> = {
+    nowUs: 0,
+    paths: this.snapshots,
+    pendingBytes: 0,
+    windowBytes: 0,
+  };
   /** The subflow that may pull one unit now, and whether it is a reinjection. */
   private granted: MptcpSubflow | null = null;
   private isReinjecting = false;
@@ -72,7 +78,15 @@ export class Dispatcher {
     const dll = unit.lengthBytes;
     const checksum =
       keys.checksums && this.connection.mode === 'mptcp'
-        ? dssChecksum(dsnHi(dsn, keys.idsnLocal), dsnLo(dsn, keys.idsnLocal), ssn, dll, unit.parts, unit.firstOffset, dll)
+        ? dssChecksum(
+            dsnHi(dsn, keys.idsnLocal),
+            dsnLo(dsn, keys.idsnLocal),
+            ssn,
+            dll,
+            unit.parts,
+            unit.firstOffset,
+            dll,
+          )
         : -1;
     const mapping: OutboundMapping = {
       dsn,
@@ -162,8 +176,7 @@ export class Dispatcher {
     s.minRttUs = tcp.rtt.minRttUs;
     s.cwndBytes = tcp.cc.cwndBytes;
     s.inFlightBytes = tcp.inFlightBytes;
-    s.availableBytes =
-      s.isUsable && !this.connection.host.isLinkBusy(sf.flow.linkId) ? tcp.availableBytes(nowUs) : 0;
+    s.availableBytes = s.isUsable && !this.connection.host.isLinkBusy(sf.flow.linkId) ? tcp.availableBytes(nowUs) : 0;
     s.readyAtUs = s.availableBytes > 0 ? nowUs : tcp.readyAtUs(nowUs);
     s.rateBytesPerS = tcp.deliveryRateBytesPerS;
     s.mssBytes = tcp.mssBytes;

@@ -192,7 +192,8 @@ function onJoinSynAck(sf: MptcpSubflow, seg: SegmentView): OptionVerdict {
   const o = seg.mptcp;
   const j = sf.join;
   if (sf.tcp.state !== 'syn-sent') return 'continue';
-  if ((o.present & MPO.join) === 0 || o.joinLength !== JOIN_SYNACK_BYTES) return refuse(sf, 'MPTcpExtMPJoinSynAckRxMissing');
+  if ((o.present & MPO.join) === 0 || o.joinLength !== JOIN_SYNACK_BYTES)
+    return refuse(sf, 'MPTcpExtMPJoinSynAckRxMissing');
   const { env } = c.host;
   const expected = joinHmac(env, c.keys.remote!, c.keys.local, o.joinNonce, j.localNonce);
   if (!equalConstantTime(expected, o.joinHmac, JOIN_SYNACK_HMAC_BYTES)) {

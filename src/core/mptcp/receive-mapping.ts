@@ -44,7 +44,13 @@ export class ReceiveMappings {
    * Remembers a mapping. 'known' if it was there already, 'conflict' if it contradicts one that was (the old one stays:
    * a mapping never changes), 'full' if the table is full.
    */
-  add(ssn: number, dsn: number, lengthBytes: number, dll: number, checksum: number): 'added' | 'known' | 'conflict' | 'full' {
+  add(
+    ssn: number,
+    dsn: number,
+    lengthBytes: number,
+    dll: number,
+    checksum: number,
+  ): 'added' | 'known' | 'conflict' | 'full' {
     const list = this.list;
     let i = list.length;
     while (i > 0 && list[i - 1]!.ssn > ssn) i--;

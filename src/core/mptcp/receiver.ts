@@ -129,7 +129,9 @@ export class DataReceiver {
     let took = 0;
     if (this.reader !== null && this.unread.length === 0) took = this.reader.onBytes(buf, offset, lengthBytes);
     if (took === lengthBytes) return;
-    const rest = isLent ? buf.slice(offset + took, offset + lengthBytes) : buf.subarray(offset + took, offset + lengthBytes);
+    const rest = isLent
+      ? buf.slice(offset + took, offset + lengthBytes)
+      : buf.subarray(offset + took, offset + lengthBytes);
     this.unread.push(rest);
     this.unreadBytes += rest.length;
   }

@@ -10,8 +10,8 @@ import type { CloseReason, OptionVerdict, SegmentKind, SendUnit, SubflowOwner } 
 import { type SubflowConfig, TcpSubflow } from '../tcp/subflow.js';
 import {
   dssBytes,
-  FASTCLOSE_BYTES,
   FAIL_BYTES,
+  FASTCLOSE_BYTES,
   MPO,
   TCPRST_BYTES,
   writeDss,
@@ -357,8 +357,7 @@ export class MptcpSubflow implements SubflowOwner {
     this.currentSsn = ssn;
     this.currentDsn = dsn;
     this.currentLength = lengthBytes;
-    const isWhole =
-      !c.keys.checksums && seg.payloadLen >= lengthBytes && unwrap32(seg.seq, this.tcp.irs, ssn) === ssn;
+    const isWhole = !c.keys.checksums && seg.payloadLen >= lengthBytes && unwrap32(seg.seq, this.tcp.irs, ssn) === ssn;
     if (isWhole || ssn === this.lastStoredSsn || ssn + lengthBytes <= this.tcp.rcvNxt) return 'continue';
     const added = this.mappings.add(ssn, dsn, lengthBytes, dll, checksum);
     if (added === 'full' || added === 'conflict') {
