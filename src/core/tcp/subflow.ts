@@ -106,5 +106,11 @@ export class TcpSubflow {
   setProbeInterval(_us: Micros): void {}
   kick(_nowUs: Micros): void {}
   onMtuChange(_mtuBytes: number): void {}
+  /** The owner has nothing (more) for this subflow although it could send: delivery-rate samples are app-limited. */
+  markAppLimited(_nowUs: Micros): void {}
+  /** The peer's window scale: shift of the window field in segments without SYN. Used for the connection-level window. */
+  get sndWndShift(): number {
+    return 0;
+  }
   setNoDelay(_noDelay: boolean): void {}
 }
