@@ -65,6 +65,25 @@ export class Arrivals {
     for (let i = first; i < last; i++) bytes += this.#bins[i]!;
     return (bytes * 8 * 1000) / ((last - first) * BIN_MS);
   }
+
+  /**
+   * Slope of the straight line through the cumulative bytes, in bit/s: the steady rate, with little weight on where the
+   * window begins and ends (a retransmission delivers many bytes at once, and would count fully at an edge).
+   */
+  slopeBps(fromMs: number, toMs: number): number {
+    const first = Math.ceil(fromMs / BIN_MS);
+    const last = Math.min(this.#bins.length, Math.floor(toMs / BIN_MS));
+    const mid = (first + last - 1) / 2;
+    let cumulative = 0;
+    let covariance = 0;
+    let variance = 0;
+    for (let i = first; i < last; i++) {
+      cumulative += this.#bins[i]!;
+      covariance += (i - mid) * cumulative;
+      variance += (i - mid) ** 2;
+    }
+    return variance === 0 ? 0 : (covariance / variance) * ((8 * 1000) / BIN_MS);
+  }
 }
 
 /** Milliseconds on CLOCK_MONOTONIC, comparable between the processes of one machine. */

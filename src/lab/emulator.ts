@@ -22,6 +22,8 @@ import {
 
 /** Deliveries closer together than this share one wake-up. */
 const TICK_US = 250;
+/** What a wake-up takes: the timer is set, and packets are handed over, this much early, so that delays are right on average. */
+const WAKE_UP_US = 60;
 /** A device may wait this long to be read, if the backlog covers it: bounds what gathers in the device's own queue. */
 const MAX_DEFER_US = 1000;
 
@@ -79,12 +81,12 @@ class Emulator {
     let nextUs: Micros = NEVER;
     for (const port of this.#ports) {
       if (port.readDueUs <= nowUs + TICK_US) port.receive(nowUs);
-      port.direction.deliver(nowUs);
+      port.direction.deliver(nowUs + WAKE_UP_US);
       const deliveryUs = port.direction.model.nextDeadline();
       if (deliveryUs < nextUs) nextUs = deliveryUs;
       if (port.readDueUs < nextUs) nextUs = port.readDueUs;
     }
-    this.#timer.set(nextUs === NEVER ? NEVER : Math.max(nextUs, nowUs + TICK_US));
+    this.#timer.set(nextUs === NEVER ? NEVER : Math.max(nextUs - WAKE_UP_US, nowUs + TICK_US));
   }
 }
 

@@ -8,6 +8,8 @@
  *   byte 16..24 ECHO_REPLY: the request arrived at; BURST_REQUEST: datagrams wanted
  *   byte 24..32 BURST_REQUEST: UDP payload bytes of each
  */
+import { monotonicMs } from './arrivals.js';
+
 export const PROBE_PORT = 7;
 export const PROBE_BYTES = 32;
 
@@ -29,9 +31,18 @@ export function writeProbe(kind: number, number: number, sentMs: number, bytes =
   return b;
 }
 
-/** What one end saw of a burst. */
+/** What the far end says of bursts: of the last one up, and how long sending the last one down took. */
 export interface BurstReport {
   readonly received: number;
-  /** Longest one-way delay. */
-  readonly maxDelayMs: number;
+  readonly sentSpanMs: number;
+}
+
+/** Sends `count` datagrams as fast as the socket takes them; resolves to how long that took, milliseconds. */
+export async function sendBurst(count: number, payloadBytes: number, send: (probe: Buffer) => void): Promise<number> {
+  const startMs = monotonicMs();
+  for (let i = 0; i < count; i++) {
+    send(writeProbe(BURST_DATA, i, monotonicMs(), payloadBytes));
+    if (i % 32 === 31) await new Promise(setImmediate); // let the socket write
+  }
+  return monotonicMs() - startMs;
 }

@@ -10,7 +10,7 @@ import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream';
 import { Arrivals, monotonicMs } from './arrivals.js';
-import { openProbeResponder } from './probe-responder.js';
+import { openProbeResponders } from './probe-responder.js';
 import { randomStream } from './random-stream.js';
 
 const HTTP_PORT = 80;
@@ -55,7 +55,7 @@ function takeUpload(request: IncomingMessage, response: ServerResponse): void {
 const server = createServer(onRequest);
 server.requestTimeout = 0; // an upload may take as long as it takes
 await Promise.all([
-  openProbeResponder(),
+  openProbeResponders(),
   new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(HTTP_PORT, '::', () => resolve());

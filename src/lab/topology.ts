@@ -57,8 +57,8 @@ export const DEFAULT_LINKS: readonly LinkSpec[] = [
   { name: 'wwan0', kind: 'lte', rateDownBps: 30e6, rateUpBps: 30e6, delayMs: 30 },
 ];
 
-export const SERVER = { v4: '10.78.0.2', v6: 'fd78::2' } as const;
-export const SITE = { v4: '10.79.0.2', v6: 'fd79::2' } as const;
+export const SERVER = { v4: '198.51.100.2', v6: '2001:db8:5::2' } as const;
+export const SITE = { v4: '203.0.113.2', v6: '2001:db8:6::2' } as const;
 export const SITE_HTTP_PORT = 80;
 
 export async function createLab(options: LabOptions): Promise<Lab> {
@@ -131,7 +131,7 @@ export class LabLink {
   ) {
     this.name = spec.name;
     this.siteAddress = siteAddress(index);
-    this.clientAddress = `10.77.${index + 1}.2`;
+    this.clientAddress = `192.168.${index + 1}.2`;
   }
 
   rateBps(direction: Direction): number {
@@ -185,7 +185,7 @@ const NODES: readonly LabNode[] = ['client', 'internet', 'server', 'site'];
 
 /** Link `index`'s own address of the site. */
 function siteAddress(index: number): string {
-  return `10.79.0.${11 + index}`;
+  return `203.0.113.${11 + index}`;
 }
 
 function wireBackbone(namespaces: NamespaceSet, options: LabOptions): void {
@@ -193,10 +193,10 @@ function wireBackbone(namespaces: NamespaceSet, options: LabOptions): void {
   namespaces.ip('internet', [
     'link add server0 type veth peer name eth0 netns @server',
     'link add site0 type veth peer name eth0 netns @site',
-    'addr add 10.78.0.1/24 dev server0',
-    'addr add fd78::1/64 dev server0 nodad',
-    'addr add 10.79.0.1/24 dev site0',
-    'addr add fd79::1/64 dev site0 nodad',
+    'addr add 198.51.100.1/24 dev server0',
+    'addr add 2001:db8:5::1/64 dev server0 nodad',
+    'addr add 203.0.113.1/24 dev site0',
+    'addr add 2001:db8:6::1/64 dev site0 nodad',
     'link set server0 up',
     'link set site0 up',
     ...(options.innerPrefixes ?? []).map((prefix) =>
@@ -207,16 +207,16 @@ function wireBackbone(namespaces: NamespaceSet, options: LabOptions): void {
     `addr add ${SERVER.v4}/24 dev eth0`,
     `addr add ${SERVER.v6}/64 dev eth0 nodad`,
     'link set eth0 up',
-    'route add default via 10.78.0.1',
-    'route add ::/0 via fd78::1',
+    'route add default via 198.51.100.1',
+    'route add ::/0 via 2001:db8:5::1',
   ]);
   namespaces.ip('site', [
     `addr add ${SITE.v4}/24 dev eth0`,
     ...options.links.map((_, i) => `addr add ${siteAddress(i)}/24 dev eth0`),
     `addr add ${SITE.v6}/64 dev eth0 nodad`,
     'link set eth0 up',
-    'route add default via 10.79.0.1',
-    'route add ::/0 via fd79::1',
+    'route add default via 203.0.113.1',
+    'route add ::/0 via 2001:db8:6::1',
   ]);
 }
 
@@ -262,19 +262,19 @@ function wireLink(namespaces: NamespaceSet, { name, kind }: LinkSpec, index: num
   const n = index + 1;
   const metric = 100 * n;
   const isWifi = kind === 'wifi';
-  const via4 = isWifi ? `via 10.77.${n}.1 ` : '';
-  const via6 = isWifi ? `via fd77:${n}::1 ` : '';
+  const via4 = isWifi ? `via 192.168.${n}.1 ` : '';
+  const via6 = isWifi ? `via 2001:db8:${100 + n}::1 ` : '';
   namespaces.ip('internet', [
-    isWifi ? `addr add 10.77.${n}.1/24 dev link${n}` : `addr add 10.77.${n}.1 peer 10.77.${n}.2 dev link${n}`,
-    `addr add fd77:${n}::1/64 dev link${n} nodad`,
+    isWifi ? `addr add 192.168.${n}.1/24 dev link${n}` : `addr add 192.168.${n}.1 peer 192.168.${n}.2 dev link${n}`,
+    `addr add 2001:db8:${100 + n}::1/64 dev link${n} nodad`,
     `link set link${n} up`,
   ]);
   namespaces.ip('client', [
-    isWifi ? `addr add 10.77.${n}.2/24 dev ${name}` : `addr add 10.77.${n}.2/32 dev ${name}`,
-    `addr add fd77:${n}::2/64 dev ${name} nodad`,
+    isWifi ? `addr add 192.168.${n}.2/24 dev ${name}` : `addr add 192.168.${n}.2/32 dev ${name}`,
+    `addr add 2001:db8:${100 + n}::2/64 dev ${name} nodad`,
     `link set ${name} up`,
-    `route add default ${via4}dev ${name} src 10.77.${n}.2 metric ${metric}`,
-    `route add ${siteAddress(index)} ${via4}dev ${name} src 10.77.${n}.2`,
+    `route add default ${via4}dev ${name} src 192.168.${n}.2 metric ${metric}`,
+    `route add ${siteAddress(index)} ${via4}dev ${name} src 192.168.${n}.2`,
     `route add ::/0 ${via6}dev ${name} metric ${metric}`,
   ]);
 }

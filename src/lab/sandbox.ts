@@ -1,0 +1,111 @@
+/**
+ * Runs this program again in namespaces of its own, so that whatever happens inside, up to `kill -9`, the kernel removes
+ * everything: processes (PID namespace), network namespaces, devices and routes (network), and their names in /run
+ * (mount namespace with a private /run). An ordinary user gets a user namespace around it, where the system allows that.
+ */
+import { spawn, spawnSync } from 'node:child_process';
+import { accessSync, constants, mkdirSync, readFileSync } from 'node:fs';
+
+/** Set inside the sandbox; the value is our own, and only says "do not do it again". */
+const INSIDE = 'MPTUN_LAB_SANDBOX';
+
+/** The sandbox cannot be had; `message` says why and, line by line, what to do about it. */
+export class SandboxError extends Error {}
+
+export function isInSandbox(): boolean {
+  return process.env[INSIDE] === '1';
+}
+
+/** Runs `argv` in a sandbox with this terminal; resolves to its exit status. Throws SandboxError. */
+export function runInSandbox(argv: readonly string[]): Promise<number> {
+  const flags = findFlags();
+  // PDEATHSIG: when we are killed, `unshare` is, and with it (--kill-child) everything inside.
+  const command = ['--pdeathsig', 'KILL', '--', 'unshare', ...flags, '--', ...argv];
+  const child = spawn('setpriv', command, { stdio: 'inherit', env: { ...process.env, [INSIDE]: '1' } });
+  // Ctrl-C reaches the program inside by itself (same foreground group): it cleans up and we wait. A signal that is
+  // meant for us alone ends the sandbox.
+  const ignore = () => {};
+  const end = () => child.kill('SIGKILL');
+  process.on('SIGINT', ignore);
+  process.on('SIGTERM', end);
+  process.on('SIGHUP', end);
+  return new Promise((resolve, reject) => {
+    child.once('error', (error) => reject(new SandboxError(`cannot start setpriv (util-linux): ${error.message}`)));
+    child.once('exit', (code, signal) => {
+      process.off('SIGINT', ignore);
+      process.off('SIGTERM', end);
+      process.off('SIGHUP', end);
+      resolve(code ?? (signal === 'SIGINT' ? 130 : 137));
+    });
+  });
+}
+
+/** First thing inside: a private /run. Throws SandboxError when the TUN driver is out of reach. */
+export function enterSandbox(): void {
+  const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'mode=755', 'mptun-lab', '/run'], { encoding: 'utf8' });
+  if (mounted.status !== 0) throw new SandboxError(`cannot mount a private /run: ${mounted.stderr.trim()}`);
+  mkdirSync('/run/netns');
+  requireTunDevice();
+}
+
+function requireTunDevice(): void {
+  try {
+    accessSync('/dev/net/tun', constants.R_OK | constants.W_OK);
+  } catch (error) {
+    const isMissing = (error as NodeJS.ErrnoException).code === 'ENOENT';
+    throw new SandboxError(
+      isMissing
+        ? 'there is no /dev/net/tun. To load the driver:\n  sudo modprobe tun'
+        : 'this user may not open /dev/net/tun. To allow it (most distributions do):\n  sudo chmod 0666 /dev/net/tun',
+    );
+  }
+}
+
+/** Flags of `unshare` that work here, tried out. */
+function findFlags(): readonly string[] {
+  const user = process.getuid?.() === 0 ? [] : ['--user', '--map-root-user'];
+  const base = [...user, '--mount', '--net', '--fork', '--kill-child'];
+  const withPids = [...base, '--pid', '--mount-proc'];
+  // Some containers mask parts of /proc, and the kernel then refuses a new one; PDEATHSIG alone has to do there.
+  let failure = '';
+  for (const flags of [withPids, base]) {
+    const trial = spawnSync('unshare', [...flags, '--', 'ip', 'link', 'set', 'lo', 'up'], { encoding: 'utf8' });
+    if (trial.status === 0) return flags;
+    if (trial.error !== undefined) throw new SandboxError(`cannot start unshare (util-linux): ${trial.error.message}`);
+    failure = trial.stderr.trim();
+  }
+  throw new SandboxError(remedy(failure, readSetting));
+}
+
+/** What forbids it, and the exact remedy. `setting` reads a sysctl (dots), undefined where it does not exist. */
+export function remedy(failure: string, setting: (key: string) => string | undefined): string {
+  const head = `this user may not create user and network namespaces (${failure}).`;
+  const root = 'Or run it as root:\n  sudo npm run demo';
+  const one = (why: string, key: string, value: string) =>
+    `${head}\n${why}\nTo allow it until the next boot:\n  sudo sysctl -w ${key}=${value}\n${root}`;
+  if (setting('kernel.apparmor_restrict_unprivileged_userns') === '1') {
+    return one(
+      'Ubuntu forbids it by kernel.apparmor_restrict_unprivileged_userns.',
+      'kernel.apparmor_restrict_unprivileged_userns',
+      '0',
+    );
+  }
+  if (setting('kernel.unprivileged_userns_clone') === '0') {
+    return one('It is forbidden by kernel.unprivileged_userns_clone.', 'kernel.unprivileged_userns_clone', '1');
+  }
+  if (setting('user.max_user_namespaces') === '0') {
+    return one('It is forbidden by user.max_user_namespaces.', 'user.max_user_namespaces', '15000');
+  }
+  if (process.getuid?.() === 0) {
+    return `even root may not create network namespaces here (${failure}).\nIn a container, it needs CAP_SYS_ADMIN and CAP_NET_ADMIN:\n  docker run --privileged …`;
+  }
+  return `${head}\nRun it as root:\n  sudo npm run demo`;
+}
+
+function readSetting(key: string): string | undefined {
+  try {
+    return readFileSync(`/proc/sys/${key.replaceAll('.', '/')}`, 'utf8').trim();
+  } catch {
+    return undefined;
+  }
+}
