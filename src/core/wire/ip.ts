@@ -41,6 +41,8 @@ export type IpParseResult = 'ok' | 'truncated' | 'not-ip' | 'bad-ip-header' | 'b
 /** One IP header, parsed in place; offsets are absolute in `buf`. Valid until the next parse into it. */
 export class IpHeader {
   buf: Uint8Array = new Uint8Array(0);
+  /** Of exactly `buf`; made anew only when another buffer comes (a receive slab serves many packets). */
+  view: DataView = new DataView(new ArrayBuffer(0));
   family: Family = 4;
   /** Offset of the IP header. */
   ipStart = 0;
@@ -67,7 +69,10 @@ export class IpHeader {
 /** Parses the IP header at `offset` of the `length` bytes there. Total: any bytes give 'ok' or a named reason. */
 export function parseIpHeader(buf: Uint8Array, offset: number, length: number, out: IpHeader): IpParseResult {
   if (offset < 0 || offset + length > buf.length || length < 1) return 'truncated';
-  out.buf = buf;
+  if (out.buf !== buf) {
+    out.buf = buf;
+    out.view = new DataView(buf.buffer, buf.byteOffset, buf.byteLength);
+  }
   out.ipStart = offset;
   out.isFragment = false;
   out.fragmentOffset = 0;

@@ -3,7 +3,6 @@
  * options. Filled by `parseSegment`; valid only until the next call. Nothing here is relative yet: numbers are as on
  * the wire. (RFC 9293 3.1, RFC 7323, RFC 2018, RFC 8684.)
  */
-import { getU16, getU32 } from '../base/wire-int.js';
 import { sumRange } from './checksum.js';
 import { IpHeader, type IpParseResult, PROTO_TCP, parseIpHeader, pseudoHeaderSumOf } from './ip.js';
 import { MPTCP_KIND, MptcpOptions, parseMptcpOption } from './mptcp-options.js';
@@ -78,17 +77,18 @@ export function parseSegment(
   if (out.isFragment) return 'fragment';
   if (out.protocol !== PROTO_TCP) return 'not-tcp';
 
+  const view = out.view;
   const tcp = out.l4Off;
   if (tcp + TCP_HEADER_BYTES > out.ipEnd) return 'bad-tcp-header';
   const headerBytes = (buf[tcp + 12]! >>> 4) * 4;
   if (headerBytes < TCP_HEADER_BYTES || tcp + headerBytes > out.ipEnd) return 'bad-tcp-header';
-  out.srcPort = getU16(buf, tcp);
-  out.dstPort = getU16(buf, tcp + 2);
-  out.seq = getU32(buf, tcp + 4);
-  out.ack = getU32(buf, tcp + 8);
+  out.srcPort = view.getUint16(tcp);
+  out.dstPort = view.getUint16(tcp + 2);
+  out.seq = view.getUint32(tcp + 4);
+  out.ack = view.getUint32(tcp + 8);
   out.flags = buf[tcp + 13]!;
-  out.window = getU16(buf, tcp + 14);
-  out.urgent = getU16(buf, tcp + 18);
+  out.window = view.getUint16(tcp + 14);
+  out.urgent = view.getUint16(tcp + 18);
   out.payloadOff = tcp + headerBytes;
   out.payloadLen = out.ipEnd - out.payloadOff;
   out.gsoSize = gsoSize;
@@ -113,6 +113,7 @@ function parseOptions(buf: Uint8Array, start: number, end: number, out: SegmentV
   out.sackCount = 0;
   out.hasBadOptions = false;
   out.mptcp.clear();
+  const view = out.view;
   const isSyn = (out.flags & TCP_SYN) !== 0;
   let o = start;
   while (o < end) {
@@ -130,15 +131,15 @@ function parseOptions(buf: Uint8Array, start: number, end: number, out: SegmentV
     if (kind === OPT_TIMESTAMPS) {
       if (length === 10 && !out.hasTs) {
         out.hasTs = true;
-        out.tsVal = getU32(buf, o + 2);
-        out.tsEcr = getU32(buf, o + 6);
+        out.tsVal = view.getUint32(o + 2);
+        out.tsEcr = view.getUint32(o + 6);
       }
     } else if (kind === MPTCP_KIND) {
       parseMptcpOption(buf, o, length, out.mptcp);
     } else if (kind === OPT_SACK) {
-      parseSack(buf, o, length, out);
+      parseSack(view, o, length, out);
     } else if (isSyn) {
-      if (kind === OPT_MSS && length === 4) out.mss = getU16(buf, o + 2);
+      if (kind === OPT_MSS && length === 4) out.mss = view.getUint16(o + 2);
       else if (kind === OPT_WSCALE && length === 3) out.wscale = buf[o + 2]!;
       else if (kind === OPT_SACK_PERMITTED && length === 2) out.sackPermitted = true;
     }
@@ -147,12 +148,12 @@ function parseOptions(buf: Uint8Array, start: number, end: number, out: SegmentV
 }
 
 /** RFC 2018 3: one to four blocks of two edges. */
-function parseSack(buf: Uint8Array, o: number, length: number, out: SegmentView): void {
+function parseSack(view: DataView, o: number, length: number, out: SegmentView): void {
   const count = (length - 2) >>> 3;
   if (length !== 2 + 8 * count || count > out.sackLeft.length) return;
   for (let i = 0; i < count; i++) {
-    out.sackLeft[i] = getU32(buf, o + 2 + 8 * i);
-    out.sackRight[i] = getU32(buf, o + 6 + 8 * i);
+    out.sackLeft[i] = view.getUint32(o + 2 + 8 * i);
+    out.sackRight[i] = view.getUint32(o + 6 + 8 * i);
   }
   out.sackCount = count;
 }
