@@ -62,10 +62,13 @@ export function parseConfig(file: string, text: string): LoadedConfig {
   const parsed = schema.safeParse(value);
   if (!parsed.success) for (const issue of parsed.error.issues) reportIssue(issue, schema, report);
 
-  // References and files are checked only on a whole configuration: half of one would give errors that are not there.
-  if (!parsed.success) throw new ConfigErrors(byPosition(errors));
-  const raw: RawClient | RawServer = parsed.data;
   const resolver = new Resolver(resolvePath(file), report);
+  if (!parsed.success) {
+    // What involves several keys waits for a whole configuration; the files that it names need not.
+    resolver.filesOf(value);
+    throw new ConfigErrors(byPosition(errors));
+  }
+  const raw: RawClient | RawServer = parsed.data;
   const config = raw.mode === 'client' ? resolver.client(raw) : resolver.server(raw);
   if (errors.length > 0) throw new ConfigErrors(byPosition(errors));
   return { config: deepFreeze(config), document, raw, derived: resolver.derived };

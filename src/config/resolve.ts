@@ -78,15 +78,28 @@ export class Resolver {
     };
   }
 
-  private common(raw: RawConfig): CommonConfig {
-    const name = raw.name ?? this.derive(['name'], this.nameFromFile(), 'the name of the file');
-    const keyFile = resolvePath(dirname(this.file), raw.key_file);
+  /** Reports what is wrong with the files that an otherwise wrong configuration names. */
+  filesOf(value: unknown): void {
+    const keyFile = (value as { key_file?: unknown }).key_file;
+    if (typeof keyFile === 'string' && keyFile !== '') this.keyFile(keyFile);
+    const pin = (value as { server?: { public_key?: unknown } | null }).server?.public_key;
+    if (typeof pin === 'string' && pin.startsWith(FILE_PREFIX)) this.pin(pin, ['server', 'public_key']);
+  }
+
+  private keyFile(text: string): string {
+    const path = resolvePath(dirname(this.file), text);
     try {
-      loadKey(keyFile);
+      loadKey(path);
     } catch (err) {
       if (!(err instanceof KeyError)) throw err;
       this.report(['key_file'], err.message, err.hint);
     }
+    return path;
+  }
+
+  private common(raw: RawConfig): CommonConfig {
+    const name = raw.name ?? this.derive(['name'], this.nameFromFile(), 'the name of the file');
+    const keyFile = this.keyFile(raw.key_file);
     const tunName = raw.tun.name ?? this.derive(['tun', 'name'], `mt-${name}`.slice(0, 15), 'name');
     return {
       name,

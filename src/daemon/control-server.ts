@@ -48,16 +48,13 @@ export class ControlServer {
   private readonly servers: Server[] = [];
   private readonly metrics: Metrics;
 
-  private constructor(
-    private readonly source: StatusSource,
-    private readonly options: ControlServerOptions,
-  ) {
+  private constructor(private readonly source: StatusSource) {
     this.metrics = new Metrics(source);
   }
 
   /** Listens; a socket that a dead daemon left behind is replaced, a live one is refused (SocketInUseError). */
   static async start(source: StatusSource, options: ControlServerOptions): Promise<ControlServer> {
-    const control = new ControlServer(source, options);
+    const control = new ControlServer(source);
     await removeStaleSocket(options.socketPath);
     mkdirSync(dirname(options.socketPath), { recursive: true, mode: 0o755 });
     const server = control.createServer((req, res) => control.handle(req, res));
