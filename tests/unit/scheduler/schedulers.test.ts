@@ -1,0 +1,125 @@
+/** What is particular to each scheduler, on the pairs of links that the tunnel is for. One-way delays. */
+import test from 'ava';
+import { schedulers } from '../../../src/core/scheduler/index.js';
+import type { Scheduler } from '../../../src/core/scheduler/scheduler.js';
+import { input, type PathSpec, path } from './paths.js';
+
+const WIFI: PathSpec = { mbit: 50, delayMs: 10 };
+const LTE: PathSpec = { mbit: 30, delayMs: 30 };
+const QUICK: PathSpec = { mbit: 50, delayMs: 5 };
+const SATELLITE: PathSpec = { mbit: 5, delayMs: 150 };
+
+const create = (name: string): Scheduler => schedulers[name]!();
+
+/** Asks each millisecond for `ms` with the quick path full; how often each answer was given in the last `tail` ms. */
+function sustained(s: Scheduler, quick: PathSpec, slow: PathSpec, ms: number, tail: number, fromUs = 0) {
+  const answers = new Map<number, number>();
+  for (let i = 0; i < ms; i++) {
+    const nowUs = fromUs + i * 1000;
+    const chosen = s.select(
+      input([path(0, { ...quick, isFull: true }), path(1, slow)], { nowUs, pendingBytes: 13_000 }),
+    );
+    if (i >= ms - tail) answers.set(chosen, (answers.get(chosen) ?? 0) + 1);
+  }
+  return { slow: answers.get(1) ?? 0, wait: answers.get(-1) ?? 0 };
+}
+
+test('min-rtt: the lowest RTT with room', (t) => {
+  const s = create('min-rtt');
+  t.is(s.select(input([path(0, LTE), path(1, WIFI)])), 1);
+  t.is(s.select(input([path(0, LTE), path(1, { ...WIFI, isFull: true })])), 0);
+  t.is(s.select(input([path(0, WIFI), path(1, WIFI)])), 0, 'equals: the first');
+});
+
+test('round-robin: each path with room in its turn', (t) => {
+  const s = create('round-robin');
+  const three = input([path(0), path(1, SATELLITE), path(2)]);
+  t.deepEqual([s.select(three), s.select(three), s.select(three), s.select(three)], [0, 1, 2, 0]);
+  t.is(s.select(input([path(0), path(1, { isFull: true }), path(2)])), 2, 'passes over what is full');
+});
+
+test('blest: the slow path is used while the window has room for what the quick one sends meanwhile', (t) => {
+  const paths = [path(0, { ...QUICK, isFull: true }), path(1, SATELLITE)];
+  // 50 Mbit/s for 300 ms less half of 10 ms is 1.84 MB.
+  t.is(create('blest').select(input(paths, { windowBytes: 1_900_000 })), 1);
+  t.is(create('blest').select(input(paths, { windowBytes: 1_800_000 })), -1);
+});
+
+test('ecf: a burst waits for the quick path, a backlog does not', (t) => {
+  const paths = [path(0, { ...QUICK, isFull: true }), path(1, SATELLITE)];
+  t.is(create('ecf').select(input(paths, { pendingBytes: 50_000 })), -1);
+  t.is(create('ecf').select(input(paths, { pendingBytes: 20_000_000 })), 1);
+});
+
+test('adaptive: the quickest path whenever it has room', (t) => {
+  const s = create('adaptive');
+  t.is(s.select(input([path(0, LTE), path(1, WIFI)])), 1);
+  t.is(s.select(input([path(0, SATELLITE), path(1, QUICK)], { pendingBytes: 50_000_000 })), 1);
+});
+
+test('adaptive: a request that fits the quick path waits for it', (t) => {
+  const s = create('adaptive');
+  for (let i = 0; i < 8; i++) {
+    const paths = [path(0, { ...WIFI, isFull: true }), path(1, LTE)];
+    t.is(s.select(input(paths, { nowUs: i * 1000, pendingBytes: 13_000 })), -1);
+  }
+});
+
+test('adaptive: what the slow path delivers sooner than the quick one would, it takes at once', (t) => {
+  // 300 KB at 50 Mbit/s take 48 ms; LTE delivers in 30.
+  const paths = [path(0, { ...WIFI, isFull: true }), path(1, LTE)];
+  t.is(create('adaptive').select(input(paths, { pendingBytes: 300_000 })), 1);
+});
+
+test('adaptive: sustained demand uses both links of 50 + 30 Mbit/s, though little is ever pending', (t) => {
+  const s = create('adaptive');
+  const first = sustained(s, WIFI, LTE, 20, 20);
+  t.true(first.wait >= 19, 'not in the first 20 ms, by which LTE would delay delivery');
+  t.deepEqual(sustained(s, WIFI, LTE, 2000, 1900, 20_000), { slow: 1900, wait: 0 });
+});
+
+test('adaptive: and both of 100 Mbit/s 5 ms + 20 Mbit/s 40 ms', (t) => {
+  const r = sustained(create('adaptive'), { mbit: 100, delayMs: 5 }, { mbit: 20, delayMs: 40 }, 30_000, 29_000);
+  t.deepEqual(r, { slow: 29_000, wait: 0 });
+});
+
+test('adaptive: but not 5 Mbit/s 150 ms beside 50 Mbit/s 5 ms, beyond a short trial', (t) => {
+  const s = create('adaptive');
+  const trial = sustained(s, QUICK, SATELLITE, 6000, 6000);
+  t.true(trial.slow > 1000 && trial.slow < 5200, `a trial: ${trial.slow} ms`);
+  t.deepEqual(sustained(s, QUICK, SATELLITE, 50_000, 50_000, 6_000_000), { slow: 0, wait: 50_000 });
+  const again = sustained(s, QUICK, SATELLITE, 20_000, 20_000, 56_000_000);
+  t.true(again.slow > 0, 'another trial after a minute');
+});
+
+test('adaptive: a path whose rate is not known yet gets its trial and is kept if it turns out worth it', (t) => {
+  const s = create('adaptive');
+  const idle = { ...LTE, mbit: 1 }; // ten segments per RTT is what an unused window shows
+  sustained(s, WIFI, idle, 100, 100);
+  t.deepEqual(sustained(s, WIFI, idle, 500, 500, 100_000), { slow: 500, wait: 0 });
+  t.deepEqual(sustained(s, WIFI, LTE, 5000, 5000, 600_000), { slow: 5000, wait: 0 });
+});
+
+test('adaptive: bursts with pauses between them are not sustained demand', (t) => {
+  const s = create('adaptive');
+  for (let burst = 0; burst < 50; burst++) {
+    const r = sustained(s, WIFI, LTE, 15, 15, burst * 100_000);
+    t.is(r.slow, 0);
+  }
+});
+
+test('adaptive: a send window too small for the delay keeps the slow path out', (t) => {
+  const s = create('adaptive');
+  for (let i = 0; i < 1000; i++) {
+    const paths = [path(0, { ...WIFI, isFull: true }), path(1, LTE)];
+    // 50 Mbit/s for 60 ms less half of 20 is 312 KB.
+    const chosen = s.select(input(paths, { nowUs: i * 1000, pendingBytes: 13_000, windowBytes: 300_000 }));
+    t.is(chosen, -1);
+  }
+});
+
+test('adaptive: of two slower paths the sooner one', (t) => {
+  const s = create('adaptive');
+  const paths = [path(0, { ...WIFI, isFull: true }), path(1, { mbit: 30, delayMs: 50 }), path(2, LTE)];
+  t.is(s.select(input(paths, { pendingBytes: 10_000_000 })), 2);
+});
