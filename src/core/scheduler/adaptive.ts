@@ -12,15 +12,20 @@
  * add is not known, so a path that seems to add too little gets a trial before it is passed over, and later another.
  */
 import type { Micros } from '../base/time.js';
+import { US_PER_S } from '../base/time.js';
 import { arrivalUs, blockedBytes, carriedBytesPerS, isEligible, mustUseBackups, quickest } from './paths.js';
 import type { PathSnapshot, Scheduler, SchedulerInput } from './scheduler.js';
 
 /** Extra one-way delay that doubling the rate would be worth; a path that adds a tenth may cost a tenth of it. */
 const WORTH_US_PER_RATE_RATIO = 400_000;
 /** A path counts as continuously full when it is seen full at least this often, in its own RTTs … */
-const MAX_FULL_GAP_RTTS = 2;
+const MAX_FULL_GAP_RTTS = 1;
 /** … and never more often than this, for RTTs below a timer's accuracy. */
 const MIN_FULL_GAP_US = 5_000;
+/** Waiting for the pacer with less than this many BDPs in flight is only the pacer's grain, not a full path. */
+const FULL_BDPS = 0.75;
+/** Room with less than this in flight shows that the demand fits. */
+const IDLE_BDPS = 0.5;
 /** A trial is long enough for slow start from ten segments and for the rate sample after it. */
 const TRIAL_RTTS = 16;
 const MIN_TRIAL_US = 1_000_000;
@@ -44,8 +49,11 @@ export class Adaptive implements Scheduler {
     const quickAt = quickest(input, false);
     if (quickAt < 0) return -1;
     const quick = input.paths[quickAt]!;
-    if (quick.availableBytes > 0) return quick.index;
-
+    if (quick.availableBytes > 0) {
+      if (quick.inFlightBytes < IDLE_BDPS * bdpBytes(quick))
+        this.#memoryOf(quick).lastFullUs = Number.NEGATIVE_INFINITY;
+      return quick.index;
+    }
     this.#noteFull(input.nowUs, quick);
     const isBackup = mustUseBackups(input);
     const quickDoneUs = arrivalUs(input.nowUs, quick, input.pendingBytes);
@@ -67,6 +75,8 @@ export class Adaptive implements Scheduler {
   }
 
   #noteFull(nowUs: Micros, path: PathSnapshot): void {
+    const isWindowFull = path.inFlightBytes + path.mssBytes >= path.cwndBytes;
+    if (!isWindowFull && path.inFlightBytes < FULL_BDPS * bdpBytes(path)) return;
     const memory = this.#memoryOf(path);
     const gapUs = Math.max(MAX_FULL_GAP_RTTS * path.srttUs, MIN_FULL_GAP_US);
     if (nowUs - memory.lastFullUs > gapUs) memory.fullSinceUs = nowUs;
@@ -77,7 +87,8 @@ export class Adaptive implements Scheduler {
   #isWorthIt(input: SchedulerInput, quick: PathSnapshot, slow: PathSnapshot): boolean {
     const { nowUs } = input;
     const extraUs = Math.max(0, slow.srttUs - quick.srttUs) / 2;
-    if (nowUs - this.#memoryOf(quick).fullSinceUs < extraUs) return false;
+    const { fullSinceUs, lastFullUs } = this.#memoryOf(quick);
+    if (lastFullUs !== nowUs || nowUs - fullSinceUs < extraUs) return false;
     if (blockedBytes(quick, slow) + slow.mssBytes > input.windowBytes) return false;
     const quickRate = carriedBytesPerS(quick);
     if (extraUs * quickRate <= WORTH_US_PER_RATE_RATIO * carriedBytesPerS(slow)) return true;
@@ -93,4 +104,9 @@ export class Adaptive implements Scheduler {
     memory.passedOverUntilUs = nowUs + PASSED_OVER_US;
     return false;
   }
+}
+
+/** What the path holds when it is just full; 0 as long as its rate is not known. */
+function bdpBytes(path: PathSnapshot): number {
+  return (path.rateBytesPerS * path.minRttUs) / US_PER_S;
 }

@@ -108,6 +108,28 @@ test('adaptive: bursts with pauses between them are not sustained demand', (t) =
   }
 });
 
+test('adaptive: a stream that the quick path carries stays there, though its pacer is often not ready', (t) => {
+  const s = create('adaptive');
+  const bdp = (50e6 / 8) * 0.02;
+  for (let ms = 0; ms < 2000; ms++) {
+    // 20 of 50 Mbit/s: of each 2 ms, one finds the pacer waiting; 40 % of a BDP is in flight.
+    const quick = path(0, { ...WIFI, inFlightBytes: 0.4 * bdp, availableBytes: ms % 2 === 0 ? 14_000 : 0 });
+    const chosen = s.select(input([quick, path(1, LTE)], { nowUs: ms * 1000, pendingBytes: 5_000 }));
+    t.is(chosen, ms % 2 === 0 ? 0 : -1);
+  }
+});
+
+test('adaptive: a path that its pacer alone limits, with a full pipe, is full', (t) => {
+  const s = create('adaptive');
+  const bdp = (50e6 / 8) * 0.02;
+  let slow = 0;
+  for (let ms = 0; ms < 1000; ms++) {
+    const quick = path(0, { ...WIFI, inFlightBytes: bdp, availableBytes: ms % 2 === 0 ? 14_000 : 0 });
+    if (s.select(input([quick, path(1, LTE)], { nowUs: ms * 1000, pendingBytes: 13_000 })) === 1) slow++;
+  }
+  t.true(slow > 480, `${slow}`);
+});
+
 test('adaptive: a send window too small for the delay keeps the slow path out', (t) => {
   const s = create('adaptive');
   for (let i = 0; i < 1000; i++) {
