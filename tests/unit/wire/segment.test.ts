@@ -143,7 +143,12 @@ test('IPv6 extension headers are walked, and end', (t) => {
     'late hop-by-hop',
   );
   t.is(verdict(withExtensions(60, [6, 200, 1, 4, 0, 0, 0, 0])), 'bad-ip-header', 'longer than the packet');
-  t.is(verdict(withExtensions(60, new Array(9).fill([60, 0, 1, 4, 0, 0, 0, 0]).flat())), 'bad-ip-header', 'endless');
+  const chainOf = (n: number) => [
+    ...new Array<number[]>(n - 1).fill([60, 0, 1, 4, 0, 0, 0, 0]).flat(),
+    ...[6, 0, 1, 4, 0, 0, 0, 0],
+  ];
+  t.is(verdict(withExtensions(60, chainOf(8))), 'ok');
+  t.is(verdict(withExtensions(60, chainOf(9))), 'bad-ip-header', 'more than anybody needs');
   t.is(verdict(withExtensions(59, [])), 'not-tcp');
   t.is(verdict(withExtensions(6, [], (b) => b.set([1, 0], 4))), 'truncated');
 });
@@ -170,6 +175,8 @@ test('a bad option length ends the walk and harms nothing before it (RFC 9293 MU
     t.true(seg.hasTs && seg.hasBadOptions, tail.join());
     t.is(seg.mptcp.present, 0);
   }
+  t.true(parse(packet({ options: Uint8Array.of(254, 5, 0, 0) })).hasBadOptions, 'one byte too long');
+  t.false(parse(packet({ options: Uint8Array.of(254, 4, 0, 0) })).hasBadOptions);
   const kindOnly = packet({ options: Uint8Array.of(1, 1, 1, 8) });
   t.true(parse(kindOnly).hasBadOptions);
   const behindEnd = parse(packet({ options: Uint8Array.of(0, 8, 10, 0) }));
