@@ -8,6 +8,7 @@ import { eventsCommand } from './events.js';
 import { describeError, EXIT } from './exit.js';
 import { genkeyCommand, pubkeyCommand } from './keys.js';
 import { pathsCommand } from './paths.js';
+import { reloadCommand } from './reload.js';
 import { runCommand } from './run.js';
 import { statusCommand } from './status.js';
 
@@ -23,6 +24,7 @@ export function buildProgram(): Command {
   program.addCommand(statusCommand());
   program.addCommand(pathsCommand());
   program.addCommand(eventsCommand());
+  program.addCommand(reloadCommand());
   program.addCommand(genkeyCommand());
   program.addCommand(pubkeyCommand());
   program.addCommand(configCommand());

@@ -110,6 +110,9 @@ const pathRule = z.strictObject({
   congestion: orNull(oneOf('cubic', 'reno', 'bbr')).default(null),
 });
 
+/** Not 443: a service without CAP_NET_BIND_SERVICE must be able to reserve it. */
+export const DEFAULT_PORT = 8443;
+
 /** Links of these kinds are used when the file names none; virtual ones (bridges, containers) are 'other'. */
 const DEFAULT_PATHS = [
   { match: { type: 'ethernet' }, role: 'always' },
@@ -140,7 +143,7 @@ export const clientSchema = z.strictObject({
   ...common,
   server: z.strictObject({
     host: host(),
-    port: port().default(443),
+    port: port().default(DEFAULT_PORT),
     public_key: pin(),
     addresses: z.array(ip()).default([]),
     reconnect_max: duration().default('5s'),
@@ -169,7 +172,7 @@ export const clientSchema = z.strictObject({
 export const serverSchema = z.strictObject({
   mode: z.literal('server'),
   ...common,
-  listen: z.strictObject({ port: port().default(443), addresses: z.array(ip()).default([]) }).prefault({}),
+  listen: z.strictObject({ port: port().default(DEFAULT_PORT), addresses: z.array(ip()).default([]) }).prefault({}),
   clients: z.array(
     z.strictObject({
       name: name(),
