@@ -1,0 +1,128 @@
+/**
+ * One connection of a session's packet lane: pulls from the lane into TLS, and feeds what TLS delivers to the capsule
+ * decoder. At most one TLS write is in flight (node:tls would buffer without bound), of 2 ms at the delivery rate; bytes
+ * that no subflow has taken yet are kept below the same, so that packets wait in FQ-CoDel, where they can be reordered,
+ * marked and dropped, and not in a send buffer (DESIGN 2, "keep queues short").
+ */
+import type { Duplex } from 'node:stream';
+import type { TLSSocket } from 'node:tls';
+import type { Micros } from '../core/base/time.js';
+import type { ConnectionApi } from '../core/engine/api.js';
+import { CapsuleDecoder, type CapsuleSink } from '../core/lanes/capsule.js';
+import { type LaneIndex, type PacketLane, WRITE_MAX_BYTES, WRITE_ROOM_BYTES } from '../core/lanes/packet-lane.js';
+
+/** What may wait below TLS, and the size of one write, as time at the delivery rate. */
+const QUEUE_US = 2_000;
+/** ... but never less than two full packets. */
+const QUEUE_MIN_BYTES = 3_200;
+/** While no rate is known: an initial window (RFC 6928) and a little. */
+const QUEUE_UNKNOWN_BYTES = 32_768;
+/** Control capsules waiting (addresses, policy); the oldest is dropped beyond that, since newer ones replace it. */
+const MAX_CONTROL_CAPSULES = 64;
+
+/** The Duplex over a connection, which counts what it has written to it. */
+export interface ConnectionStream extends Duplex {
+  /** Bytes given to ConnectionApi.write so far. */
+  readonly bytesQueued: number;
+}
+
+export interface LanePumpOptions {
+  readonly lane: PacketLane;
+  readonly index: LaneIndex;
+  readonly connection: ConnectionApi;
+  readonly stream: ConnectionStream;
+  readonly socket: TLSSocket;
+  readonly now: () => Micros;
+  readonly sink: CapsuleSink;
+  /** The capsule stream is broken (RFC 9297 §3.3): the owner closes the connection. */
+  onBroken(why: string): void;
+}
+
+export class LanePump {
+  /** TLS bytes of the capsules received and sent. */
+  bytesReceived = 0;
+  bytesSent = 0;
+  readonly decoder = new CapsuleDecoder();
+
+  private readonly buffer = Buffer.allocUnsafeSlow(WRITE_ROOM_BYTES);
+  private readonly control: Uint8Array[] = [];
+  private isWriting = false;
+  private isClosed = false;
+  private lowWaterBytes = 0;
+
+  constructor(private readonly options: LanePumpOptions) {
+    options.lane.setUp(options.index);
+    options.socket.on('data', this.onData);
+    this.refresh();
+  }
+
+  /** Feeds bytes that came together with the HTTP head, then pumps. */
+  start(rest: Uint8Array): void {
+    if (rest.length > 0) this.onData(rest);
+    this.kick();
+  }
+
+  /** Sends a control capsule ahead of every packet that is still waiting. */
+  sendControl(capsule: Uint8Array): void {
+    if (this.control.length === MAX_CONTROL_CAPSULES) this.control.shift();
+    this.control.push(capsule);
+    this.kick();
+  }
+
+  /** Sends what may go now. Call after packets were queued, after each flush, and when the connection made room. */
+  kick(): void {
+    if (this.isClosed) return;
+    const { lane, index, connection, stream } = this.options;
+    lane.acked(index, stream.bytesQueued - connection.unsentBytes - connection.unackedBytes);
+    if (this.isWriting || connection.unsentBytes > this.lowWaterBytes) return;
+    if (this.control.length === 0 && !lane.hasReady(index)) return;
+    this.refresh();
+    let filled = 0;
+    while (this.control.length > 0 && filled < WRITE_MAX_BYTES - this.control[0]!.length) {
+      const capsule = this.control.shift()!;
+      this.buffer.set(capsule, filled);
+      filled += capsule.length;
+    }
+    if (filled === 0) filled = lane.pull(this.options.now(), index, this.buffer, this.lowWaterBytes);
+    if (filled === 0) return;
+    this.isWriting = true;
+    this.bytesSent += filled;
+    this.options.socket.write(this.buffer.subarray(0, filled), this.onWritten);
+  }
+
+  /** The connection is gone: the lane forgets it. */
+  close(): void {
+    if (this.isClosed) return;
+    this.isClosed = true;
+    this.options.socket.off('data', this.onData);
+    this.options.lane.setGone(this.options.index);
+  }
+
+  private refresh(): void {
+    const { lane, index, connection } = this.options;
+    const rate = connection.deliveryRateBytesPerS;
+    lane.setRate(index, rate);
+    const wanted = rate > 0 ? (rate * QUEUE_US) / 1_000_000 : QUEUE_UNKNOWN_BYTES;
+    const lowWater = Math.round(Math.min(WRITE_MAX_BYTES, Math.max(QUEUE_MIN_BYTES, wanted)));
+    if (lowWater === this.lowWaterBytes) return;
+    this.lowWaterBytes = lowWater;
+    connection.setSendSpace(lowWater, this.onSpace);
+  }
+
+  private readonly onSpace = (): void => {
+    this.kick();
+  };
+
+  private readonly onWritten = (): void => {
+    this.isWriting = false;
+    if (this.isClosed) return;
+    this.options.lane.written(this.options.index, this.options.stream.bytesQueued);
+    this.kick();
+  };
+
+  private readonly onData = (chunk: Uint8Array): void => {
+    this.bytesReceived += chunk.length;
+    this.decoder.push(chunk, 0, chunk.length, this.options.sink);
+    if (this.decoder.error !== null) this.options.onBroken(this.decoder.error);
+  };
+}

@@ -1,0 +1,175 @@
+/**
+ * What both ends of a session have in common: its packet lane with one pump per connection, and the policy channel,
+ * whose messages go over every connection and apply to all of them.
+ */
+import type { TLSSocket } from 'node:tls';
+import type { Micros } from '../core/base/time.js';
+import type { ConnectionApi, SubflowInfo } from '../core/engine/api.js';
+import { CAPSULE_DATAGRAM, CAPSULE_POLICY, type CapsuleValue, encodeCapsule } from '../core/lanes/capsule.js';
+import type { AddressRule } from '../core/lanes/inner-check.js';
+import { BULK, LANE_NAMES, type LaneIndex, type PacketLane, SPARSE } from '../core/lanes/packet-lane.js';
+import { ALL_LANES, encodePolicy, type PolicyMessage, type PolicyPath, parsePolicy } from '../core/lanes/policy.js';
+import { type ConnectionStream, LanePump } from './lane-pump.js';
+import type { TunWriter } from './tun-writer.js';
+
+export const LANES: readonly LaneIndex[] = [SPARSE, BULK];
+
+/** One connection of the session, from the end of its handshakes on. */
+export interface SessionConnection {
+  readonly index: LaneIndex;
+  readonly connection: ConnectionApi;
+  readonly socket: TLSSocket;
+  readonly pump: LanePump;
+}
+
+export interface SessionParts {
+  readonly lane: PacketLane;
+  readonly writer: TunWriter;
+  readonly now: () => Micros;
+  /** Address rule for what comes out of this session. */
+  rule(): AddressRule;
+  /** A control capsule other than policy. False: malformed, the connection is closed. */
+  onControl(connection: SessionConnection, type: number, value: Uint8Array): boolean;
+  /** A connection that was up is gone. */
+  onDown(connection: SessionConnection, why: string): void;
+  onPolicy(message: PolicyMessage): void;
+}
+
+export class Session {
+  readonly connections: (SessionConnection | null)[] = LANES.map(() => null);
+  /** Newest policy of the peer that was applied; -1: none yet. */
+  peerPolicy: PolicyMessage | null = null;
+  private serial = 0;
+  private ownPolicy: Uint8Array | null = null;
+
+  constructor(private readonly parts: SessionParts) {}
+
+  get isUp(): boolean {
+    return this.connections.some((c) => c !== null);
+  }
+
+  /** Takes a connection whose handshakes are done; `rest` came behind the HTTP head. Replaces one of the same lane. */
+  attach(
+    index: LaneIndex,
+    connection: ConnectionApi,
+    stream: ConnectionStream,
+    socket: TLSSocket,
+    rest: Uint8Array,
+  ): SessionConnection {
+    this.detach(index, 'replaced by a new connection');
+    let attached: SessionConnection;
+    const pump = new LanePump({
+      lane: this.parts.lane,
+      index,
+      connection,
+      stream,
+      socket,
+      now: this.parts.now,
+      sink: { onCapsule: (type, value) => this.onCapsule(attached, type, value) },
+      onBroken: (why) => this.detach(index, why),
+    });
+    attached = { index, connection, socket, pump };
+    this.connections[index] = attached;
+    socket.on('error', () => {
+      // 'close' follows and says the same; without a listener the process would end.
+    });
+    socket.on('close', () => {
+      if (this.connections[index] === attached) this.detach(index, 'the connection was closed');
+    });
+    if (this.ownPolicy !== null) pump.sendControl(this.ownPolicy);
+    if (this.peerPolicy !== null) this.applyPolicy(this.peerPolicy);
+    pump.start(rest);
+    return attached;
+  }
+
+  /** Closes the connection of a lane, if there is one. */
+  detach(index: LaneIndex, why: string): void {
+    const gone = this.connections[index];
+    if (gone === null || gone === undefined) return;
+    this.connections[index] = null;
+    gone.pump.close();
+    gone.socket.destroy();
+    if (gone.connection.state !== 'closed') gone.connection.abort(this.parts.now());
+    this.parts.onDown(gone, why);
+  }
+
+  close(why: string): void {
+    for (const index of LANES) this.detach(index, why);
+  }
+
+  /** Lets every pump send what may go now. */
+  kick(): void {
+    for (const c of this.connections) c?.pump.kick();
+  }
+
+  /** Tells the peer, on every connection, the one with the quickest path first; new connections are told as well. */
+  sendPolicy(message: Omit<PolicyMessage, 'serial'>): void {
+    this.ownPolicy = encodeCapsule(CAPSULE_POLICY, encodePolicy({ ...message, serial: ++this.serial }));
+    const open = this.connections.filter((c) => c !== null);
+    open.sort((a, b) => bestRttUs(a.connection) - bestRttUs(b.connection));
+    for (const c of open) c.pump.sendControl(this.ownPolicy);
+  }
+
+  private onCapsule(from: SessionConnection, type: number, value: CapsuleValue): void {
+    if (type === CAPSULE_DATAGRAM) {
+      this.parts.writer.write(value, this.parts.rule());
+      return;
+    }
+    if (type === CAPSULE_POLICY) {
+      const message = parsePolicy(value.bytes());
+      if (message === null) this.detach(from.index, 'malformed policy capsule');
+      else this.onPolicy(message);
+      return;
+    }
+    if (!this.parts.onControl(from, type, value.bytes())) this.detach(from.index, `malformed capsule type ${type}`);
+  }
+
+  private onPolicy(message: PolicyMessage): void {
+    // The same picture comes over every connection, in any order: only news counts.
+    if (this.peerPolicy !== null && message.serial <= this.peerPolicy.serial) return;
+    this.peerPolicy = message;
+    this.applyPolicy(message);
+    this.parts.onPolicy(message);
+  }
+
+  /** The peer's wishes, applied to our sending on all connections of the session. */
+  private applyPolicy(message: PolicyMessage): void {
+    const nowUs = this.parts.now();
+    for (const c of this.connections) {
+      if (c === null) continue;
+      for (const mode of message.modes) {
+        if (mode.scheduler !== '' && (mode.lane === ALL_LANES || mode.lane === c.index)) {
+          c.connection.setScheduler(mode.scheduler);
+        }
+      }
+      const subflows = c.connection.info().subflows;
+      for (const path of message.paths) {
+        for (const subflow of subflows) if (isOn(path, c.index, subflow)) applyPath(nowUs, c.connection, subflow, path);
+      }
+    }
+  }
+}
+
+function isOn(path: PolicyPath, lane: LaneIndex, subflow: SubflowInfo): boolean {
+  return path.addressIds.some((id) => id.lane === lane && id.addressId === subflow.remoteAddressId);
+}
+
+function applyPath(nowUs: Micros, connection: ConnectionApi, subflow: SubflowInfo, path: PolicyPath): void {
+  const isBackup = path.role === 'backup' || path.role === 'never' || path.state === 'going';
+  if (isBackup !== subflow.isBackupLocal) connection.setLocalBackup(nowUs, subflow.id, isBackup);
+  if (path.state === 'gone' || path.state === 'silent') {
+    connection.suspectSubflow(nowUs, subflow.id, `the peer says that ${path.name} is ${path.state}`);
+  }
+}
+
+function bestRttUs(connection: ConnectionApi): number {
+  let best = Number.POSITIVE_INFINITY;
+  for (const s of connection.info().subflows) {
+    if (!s.isStalled && s.srttUs > 0 && s.srttUs < best) best = s.srttUs;
+  }
+  return best;
+}
+
+export function laneName(index: LaneIndex): string {
+  return LANE_NAMES[index];
+}

@@ -1,0 +1,99 @@
+/**
+ * TLS 1.3 with both ends pinned (DESIGN 3.3). A certificate is only the envelope of a key: what is compared is SHA-256
+ * over the SubjectPublicKeyInfo (RFC 7469 §2.4). No tickets, no resumption: every connection proves its key again, so a
+ * client taken out of the configuration is out at once.
+ */
+import { constants, createPublicKey, type KeyObject } from 'node:crypto';
+import type { Duplex } from 'node:stream';
+import * as tls from 'node:tls';
+import { certificateFor, loadKey, pinOf, pinOfSpki } from '../config/keys.js';
+
+const ALPN = 'http/1.1';
+
+/** Our key as TLS wants it. */
+export interface TlsIdentity {
+  readonly keyPem: string;
+  readonly certificatePem: string;
+  /** Base64 of SHA-256 over our own SPKI. */
+  readonly pin: string;
+}
+
+/** The peer is not who it should be, or says that we are not. `code` is stable. */
+export class AuthenticationError extends Error {
+  override readonly name = 'AuthenticationError';
+
+  constructor(
+    readonly code: 'server-pin' | 'no-client-certificate' | 'unknown-client' | 'refused-by-peer',
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+/** Reads the key file and wraps the key into a certificate. Throws KeyError. */
+export async function loadIdentity(keyFile: string): Promise<TlsIdentity> {
+  return identityFor(loadKey(keyFile));
+}
+
+export async function identityFor(key: KeyObject): Promise<TlsIdentity> {
+  return {
+    keyPem: key.export({ format: 'pem', type: 'pkcs8' }).toString(),
+    certificatePem: await certificateFor(key),
+    pin: pinOf(createPublicKey(key)),
+  };
+}
+
+/** Starts TLS as client on `stream`. 'secureConnect' follows; then call `checkServerPin`. */
+export function startTlsClient(stream: Duplex, identity: TlsIdentity): tls.TLSSocket {
+  return tls.connect({
+    socket: stream,
+    ...common(identity),
+    ALPNProtocols: [ALPN],
+    // The pin is what counts; names and issuers of a self-signed envelope say nothing.
+    rejectUnauthorized: false,
+    checkServerIdentity: () => undefined,
+  });
+}
+
+/** Starts TLS as server on `stream`. 'secure' follows; then look at `peerPin`. */
+export function startTlsServer(stream: Duplex, identity: TlsIdentity): tls.TLSSocket {
+  return new tls.TLSSocket(stream, {
+    isServer: true,
+    secureContext: tls.createSecureContext(common(identity)),
+    requestCert: true,
+    // Refused after the handshake, with words: an alert would only say "bad certificate".
+    rejectUnauthorized: false,
+    ALPNProtocols: [ALPN],
+  });
+}
+
+/** Pin of the key that the peer has proved to hold (RFC 8446 §4.4.3), or null if it showed none. */
+export function peerPin(socket: tls.TLSSocket): string | null {
+  const certificate = socket.getPeerX509Certificate();
+  if (certificate === undefined) return null;
+  return pinOfSpki(certificate.publicKey.export({ format: 'der', type: 'spki' }));
+}
+
+/** Throws AuthenticationError unless the server holds the pinned key and speaks our protocol. */
+export function checkServerPin(socket: tls.TLSSocket, expectedPin: string): void {
+  const pin = peerPin(socket);
+  if (pin !== expectedPin) {
+    throw new AuthenticationError(
+      'server-pin',
+      `the server's key is sha256/${pin ?? '(none)'}, but the configuration pins sha256/${expectedPin}`,
+    );
+  }
+  if (socket.alpnProtocol !== ALPN) {
+    throw new AuthenticationError('server-pin', `the server does not speak ${ALPN} (ALPN)`);
+  }
+}
+
+function common(identity: TlsIdentity): tls.SecureContextOptions {
+  return {
+    key: identity.keyPem,
+    cert: identity.certificatePem,
+    minVersion: 'TLSv1.3',
+    maxVersion: 'TLSv1.3',
+    secureOptions: constants.SSL_OP_NO_TICKET,
+  };
+}
