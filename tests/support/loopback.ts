@@ -1,0 +1,214 @@
+/**
+ * In-memory twins for tests above the engine: a pair of connections whose bytes cross at once, a Duplex over one, and a
+ * TUN that remembers what was sent to it.
+ */
+import { Duplex } from 'node:stream';
+import { parseIp } from '../../src/core/base/ip.js';
+import type { Micros } from '../../src/core/base/time.js';
+import type {
+  ByteReader,
+  ConnectionApi,
+  ConnectionInfo,
+  ConnectionState,
+  SubflowInfo,
+} from '../../src/core/engine/api.js';
+import type { TransmitBatch, TunPort } from '../../src/core/engine/ports.js';
+import type { ConnectionStream } from '../../src/daemon/lane-pump.js';
+
+let nextId = 1;
+
+export class LoopbackConnection implements ConnectionApi {
+  readonly id = nextId++;
+  state: ConnectionState = 'established';
+  readonly isMptcp = true;
+  readonly remote = { address: parseIp('192.0.2.1'), port: 443 };
+  unsentBytes = 0;
+  unackedBytes = 0;
+  deliveryRateBytesPerS = 0;
+  peer: LoopbackConnection | null = null;
+  /** While true, written bytes stay "unsent". */
+  isBlocked = false;
+  readonly calls: string[] = [];
+  subflows: SubflowInfo[] = [];
+  private readonly queue: Uint8Array[] = [];
+  private reader: ByteReader | null = null;
+  private lowWaterBytes = 0;
+  private onSpace: () => void = () => {};
+  private isScheduled = false;
+  private hasEnded = false;
+
+  write(_nowUs: Micros, bytes: Uint8Array): void {
+    this.queue.push(bytes);
+    this.unsentBytes += bytes.length;
+    this.schedule();
+  }
+
+  setSendSpace(lowWaterBytes: number, onSpace: () => void): void {
+    this.lowWaterBytes = lowWaterBytes;
+    this.onSpace = onSpace;
+  }
+
+  setReader(reader: ByteReader): void {
+    this.reader = reader;
+    this.peer?.schedule();
+  }
+
+  unblock(): void {
+    this.isBlocked = false;
+    this.schedule();
+  }
+
+  resume(): void {
+    this.peer?.schedule();
+  }
+
+  end(): void {
+    this.hasEnded = true;
+    this.schedule();
+  }
+
+  abort(): void {
+    if (this.state === 'closed') return;
+    this.state = 'closed';
+    this.calls.push('abort');
+    const peer = this.peer;
+    if (peer !== null && peer.state !== 'closed') {
+      peer.state = 'closed';
+      setImmediate(() => peer.onClosed());
+    }
+  }
+
+  /** Told when the other end aborts. */
+  onClosed: () => void = () => {};
+
+  join(): number {
+    return -1;
+  }
+  closeSubflow(): void {}
+  setBackup(): void {}
+  setLocalBackup(_nowUs: Micros, subflowId: number, backup: boolean): void {
+    this.calls.push(`setLocalBackup ${subflowId} ${backup}`);
+  }
+  announce(): number {
+    return 0;
+  }
+  withdraw(): void {}
+  onLinkState(): void {}
+  suspectSubflow(_nowUs: Micros, subflowId: number, why: string): void {
+    this.calls.push(`suspect ${subflowId}: ${why}`);
+  }
+  setScheduler(name: string): void {
+    this.calls.push(`scheduler ${name}`);
+  }
+  info(): ConnectionInfo {
+    return { subflows: this.subflows } as unknown as ConnectionInfo;
+  }
+
+  private isClosed(): boolean {
+    return this.state === 'closed';
+  }
+
+  private schedule(): void {
+    if (this.isScheduled) return;
+    this.isScheduled = true;
+    setImmediate(() => {
+      this.isScheduled = false;
+      this.deliver();
+    });
+  }
+
+  private deliver(): void {
+    const to = this.peer;
+    if (this.isBlocked || this.state === 'closed' || to === null || to.reader === null) return;
+    for (let chunk = this.queue.shift(); chunk !== undefined; chunk = this.queue.shift()) {
+      this.unsentBytes -= chunk.length;
+      to.reader.onBytes(chunk.slice(), 0, chunk.length);
+      if (this.isClosed()) return;
+    }
+    if (this.hasEnded) to.reader.onEnd();
+    if (this.unsentBytes <= this.lowWaterBytes) this.onSpace();
+  }
+}
+
+export function loopbackPair(): [LoopbackConnection, LoopbackConnection] {
+  const a = new LoopbackConnection();
+  const b = new LoopbackConnection();
+  a.peer = b;
+  b.peer = a;
+  return [a, b];
+}
+
+export class LoopbackStream extends Duplex implements ConnectionStream {
+  bytesQueued = 0;
+
+  constructor(private readonly connection: LoopbackConnection) {
+    super({ allowHalfOpen: false });
+    connection.onClosed = () => this.destroy();
+    connection.setReader({
+      onBytes: (buf, offset, lengthBytes) => {
+        this.push(Buffer.from(buf.subarray(offset, offset + lengthBytes)));
+        return lengthBytes;
+      },
+      onEnd: () => this.push(null),
+    });
+  }
+
+  override _read(): void {}
+
+  override _write(chunk: Buffer, _encoding: string, done: () => void): void {
+    this.bytesQueued += chunk.length;
+    this.connection.write(0, chunk);
+    done();
+  }
+
+  override _final(done: () => void): void {
+    this.connection.end();
+    done();
+  }
+
+  override _destroy(error: Error | null, done: (error: Error | null) => void): void {
+    this.connection.abort();
+    done(error);
+  }
+}
+
+export interface SentPacket {
+  readonly bytes: Uint8Array;
+  readonly gsoSize: number;
+  readonly csumOffset: number;
+}
+
+/** What was sent to the device, whole packets. */
+export class MemoryTun implements TunPort {
+  readonly sent: SentPacket[] = [];
+  private waiting: (() => void)[] = [];
+
+  receive(): number {
+    return 0;
+  }
+
+  send(batch: TransmitBatch, from: number): number {
+    for (let i = from; i < batch.count; i++) {
+      const bytes = new Uint8Array(batch.totalLength[i]!);
+      const at = batch.headerOffset[i]!;
+      bytes.set(batch.headers.subarray(at, at + batch.headerLength[i]!));
+      let o = batch.headerLength[i]!;
+      for (let p = batch.partStart[i]!; p < batch.partStart[i + 1]!; p++) {
+        const offset = batch.partOffset[p]!;
+        bytes.set(batch.parts[p]!.subarray(offset, offset + batch.partLength[p]!), o);
+        o += batch.partLength[p]!;
+      }
+      if (o !== bytes.length) throw new Error(`packet of ${bytes.length} bytes is made of ${o}`);
+      this.sent.push({ bytes, gsoSize: batch.gsoSize[i]!, csumOffset: batch.csumOffset[i]! });
+    }
+    for (const resolve of this.waiting.splice(0)) resolve();
+    return batch.count - from;
+  }
+
+  /** Resolves when `count` packets have been sent in all. */
+  async until(count: number): Promise<void> {
+    while (this.sent.length < count) await new Promise<void>((resolve) => this.waiting.push(resolve));
+  }
+
+  close(): void {}
+}
