@@ -22,6 +22,8 @@ export const IPV6_HEADER_BYTES = 40;
 const MAX_IP_LENGTH = 0xffff;
 
 const DEFAULT_TTL = 64;
+/** First 16 bits: version 4, header of 5 words, DSCP 0. */
+const V4_VERSION_IHL = 0x4500;
 const V4_DONT_FRAGMENT = 0x4000;
 const V4_MORE_FRAGMENTS = 0x2000;
 const V4_FRAGMENT_OFFSET = 0x1fff;
@@ -186,19 +188,23 @@ export function writeIpHeader(
     throw new RangeError(`no IPv${family} packet carries ${payloadLength} bytes`);
   }
   if (family === 4) {
-    out[o] = 0x45;
-    out[o + 1] = ecn;
-    putU16(out, o + 2, IPV4_HEADER_BYTES + payloadLength);
-    putU16(out, o + 4, ident);
+    const s = src.bytes;
+    const d = dst.bytes;
+    const totalLength = IPV4_HEADER_BYTES + payloadLength;
+    const id = ident & 0xffff;
+    const ttlProtocol = (DEFAULT_TTL << 8) | protocol;
+    const addresses = getU16(s, 0) + getU16(s, 2) + getU16(d, 0) + getU16(d, 2);
+    const sum = foldSum(V4_VERSION_IHL + ecn + totalLength + id + V4_DONT_FRAGMENT + ttlProtocol + addresses);
+    putU16(out, o, V4_VERSION_IHL | ecn);
+    putU16(out, o + 2, totalLength);
+    putU16(out, o + 4, id);
     putU16(out, o + 6, V4_DONT_FRAGMENT);
-    out[o + 8] = DEFAULT_TTL;
-    out[o + 9] = protocol;
-    putU16(out, o + 10, 0);
+    putU16(out, o + 8, ttlProtocol);
+    putU16(out, o + 10, finishChecksum(sum));
     for (let i = 0; i < 4; i++) {
-      out[o + 12 + i] = src.bytes[i]!;
-      out[o + 16 + i] = dst.bytes[i]!;
+      out[o + 12 + i] = s[i]!;
+      out[o + 16 + i] = d[i]!;
     }
-    putU16(out, o + 10, finishChecksum(sumRange(out, o, IPV4_HEADER_BYTES)));
     return IPV4_HEADER_BYTES;
   }
   putU32(out, o, 0x6000_0000 | (ecn << 20) | (flowLabel & 0xf_ffff));

@@ -87,6 +87,30 @@ test('what is written is read again, with the quoted connection', (t) => {
   }
 });
 
+test('hard, soft and too-big: every code (RFC 1122 4.2.3.9, RFC 5461, RFC 4443)', (t) => {
+  const e = new IcmpErrorView();
+  const classOf = (family: 4 | 6, type: number, code: number) => {
+    const icmpOff = family === 4 ? 20 : 40;
+    const result = parseIcmpError(
+      cut(family, 8 + icmpOff + 8, (b) => b.set([type, code], icmpOff)),
+      e,
+    );
+    return result === 'ok' ? e.errorClass[0] : result;
+  };
+  const codes = (family: 4 | 6, type: number, count: number) =>
+    Array.from({ length: count }, (_, code) => classOf(family, type, code)).join('');
+  t.is(codes(4, 3, 17), 'sshhtshhhhhsshhhs');
+  t.is(codes(4, 11, 2), 'ss');
+  t.is(codes(4, 12, 3), 'sss');
+  t.is(codes(6, 1, 8), 'shsshhhs');
+  t.is(codes(6, 2, 1), 't');
+  t.is(codes(6, 3, 2), 'ss');
+  t.is(codes(6, 4, 3), 'shs');
+  t.is(classOf(4, 4, 0), 'not-icmp-error', 'source quench is obsolete (RFC 6633)');
+  t.is(classOf(4, 5, 0), 'not-icmp-error', 'redirect');
+  t.is(classOf(6, 137, 0), 'not-icmp-error', 'redirect');
+});
+
 test('a short packet is quoted whole; checksums by an independent sum', (t) => {
   const v4 = answer('port-unreachable', 4, 0, 5);
   t.is(v4.length, 20 + 8 + 45);

@@ -160,6 +160,8 @@ test('options count once, MSS and window scale on SYN only', (t) => {
   t.deepEqual([syn.hasTs, syn.tsVal, syn.tsEcr], [true, 1, 2]);
   const ack = parse(packet({ options }), syn);
   t.deepEqual([ack.mss, ack.wscale, ack.sackPermitted, ack.hasTs], [-1, -1, false, true]);
+  const twice = Uint8Array.of(8, 10, 0, 0, 0, 1, 0, 0, 0, 2, 8, 10, 0, 0, 0, 3, 0, 0, 0, 4);
+  t.is(parse(packet({ options: twice }), syn).tsVal, 1, 'the first counts');
   const bare = parse(packet(), syn);
   t.deepEqual([bare.hasTs, bare.sackCount, bare.mptcp.present], [false, 0, 0], 'nothing is left of the segment before');
 });
