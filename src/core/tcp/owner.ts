@@ -59,8 +59,14 @@ export interface SubflowOwner {
    */
   pull(nowUs: Micros, sf: TcpSubflow, maxBytes: number): SendUnit | null;
 
-  /** True while `pull` could return something: TCP uses it for app-limited marking, TLP and the persist timer. */
+  /**
+   * True while `pull` could return something if the peer's window on `sf` allowed it: TCP uses it for app-limited marking,
+   * TLP and the persist timer. (While only the window of `sf` is shut it must stay true, or nobody probes that window.)
+   */
   hasPending(sf: TcpSubflow): boolean;
+
+  /** Bytes that `pull` could return. Only the Nagle algorithm asks (config.noDelay false); without it there is no Nagle. */
+  pendingBytes?(sf: TcpSubflow): number;
 
   /**
    * Options of a segment that passed RFC 9293 / 5961 acceptance (SYN, SYN/ACK and RST included), before TCP acts on its

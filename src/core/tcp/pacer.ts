@@ -1,0 +1,59 @@
+/**
+ * Pacing by credit (DESIGN 3.5). Credit grows at the controller's rate; a wake-up that comes late finds what has accrued
+ * meanwhile, at most 2 ms' worth. Sending waits until a whole quantum (one super-packet) has accrued, so that a fast path
+ * is not chopped into single segments by whoever polls often.
+ */
+import type { Micros } from '../base/time.js';
+import { US_PER_S } from '../base/time.js';
+
+/** Most that a late wake-up may send. */
+const MAX_BURST_US = 2_000;
+/** A super-packet is what the pacing rate sends in this time (DESIGN 3.2) … */
+const QUANTUM_US = 1_000;
+/** … and at least this many segments. */
+const MIN_QUANTUM_SEGMENTS = 2;
+
+export class Pacer {
+  #creditBytes = Number.POSITIVE_INFINITY;
+  #updatedUs: Micros = 0;
+  #rateBytesPerS = Number.POSITIVE_INFINITY;
+  #quantumBytes = 0;
+
+  constructor(private readonly maxSuperBytes: number) {}
+
+  /** Payload of one super-packet at the current rate: whole segments. */
+  get quantumBytes(): number {
+    return this.#quantumBytes;
+  }
+
+  /** Brings credit up to date; call it before the others. */
+  update(nowUs: Micros, rateBytesPerS: number, mssBytes: number): void {
+    const maxSegments = Math.max(MIN_QUANTUM_SEGMENTS, Math.floor(this.maxSuperBytes / mssBytes));
+    const perQuantum = (rateBytesPerS * QUANTUM_US) / US_PER_S;
+    const segments = Math.max(MIN_QUANTUM_SEGMENTS, Math.min(maxSegments, Math.floor(perQuantum / mssBytes)));
+    this.#quantumBytes = segments * mssBytes;
+    const capBytes = Math.max(this.#quantumBytes, (rateBytesPerS * MAX_BURST_US) / US_PER_S);
+    const earned = rateBytesPerS === Number.POSITIVE_INFINITY ? 0 : ((nowUs - this.#updatedUs) * rateBytesPerS) / US_PER_S;
+    this.#creditBytes = Math.min(capBytes, this.#creditBytes + earned);
+    if (rateBytesPerS === Number.POSITIVE_INFINITY) this.#creditBytes = rateBytesPerS;
+    this.#rateBytesPerS = rateBytesPerS;
+    this.#updatedUs = nowUs;
+  }
+
+  /** Bytes that may leave now: all credit once a quantum has accrued, else nothing. */
+  get allowanceBytes(): number {
+    return this.#creditBytes >= this.#quantumBytes ? this.#creditBytes : 0;
+  }
+
+  /** When `allowanceBytes` becomes positive. */
+  readyAtUs(nowUs: Micros): Micros {
+    const missing = this.#quantumBytes - this.#creditBytes;
+    if (missing <= 0) return nowUs;
+    return nowUs + Math.ceil((missing * US_PER_S) / this.#rateBytesPerS);
+  }
+
+  /** Retransmissions and probes may overdraw. */
+  spend(bytes: number): void {
+    this.#creditBytes -= bytes;
+  }
+}

@@ -1,0 +1,53 @@
+/** The timestamps option of one subflow: clock, echo, PAWS (RFC 7323 sections 3 to 5). */
+import type { Micros } from '../base/time.js';
+import { US_PER_MS } from '../base/time.js';
+
+/** TS.Recent is not to be believed after this much silence (RFC 7323 5.5): the 1 ms clock may have passed half its range. */
+const RECENT_LIFETIME_US = 24 * 24 * 3600 * 1_000_000;
+
+export class Timestamps {
+  /** Both ends sent the option in their SYNs. */
+  enabled = false;
+  /** TS.Recent: what we echo. */
+  recent = 0;
+  #recentUs: Micros = 0;
+  #hasRecent = false;
+
+  /** `offset`: random per connection, so that the clock tells nobody our uptime (RFC 7323 7.1). */
+  constructor(private readonly offset: number) {}
+
+  /** TSval for a segment sent at `nowUs`: 1 ms per tick (RFC 7323 5.4). */
+  valueAt(nowUs: Micros): number {
+    return ((Math.floor(nowUs / US_PER_MS) % 0x1_0000_0000) + this.offset) >>> 0;
+  }
+
+  /** Age of an echoed value in microseconds, a multiple of the tick; negative: not ours. */
+  ageUs(nowUs: Micros, tsEcr: number): Micros {
+    return ((this.valueAt(nowUs) - tsEcr) | 0) * US_PER_MS;
+  }
+
+  /** The peer's SYN. */
+  onSyn(nowUs: Micros, tsVal: number): void {
+    this.recent = tsVal;
+    this.#recentUs = nowUs;
+    this.#hasRecent = true;
+  }
+
+  /** RFC 7323 5.3 R1: the segment is older than what was last seen. */
+  failsPaws(nowUs: Micros, tsVal: number): boolean {
+    if (!this.#hasRecent || nowUs - this.#recentUs > RECENT_LIFETIME_US) return false;
+    return ((tsVal - this.recent) | 0) < 0;
+  }
+
+  /** RFC 7323 4.3 (2): only a segment that spans the last ACK sent may move the echo. */
+  onAccepted(nowUs: Micros, tsVal: number, seq: number, lastAckSent: number): void {
+    if (seq > lastAckSent) return;
+    if (this.#hasRecent && ((tsVal - this.recent) | 0) < 0 && nowUs - this.#recentUs <= RECENT_LIFETIME_US) return;
+    this.onSyn(nowUs, tsVal);
+  }
+}
+
+/** a < b on the 32-bit timestamp clock. */
+export function isTsBefore(a: number, b: number): boolean {
+  return ((a - b) | 0) < 0;
+}
