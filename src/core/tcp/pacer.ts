@@ -33,7 +33,8 @@ export class Pacer {
     const segments = Math.max(MIN_QUANTUM_SEGMENTS, Math.min(maxSegments, Math.floor(perQuantum / mssBytes)));
     this.#quantumBytes = segments * mssBytes;
     const capBytes = Math.max(this.#quantumBytes, (rateBytesPerS * MAX_BURST_US) / US_PER_S);
-    const earned = rateBytesPerS === Number.POSITIVE_INFINITY ? 0 : ((nowUs - this.#updatedUs) * rateBytesPerS) / US_PER_S;
+    const earned =
+      rateBytesPerS === Number.POSITIVE_INFINITY ? 0 : ((nowUs - this.#updatedUs) * rateBytesPerS) / US_PER_S;
     this.#creditBytes = Math.min(capBytes, this.#creditBytes + earned);
     if (rateBytesPerS === Number.POSITIVE_INFINITY) this.#creditBytes = rateBytesPerS;
     this.#rateBytesPerS = rateBytesPerS;

@@ -17,13 +17,7 @@ export class ProportionalRateReduction {
   }
 
   /** `isSafe`: SND.UNA advanced and nothing further was lost, so slow start back to ssthresh is in order (PRR-SSRB). */
-  onAck(
-    deliveredBytes: number,
-    inFlightBytes: number,
-    ssthreshBytes: number,
-    mssBytes: number,
-    isSafe: boolean,
-  ): void {
+  onAck(deliveredBytes: number, inFlightBytes: number, ssthreshBytes: number, mssBytes: number, isSafe: boolean): void {
     this.#deliveredBytes += deliveredBytes;
     let quota: number;
     if (inFlightBytes > ssthreshBytes) {

@@ -390,7 +390,8 @@ export class Sender implements ScoreboardObserver {
     const before = this.lastSentBytes;
     while (sink.hasRoom() && this.#sendLost(nowUs, sink));
     if (this.board.firstLost === null) while (sink.hasRoom() && this.#sendNew(nowUs, sink));
-    if (this.finQueued && this.finSeq < 0 && this.board.firstLost === null && sink.hasRoom()) this.#sendFin(nowUs, sink);
+    if (this.finQueued && this.finSeq < 0 && this.board.firstLost === null && sink.hasRoom())
+      this.#sendFin(nowUs, sink);
     if (this.lastSentBytes !== before) this.#validateWindow();
     this.#armPersist(nowUs);
   }
@@ -658,7 +659,8 @@ export class Sender implements ScoreboardObserver {
 
   #tlpDeadlineUs(): Micros {
     const { board } = this;
-    const isWatched = this.sackOk && this.#phase === 'open' && !this.#probe.isActive && !this.#tlpDue && !this.isProbing;
+    const isWatched =
+      this.sackOk && this.#phase === 'open' && !this.#probe.isActive && !this.#tlpDue && !this.isProbing;
     if (!isWatched || board.isEmpty || board.sackedBytes > 0 || board.lostBytes > 0) return NEVER;
     const isSingle = board.inFlightBytes <= this.mssBytes;
     return Math.min(this.#tlpBaseUs + this.#probe.timeoutUs(this.rtt, isSingle), this.#rtoDeadlineUs());
