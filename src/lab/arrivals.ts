@@ -66,6 +66,16 @@ export class Arrivals {
     return (bytes * 8 * 1000) / ((last - first) * BIN_MS);
   }
 
+  /** Payload rates of consecutive spans of `spanMs`, bit/s. */
+  ratesBps(spanMs: number): number[] {
+    const perSpan = spanMs / BIN_MS;
+    const rates: number[] = [];
+    for (let i = 0; i < this.#bins.length; i += perSpan) {
+      rates.push((this.#bins.slice(i, i + perSpan).reduce((a, b) => a + b, 0) * 8000) / spanMs);
+    }
+    return rates;
+  }
+
   /**
    * Slope of the straight line through the cumulative bytes, in bit/s: the steady rate, with little weight on where the
    * window begins and ends (a retransmission delivers many bytes at once, and would count fully at an edge).

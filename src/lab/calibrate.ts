@@ -37,61 +37,81 @@ const WARM_UP_MS = 1500;
 const ECHO_PROBES = 70;
 const ECHO_PROBES_WITH_LOSS = 1500;
 
-/** Delay, queue and loss. About 3 s. */
+/** Delay, queue and loss. About 3 s; up to three attempts, since a machine that pauses us spoils a measurement. */
 export async function calibrateProbes(lab: Lab, link: LabLink): Promise<ProbeCalibration> {
-  const problems: string[] = [];
-  const spec = link.spec;
-  const hasLoss = (spec.loss ?? 0) > 0 || spec.burst != null;
-  const echo = await probe<EchoResult>(lab, link, [
-    'echo',
-    hasLoss ? ECHO_PROBES_WITH_LOSS : ECHO_PROBES,
-    hasLoss ? 2 : 10,
-  ]);
-  // Jitter is uniform over [0, jitter]: half of it on average, each way.
-  const expectedRttMs = 2 * spec.delayMs + (spec.jitterMs ?? 0);
-  if (!(Math.abs(echo.rttMs - expectedRttMs) <= RTT_TOLERANCE_MS + (spec.jitterMs ?? 0) / 4)) {
-    problems.push(`idle RTT ${echo.rttMs.toFixed(1)} ms instead of ${expectedRttMs} ms`);
-  }
-  const loss = 1 - echo.received / echo.sent;
-  const expectedLoss = roundTripLoss(spec.loss ?? 0, spec.burst ?? null);
-  // Losses in bursts come in clumps: their count varies more, by about the length of a burst.
-  const clump = spec.burst == null ? 1 : 2 / spec.burst.leave;
-  const tolerance = 4 * Math.sqrt((expectedLoss * (1 - expectedLoss) * clump) / echo.sent);
-  if (Math.abs(loss - expectedLoss) > tolerance) {
-    problems.push(`loss ${percent(loss)} instead of ${percent(expectedLoss)} over the round trip`);
-  }
-
-  const queuePackets = Math.max(link.queueBytes('down'), link.queueBytes('up')) / 1500;
-  const burst = await probe<BurstResult>(lab, link, ['burst', Math.ceil(queuePackets * 2) + 20]);
-  const queueMs = { down: 0, up: 0 };
-  for (const direction of ['down', 'up'] as const) {
-    const configuredMs = (link.queueBytes(direction) * 8000) / link.rateBps(direction);
-    const { received, spanMs } = burst[direction];
-    queueMs[direction] = (received * 12e6) / link.rateBps(direction) - spanMs;
-    const toleranceMs = configuredMs * QUEUE_TOLERANCE + QUEUE_TOLERANCE_MS + (spec.jitterMs ?? 0);
-    if (!(Math.abs(queueMs[direction] - configuredMs) <= toleranceMs)) {
-      problems.push(`queue ${direction} ${queueMs[direction].toFixed(0)} ms instead of ${configuredMs.toFixed(0)} ms`);
-    }
-  }
-  return { rttMs: echo.rttMs, queueMs, loss, problems };
+  return attempt(3, async () => {
+    const problems: string[] = [];
+    const echo = await measureEcho(lab, link, problems);
+    const queueMs = await measureQueues(lab, link, problems);
+    return { ...echo, queueMs, problems };
+  });
 }
 
 /** One kernel TCP flow down, then one up, `seconds` each; on a link without loss it must fill the rate. */
 export async function calibrateRate(lab: Lab, link: LabLink, seconds: number): Promise<RateCalibration> {
-  const problems: string[] = [];
-  const bps = { down: 0, up: 0 };
+  return attempt(2, async () => {
+    const problems: string[] = [];
+    const bps = { down: 0, up: 0 };
+    for (const direction of ['down', 'up'] as const) {
+      const transfer = direction === 'down' ? download : upload;
+      const result = await transfer(lab, { address: link.siteAddress, seconds });
+      bps[direction] = result.arrivals.slopeBps(WARM_UP_MS, seconds * 1000);
+      const share = bps[direction] / link.rateBps(direction);
+      if (!result.isIntact) problems.push(`${direction}: the bytes that arrived are not those that were sent`);
+      if (!hasLoss(link) && !(share >= TCP_SHARE_MIN && share <= TCP_SHARE_MAX)) {
+        const range = `${TCP_SHARE_MIN} to ${TCP_SHARE_MAX}`;
+        problems.push(`kernel TCP ${direction} reaches ${share.toFixed(3)} of the rate, should be ${range}`);
+      }
+    }
+    return { bps, problems };
+  });
+}
+
+/** The first result without problems, or the last. */
+async function attempt<T extends { readonly problems: readonly string[] }>(
+  times: number,
+  measure: () => Promise<T>,
+): Promise<T> {
+  const result = await measure();
+  return result.problems.length === 0 || times === 1 ? result : attempt(times - 1, measure);
+}
+
+async function measureEcho(lab: Lab, link: LabLink, problems: string[]): Promise<{ rttMs: number; loss: number }> {
+  const { delayMs, jitterMs = 0, loss: lossRate = 0, burst = null } = link.spec;
+  const schedule = hasLoss(link) ? [ECHO_PROBES_WITH_LOSS, 2] : [ECHO_PROBES, 10];
+  const echo = await probe<EchoResult>(lab, link, ['echo', ...schedule]);
+  // Jitter is uniform over [0, jitter]: half of it on average, each way.
+  const expectedRttMs = 2 * delayMs + jitterMs;
+  if (!(Math.abs(echo.rttMs - expectedRttMs) <= RTT_TOLERANCE_MS + jitterMs / 2)) {
+    problems.push(`idle RTT ${echo.rttMs?.toFixed(1)} ms instead of ${expectedRttMs} ms`);
+  }
+  const loss = 1 - echo.received / echo.sent;
+  const expectedLoss = roundTripLoss(lossRate, burst);
+  // Losses in bursts come in clumps: their count varies more, by about the length of a burst.
+  const clump = burst === null ? 1 : 2 / burst.leave;
+  const tolerance = 4 * Math.sqrt((expectedLoss * (1 - expectedLoss) * clump) / echo.sent);
+  if (Math.abs(loss - expectedLoss) > tolerance) {
+    problems.push(`loss ${percent(loss)} instead of ${percent(expectedLoss)} over the round trip`);
+  }
+  return { rttMs: echo.rttMs, loss };
+}
+
+async function measureQueues(lab: Lab, link: LabLink, problems: string[]): Promise<Record<Direction, number>> {
+  const queuePackets = Math.max(link.queueBytes('down'), link.queueBytes('up')) / 1500;
+  const burst = await probe<BurstResult>(lab, link, ['burst', Math.ceil(queuePackets * 2) + 20]);
+  const queueMs = { down: 0, up: 0 };
   for (const direction of ['down', 'up'] as const) {
-    const transfer = direction === 'down' ? download : upload;
-    const result = await transfer(lab, { address: link.siteAddress, seconds });
-    bps[direction] = result.arrivals.slopeBps(WARM_UP_MS, seconds * 1000);
-    const share = bps[direction] / link.rateBps(direction);
-    if (!result.isIntact) problems.push(`${direction}: the bytes that arrived are not those that were sent`);
-    if (!(share >= TCP_SHARE_MIN && share <= TCP_SHARE_MAX)) {
-      const range = `${TCP_SHARE_MIN} to ${TCP_SHARE_MAX}`;
-      problems.push(`kernel TCP ${direction} reaches ${share.toFixed(3)} of the rate, should be ${range}`);
+    const rateBps = link.rateBps(direction);
+    const configuredMs = (link.queueBytes(direction) * 8000) / rateBps;
+    const { received, spanMs } = burst[direction];
+    queueMs[direction] = (received * 12e6) / rateBps - spanMs;
+    const lossMs = configuredMs * (link.spec.loss ?? 0);
+    const toleranceMs = configuredMs * QUEUE_TOLERANCE + QUEUE_TOLERANCE_MS + lossMs;
+    if (!(Math.abs(queueMs[direction] - configuredMs) <= toleranceMs)) {
+      problems.push(`queue ${direction} ${queueMs[direction].toFixed(0)} ms instead of ${configuredMs.toFixed(0)} ms`);
     }
   }
-  return { bps, problems };
+  return queueMs;
 }
 
 async function probe<T>(lab: Lab, link: LabLink, args: readonly (string | number)[]): Promise<T> {
@@ -110,4 +130,8 @@ function roundTripLoss(loss: number, burst: { enter: number; leave: number; loss
 
 function percent(share: number): string {
   return `${(share * 100).toFixed(2)} %`;
+}
+
+function hasLoss(link: LabLink): boolean {
+  return (link.spec.loss ?? 0) > 0 || link.spec.burst != null;
 }

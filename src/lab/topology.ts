@@ -45,8 +45,6 @@ export interface LabOptions {
   readonly links: readonly LinkSpec[];
   /** Begins the names of the namespaces. Default `mptun-lab-`. */
   readonly prefix?: string;
-  /** Routed to the server: the tunnel's inner prefixes. */
-  readonly innerPrefixes?: readonly string[];
   readonly seed?: number;
 }
 
@@ -59,7 +57,8 @@ export const DEFAULT_LINKS: readonly LinkSpec[] = [
 
 export const SERVER = { v4: '198.51.100.2', v6: '2001:db8:5::2' } as const;
 export const SITE = { v4: '203.0.113.2', v6: '2001:db8:6::2' } as const;
-export const SITE_HTTP_PORT = 80;
+/** Of the tunnel (IPv4, IPv6); the internet routes them to the server. */
+export const INNER_PREFIXES = ['10.77.0.0/24', 'fd77:6d70:7475:6e::/64'] as const;
 
 export async function createLab(options: LabOptions): Promise<Lab> {
   const namespaces = new NamespaceSet(options.prefix ?? 'mptun-lab-');
@@ -199,7 +198,7 @@ function wireBackbone(namespaces: NamespaceSet, options: LabOptions): void {
     'addr add 2001:db8:6::1/64 dev site0 nodad',
     'link set server0 up',
     'link set site0 up',
-    ...(options.innerPrefixes ?? []).map((prefix) =>
+    ...INNER_PREFIXES.map((prefix) =>
       prefix.includes(':') ? `route add ${prefix} via ${SERVER.v6}` : `route add ${prefix} via ${SERVER.v4}`,
     ),
   ]);

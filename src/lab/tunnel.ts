@@ -1,0 +1,165 @@
+/** A real tunnel in the lab: `mptun run` at the client and at the server, as separate processes on YAML configs. */
+import type { ChildProcess } from 'node:child_process';
+import { chmodSync, createWriteStream, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { request } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { stringify } from 'yaml';
+import { generateKey, PIN_PREFIX, parseKey, pinOf } from '../config/keys.js';
+import type { PathsDocument, StatusDocument } from '../control/protocol.js';
+import { monotonicMs } from './arrivals.js';
+import { endChild } from './namespaces.js';
+import { INNER_PREFIXES, type Lab, labScript, SERVER } from './topology.js';
+
+export interface TunnelOptions {
+  /** Confine the tunnel to this link: the others get the role `never`. */
+  readonly only?: string;
+  /** Roles by link name; default `always`. */
+  readonly roles?: Readonly<Record<string, 'always' | 'overflow' | 'backup' | 'never'>>;
+  /** The `traffic:` section of both configs. */
+  readonly traffic?: Readonly<Record<string, unknown>>;
+  /** Merged into the client's and the server's config, key by key. */
+  readonly client?: Readonly<Record<string, unknown>>;
+  readonly server?: Readonly<Record<string, unknown>>;
+  /** Default 15 s. */
+  readonly startTimeoutMs?: number;
+}
+
+export interface Tunnel {
+  readonly client: TunnelEnd;
+  readonly server: TunnelEnd;
+  dispose(): Promise<void>;
+}
+
+export interface TunnelEnd {
+  readonly process: ChildProcess;
+  readonly configFile: string;
+  readonly logFile: string;
+  status(): Promise<StatusDocument>;
+}
+
+/** Starts both ends and waits until every path that may be used is. Throws with the end of both logs when it does not come up. */
+export async function startTunnel(lab: Lab, options: TunnelOptions = {}): Promise<Tunnel> {
+  const dir = mkdtempSync(join(tmpdir(), 'mptun-lab-'));
+  const keys = { client: newKey(dir, 'client'), server: newKey(dir, 'server') };
+  const roleOf = (name: string) =>
+    options.roles?.[name] ?? (options.only !== undefined && options.only !== name ? 'never' : 'always');
+  const [v4, v6] = INNER_PREFIXES;
+  const server = startEnd(lab, 'server', dir, {
+    mode: 'server',
+    name: 'lab-server',
+    key_file: keys.server.file,
+    listen: { port: SERVER_PORT },
+    clients: [{ name: 'laptop', public_key: keys.client.pin }],
+    pool: { ipv4: v4, ipv6: v6 },
+    // The lab's internet routes the inner prefixes to the server, so nothing has to be translated.
+    egress: { masquerade: false },
+    ...(options.traffic !== undefined && { traffic: options.traffic }),
+    ...options.server,
+  });
+  const client = startEnd(lab, 'client', dir, {
+    mode: 'client',
+    name: 'lab-client',
+    key_file: keys.client.file,
+    server: { host: SERVER.v4, port: SERVER_PORT, public_key: keys.server.pin },
+    paths: lab.links.map((link) => ({ match: { name: link.name }, role: roleOf(link.name) })),
+    ...(options.traffic !== undefined && { traffic: options.traffic }),
+    ...options.client,
+  });
+  const dispose = async () => {
+    await Promise.all([endChild(client.process, 3000), endChild(server.process, 3000)]);
+    rmSync(dir, { recursive: true, force: true });
+  };
+  try {
+    const wanted = lab.links.map((link) => link.name).filter((name) => roleOf(name) !== 'never');
+    await waitUntilUp(client, server, wanted, options.startTimeoutMs ?? 15_000);
+  } catch (error) {
+    const logs = [client, server].map((end) => `--- ${end.logFile}\n${tail(end.logFile)}`);
+    await dispose();
+    throw new Error(`${(error as Error).message}\n${logs.join('\n')}`);
+  }
+  return { client, server, dispose };
+}
+
+const SERVER_PORT = 443;
+const POLL_MS = 50;
+
+function startEnd(lab: Lab, node: 'client' | 'server', dir: string, config: object): TunnelEnd {
+  const home = join(dir, node);
+  mkdirSync(home);
+  const configFile = join(home, 'mptun.yaml');
+  const socket = join(home, 'control.sock');
+  const logFile = join(home, 'log');
+  writeFileSync(configFile, stringify({ state_dir: join(home, 'state'), control: { socket }, ...config }));
+  const process_ = lab.spawn(node, [process.execPath, labScript('../cli/main.js'), 'run', configFile], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const log = createWriteStream(logFile);
+  process_.stdout!.pipe(log, { end: false });
+  process_.stderr!.pipe(log, { end: false });
+  const status = () => getJson<StatusDocument>(socket, '/v1/status');
+  return { process: process_, configFile, logFile, status };
+}
+
+async function waitUntilUp(
+  client: TunnelEnd,
+  server: TunnelEnd,
+  links: readonly string[],
+  timeoutMs: number,
+): Promise<void> {
+  const deadlineMs = monotonicMs() + timeoutMs;
+  let last = 'it does not answer on its control socket';
+  while (monotonicMs() < deadlineMs) {
+    for (const end of [client, server]) {
+      if (end.process.exitCode !== null || end.process.signalCode !== null) {
+        const who = end === client ? 'client' : 'server';
+        throw new Error(`mptun run (${who}) ended with ${end.process.exitCode ?? end.process.signalCode}`);
+      }
+    }
+    try {
+      const status = await client.status();
+      const ready = (status.paths as PathsDocument['paths']).filter((p) => p.state === 'active' || p.state === 'warm');
+      const missing = links.filter((name) => !ready.some((path) => path.name === name));
+      if (status.state === 'up' && missing.length === 0) return;
+      last = `state ${status.state}${status.reason === null ? '' : ` (${status.reason})`}, not in use: ${missing.join(', ') || 'none'}`;
+    } catch {
+      // not listening yet
+    }
+    await sleep(POLL_MS);
+  }
+  throw new Error(`the tunnel did not come up within ${timeoutMs / 1000} s: ${last}`);
+}
+
+function getJson<T>(socketPath: string, path: string): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const call = request({ socketPath, path, timeout: 2000 }, (response) => {
+      const parts: Buffer[] = [];
+      response.on('data', (part: Buffer) => parts.push(part));
+      response.on('error', reject);
+      response.on('end', () => {
+        if (response.statusCode !== 200) reject(new Error(`${path}: HTTP status ${response.statusCode}`));
+        else resolve(JSON.parse(Buffer.concat(parts).toString()) as T);
+      });
+    });
+    call.on('timeout', () => call.destroy(new Error(`${path}: no answer`)));
+    call.on('error', reject);
+    call.end();
+  });
+}
+
+function newKey(dir: string, who: string): { file: string; pin: string } {
+  const file = join(dir, `${who}.key`);
+  const text = generateKey();
+  writeFileSync(file, text);
+  chmodSync(file, 0o600);
+  return { file, pin: PIN_PREFIX + pinOf(parseKey(text, file)) };
+}
+
+function tail(file: string): string {
+  try {
+    return readFileSync(file, 'utf8').split('\n').slice(-15).join('\n');
+  } catch {
+    return '(no log)';
+  }
+}
