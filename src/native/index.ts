@@ -4,14 +4,22 @@
  *   openTun({name, mode, vnetHeader})        TunDevice: receive(batch), send(batch, from), sendFrames(...), setCarrier(on)
  *   new Poller(fd, onReady).watch(READABLE)  one callback per readiness event, on Node's loop
  *   new DeadlineTimer(onExpire).set(us)      timerfd, absolute microseconds of monotonicUs()
+ *   openPacketPort({interfaceName, ports})   PacketSocketPort: receive, send, queuedBytes, takeDrops, setPorts, drops
+ *   new GuardPool(onPorts).acquire(port)     the host's stack stays silent on a port; new GuardTable(name) where a
+ *                                            firewall rejects
+ *   notifyServiceManager("READY=1")          sd_notify
  *   new Rtnetlink()                          links(), addresses(), routes(), rules(), neighbours(), addAddress, addRoute, addRule,
  *                                            setLink(index, {up, mtuBytes}), nextHop, useNeighbour ... (all synchronous)
  *   new NetlinkMonitor(topics, onEvent)      link, address, route, rule and neighbour changes as typed events
  *   inNamespace(name, () => ...)             open descriptors inside another network namespace
  */
 export { addon, check, SystemError } from './addon.js';
+export { GuardPool, LINGER_US, MAX_GUARDS } from './guard.js';
+export { GuardTable, type GuardTableState } from './guard-table.js';
 export * from './netlink/index.js';
-export { inNamespace } from './netns.js';
+export { enterNamespace, inNamespace } from './netns.js';
+export { notifyServiceManager } from './notify.js';
+export { openPacketPort, PACKET_SLOT_BYTES, type PacketPortOptions, PacketSocketPort } from './packet-port.js';
 export { DeadlineTimer, monotonicUs, Poller, READABLE, WRITABLE } from './poller.js';
 export { interfaceRequest, openTun, TUN_SLOT_BYTES, TunDevice, type TunOptions } from './tun.js';
 export { clearVnetFields, readVnetHeaders, VNET_BYTES, writeVnetHeader } from './vnet.js';

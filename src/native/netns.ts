@@ -26,3 +26,13 @@ export function inNamespace<T>(name: string, action: () => T): T {
     addon.close(home);
   }
 }
+
+/** Moves the calling thread (and what it spawns) into a namespace for good. */
+export function enterNamespace(name: string): void {
+  const there = check(addon.open(`/run/netns/${name}`, O_RDONLY), `open namespace ${name}`);
+  try {
+    check(addon.setns(there, CLONE_NEWNET), `enter namespace ${name}`);
+  } finally {
+    addon.close(there);
+  }
+}

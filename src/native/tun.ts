@@ -73,7 +73,7 @@ export class TunDevice implements TunPort {
       batch.truncated,
     );
     // EBADFD: the interface was deleted under us. Its link monitor says so; here there is just nothing to read.
-    const count = n < 0 ? 0 : n;
+    const count = Math.max(n, 0);
     if (this.hasVnetHeader) readVnetHeaders(batch, count, LEAD_BYTES, 0);
     else clearVnetFields(batch, count, LEAD_BYTES);
     batch.count = count;
