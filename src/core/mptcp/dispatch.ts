@@ -61,7 +61,7 @@ export class Dispatcher {
       if (!this.place(nowUs, false)) break;
     }
     if (c.hasPendingData) this.noteWaiting(nowUs);
-    else this.markIdlePaths(nowUs);
+    this.markIdlePaths(nowUs);
   }
 
   /** TCP asks for bytes on `sf`: null unless this is the subflow that was chosen. */
@@ -154,9 +154,11 @@ export class Dispatcher {
     }
   }
 
-  /** Everything is on its way: a path with room left is limited by the application (delivery-rate samples). */
+  /** A path that window, cwnd and pacing leave room on is limited by the application, or by the scheduler's choice. */
   private markIdlePaths(nowUs: Micros): void {
-    for (const sf of this.connection.subflows) if (sf.isUsable) sf.tcp.markAppLimited(nowUs);
+    for (const sf of this.connection.subflows) {
+      if (sf.isUsable && sf.tcp.availableBytes(nowUs) > 0) sf.tcp.markAppLimited(nowUs);
+    }
   }
 
   private refreshAll(nowUs: Micros): void {

@@ -519,10 +519,8 @@ export class Sender implements ScoreboardObserver {
       if (idleUs > this.rtt.rtoUs) this.cc.onIdleRestart(nowUs, idleUs, this.rtt.rtoUs);
     }
     const unit = this.owner.pull(nowUs, this.sf, maxBytes);
-    if (unit === null) {
-      this.onAppLimited();
-      return false;
-    }
+    // Pending bytes that we do not get are the scheduler's choice; it says itself when that leaves the path idle.
+    if (unit === null) return false;
     this.#append(nowUs, sink, unit);
     return true;
   }
