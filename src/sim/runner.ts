@@ -69,8 +69,9 @@ class ScenarioRun {
     this.network = network;
     network.tap = tap;
     const { interruptUs = 100, timerSlackUs = 100 } = scenario;
-    this.client = network.addHost({ name: 'client', interruptUs, timerSlackUs }, engine);
-    this.server = network.addHost({ name: 'server', interruptUs, timerSlackUs }, engine);
+    const host = { interruptUs, timerSlackUs, ...scenario.host };
+    this.client = network.addHost({ ...host, name: 'client' }, engine);
+    this.server = network.addHost({ ...host, name: 'server' }, engine);
     const addresses = [SERVER_ADDRESS[4], SERVER_ADDRESS[6]];
     this.server.addLink({ id: SERVER_LINK, name: 'eth0', mtuBytes: MTU_BYTES, addresses, isUp: true });
     const luck = new Prng(scenario.seed).fork(7);

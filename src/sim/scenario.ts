@@ -3,6 +3,7 @@
  * budget that the result must keep. `runScenario` (runner.ts) plays it; the same scenario and seed give the same run.
  */
 import { type Micros, US_PER_MS } from '../core/base/time.js';
+import type { HostOptions } from './host.js';
 import type { LinkConfig, LinkDropReason } from './link-model.js';
 import type { Middlebox } from './middlebox.js';
 
@@ -27,6 +28,8 @@ export interface Scenario {
   /** Of both hosts; see HostOptions. Defaults 100 us each: as coarse as a busy machine, and quick to simulate. */
   readonly interruptUs?: Micros;
   readonly timerSlackUs?: Micros;
+  /** Further settings of both hosts. */
+  readonly host?: Partial<Omit<HostOptions, 'name'>>;
   readonly budget?: Budget;
 }
 
