@@ -30,6 +30,7 @@ const SERVER_LINK = 0;
 const FIRST_SERVER_PORT = 5000;
 const FIRST_CLIENT_PORT = 40_000;
 const REJOIN_AFTER_US = US_PER_S;
+const JOIN_RETRY_US = 10 * US_PER_MS;
 const MTU_BYTES = 1500;
 
 export function runScenario(scenario: Scenario, engine: EngineFactory, tap: Tap | null = null): ScenarioResult {
@@ -239,25 +240,30 @@ class ScenarioRun {
     } else if (event.type === 'connection-closed') {
       const flow = this.flows.find(({ client }) => client?.id === event.connectionId);
       if (flow !== undefined) flow.closedWhy = event.why;
-    } else if (event.type === 'subflow-closed') {
+    } else if (event.type === 'subflow-closed' && event.subflowId >= 0) {
       const flow = this.flows.find(({ client }) => client?.id === event.connectionId);
       if (flow !== undefined) this.network.at(nowUs + REJOIN_AFTER_US, () => this.join(flow, event.linkId));
     }
   }
 
   /** A subflow for `flow` on a link that is up and has none. */
-  private join(flow: Flow, linkId: number): void {
+  private join(flow: Flow, linkId: number, retryUs: Micros = JOIN_RETRY_US): void {
     const connection = flow.client!;
     const link = this.client.links.get(linkId)!;
     if (!link.isUp || !connection.isMptcp || connection.state !== 'established') return;
     if (connection.info().subflows.some((sf) => sf.linkId === linkId && sf.state !== 'closed')) return;
     const localAddress = link.addresses[0]!;
-    connection.join(this.network.nowUs, {
+    const subflowId = connection.join(this.network.nowUs, {
       linkId,
       localAddress,
       remote: { address: SERVER_ADDRESS[localAddress.family], port: connection.remote.port },
       backup: this.scenario.paths[linkId]!.backup === true,
     });
+    // Until the server has confirmed MPTCP, joining is too early (RFC 8684 3.1, "fully established").
+    if (subflowId < 0)
+      this.network.at(this.network.nowUs + retryUs, () =>
+        this.join(flow, linkId, Math.min(2 * retryUs, REJOIN_AFTER_US)),
+      );
     this.client.poke();
   }
 
