@@ -85,12 +85,6 @@ const cases: readonly Case[] = [
     more: { durationUs: 30 * S },
   },
   {
-    name: 'MPTCP options vanish on the second path mid-connection',
-    on: 'lte',
-    boxes: () => [new OptionFilter({ action: 'blank', fromUs: 0.8 * S })],
-    budget: complete,
-  },
-  {
     name: 'no timestamps and no SACK',
     on: 'both',
     boxes: () => [
@@ -168,12 +162,6 @@ const cases: readonly Case[] = [
     on: 'wifi',
     boxes: () => [new RstInjector({ afterSegments: 200, heading: 'left', kind: 'in-window' })],
     budget: { ...complete, isMptcp: true, maxGapUs: 300_000 },
-  },
-  {
-    name: 'a proxy acknowledges early',
-    on: 'wifi',
-    boxes: () => [new ProxyAcker('left')],
-    budget: { ...complete, isMptcp: true },
   },
   {
     name: 'a proxy acknowledges early and loses what it acknowledged',

@@ -4,6 +4,7 @@ import { path, type Scenario, violations } from '../../src/sim/scenario.js';
 import { mbps, report, simulate, table } from '../support/sim-run.js';
 
 const RATE_MBPS = 20;
+const MSS_BYTES = 1420;
 /** Payload share of a full packet: 1500 bytes with IPv4, TCP, timestamps and DSS carry at least 1400. */
 const PAYLOAD_SHARE = 1400 / 1500;
 
@@ -22,11 +23,17 @@ for (const rttMs of [10, 50, 200])
     for (const lossPercent of [0, 0.1, 1, 3])
       cells.push({ lossPercent, rttMs, bufferRtts, floor: floors(lossPercent, rttMs, bufferRtts) });
 
-/** CUBIC answers loss with its window, so what loss leaves it is little on long paths; BBR must hold the rate. */
+/**
+ * BBR must hold the rate. CUBIC answers loss with its window: what it reaches is at least 60 % of what the square-root
+ * law leaves Reno (Mathis et al., 1997), and never needs to be more than the link; an 800 ms queue takes it some
+ * seconds of the measured seven to fill and to repair.
+ */
 function floors(lossPercent: number, rttMs: number, bufferRtts: number): Record<string, number> {
-  const cubic = lossPercent === 0 ? (bufferRtts < 1 ? 70 : 90) : 0;
   const bbr = 90 - 2 * lossPercent - (rttMs === 200 ? 5 : 0);
-  return { cubic, bbr };
+  const clean = bufferRtts < 1 ? 70 : rttMs * bufferRtts > 500 ? 75 : 90;
+  if (lossPercent === 0) return { cubic: clean, bbr };
+  const mathisMbps = ((MSS_BYTES * 8) / (rttMs * 1000)) * Math.sqrt(150 / lossPercent);
+  return { cubic: Math.min(clean, Math.floor((60 * mathisMbps) / RATE_MBPS)), bbr };
 }
 
 for (const congestion of ['cubic', 'bbr'])
