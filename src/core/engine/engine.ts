@@ -304,7 +304,8 @@ export class Engine implements EngineApi, ConnectionHost {
     this.retryAtUs = this.dirty.size > 0 ? nowUs : NEVER;
     for (const link of this.links.values()) {
       link.finish();
-      if (link.info.isUp && (link.isBlocked || link.isBusy)) this.retryAtUs = Math.min(this.retryAtUs, nowUs + RETRY_US);
+      if (link.info.isUp && (link.isBlocked || link.isBusy))
+        this.retryAtUs = Math.min(this.retryAtUs, nowUs + RETRY_US);
     }
   }
 

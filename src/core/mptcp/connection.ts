@@ -333,8 +333,8 @@ export class Connection implements ConnectionApi {
     return at;
   }
 
-  pullFor(nowUs: Micros, sf: MptcpSubflow, maxBytes: number): SendUnit | null {
-    return this.dispatcher.pull(nowUs, sf, maxBytes);
+  pullFor(sf: MptcpSubflow, maxBytes: number): SendUnit | null {
+    return this.dispatcher.pull(sf, maxBytes);
   }
 
   private get canWrite(): boolean {

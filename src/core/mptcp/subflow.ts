@@ -252,8 +252,8 @@ export class MptcpSubflow implements SubflowOwner {
     return this.connection.receiver.windowBytes();
   }
 
-  pull(nowUs: Micros, _sf: TcpSubflow, maxBytes: number): SendUnit | null {
-    return this.connection.pullFor(nowUs, this, maxBytes);
+  pull(_nowUs: Micros, _sf: TcpSubflow, maxBytes: number): SendUnit | null {
+    return this.connection.pullFor(this, maxBytes);
   }
 
   hasPending(): boolean {
