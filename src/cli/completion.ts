@@ -5,7 +5,7 @@ interface Verb {
   /** Words that lead here: [] for the program itself. */
   readonly words: readonly string[];
   readonly description: string;
-  /** Subcommands and long options. */
+  /** Subcommands, or the words that its argument may be. */
   readonly children: readonly { name: string; description: string }[];
   readonly options: readonly { name: string; description: string }[];
   readonly takesFile: boolean;
@@ -28,7 +28,12 @@ function collectVerbs(command: Command, words: readonly string[] = []): Verb[] {
   const verb: Verb = {
     words,
     description: command.description(),
-    children: subcommands.map((sub) => ({ name: sub.name(), description: sub.description() })),
+    children: [
+      ...subcommands.map((sub) => ({ name: sub.name(), description: sub.description() })),
+      ...command.registeredArguments.flatMap((argument) =>
+        (argument.argChoices ?? []).map((choice) => ({ name: choice, description: argument.description })),
+      ),
+    ],
     options: help
       .visibleOptions(command)
       .filter((option) => option.long !== undefined)

@@ -1,9 +1,6 @@
-/** `mptun config check` and `mptun config show`. */
+/** `mptun config check` and `mptun config show`. The loader comes in when it is wanted: other verbs start without it. */
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
-
-import { loadConfigInDetail } from '../config/load.js';
-import { showEffective } from '../config/show.js';
 
 export function configCommand(): Command {
   const config = new Command('config').description('check or show a configuration');
@@ -12,7 +9,8 @@ export function configCommand(): Command {
       .description('report every error in a configuration, each with file:line:column')
       .argument('<config>', 'YAML file')
       .addHelpText('after', '\nExample:\n  mptun config check /etc/mptun/home.yaml')
-      .action((file: string) => {
+      .action(async (file: string) => {
+        const { loadConfigInDetail } = await import('../config/load.js');
         const { config: loaded } = loadConfigInDetail(file);
         process.stdout.write(`${file}: ok (${loaded.mode} ${loaded.name})\n`);
       }),
@@ -23,7 +21,9 @@ export function configCommand(): Command {
       .argument('<config>', 'YAML file')
       .option('--effective', 'with every default filled in, and where each value comes from')
       .addHelpText('after', '\nExample:\n  mptun config show --effective /etc/mptun/home.yaml')
-      .action((file: string, options: { effective?: boolean }) => {
+      .action(async (file: string, options: { effective?: boolean }) => {
+        const { loadConfigInDetail } = await import('../config/load.js');
+        const { showEffective } = await import('../config/show.js');
         const loaded = loadConfigInDetail(file);
         process.stdout.write(options.effective ? showEffective(loaded) : readFileSync(file, 'utf8'));
       }),

@@ -1,7 +1,6 @@
 /** `mptun run`: the daemon, in the foreground, as systemd wants it. */
 import { Command } from 'commander';
 
-import { loadConfig } from '../config/load.js';
 import type { Config } from '../config/types.js';
 
 export function runCommand(): Command {
@@ -10,8 +9,9 @@ export function runCommand(): Command {
     .argument('<config>', 'YAML file; see configs/client.yaml and configs/server.yaml')
     .addHelpText('after', '\nExample:\n  mptun run /etc/mptun/home.yaml')
     .action(async (file: string) => {
+      // Loaded here and not above: the other verbs need neither the loader, nor the native addon, nor the stack.
+      const { loadConfig } = await import('../config/load.js');
       const config = loadConfig(file);
-      // Loaded here and not above: the other verbs need neither the native addon nor the stack.
       const specifier = '../daemon/main.js';
       const { runDaemon } = (await import(specifier)) as { runDaemon(config: Config): Promise<void> };
       await runDaemon(config);

@@ -3,7 +3,6 @@
  * Peers know each other by pin: base64 of SHA-256 over the SubjectPublicKeyInfo, written `sha256/…`. TLS needs a
  * certificate around the key; it is self-signed, made anew at start, and nothing in it but the key is looked at.
  */
-import 'reflect-metadata';
 import {
   createHash,
   createPrivateKey,
@@ -13,8 +12,6 @@ import {
   webcrypto,
 } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
-
-import { X509CertificateGenerator } from '@peculiar/x509';
 
 export const PIN_PREFIX = 'sha256/';
 
@@ -97,6 +94,9 @@ export function parsePin(text: string): string | null {
 /** A self-signed certificate for `key` as PEM, valid without end: expiry would be an outage, the pin is what counts. */
 export async function certificateFor(key: KeyObject): Promise<string> {
   const algorithm = keyAlgorithm(key, 'key');
+  // Loaded here: it takes longer than the rest of the program, and only TLS needs it.
+  await import('reflect-metadata');
+  const { X509CertificateGenerator } = await import('@peculiar/x509');
   const { subtle } = webcrypto;
   const [signingKey, publicKey] = await Promise.all([
     subtle.importKey('pkcs8', key.export({ format: 'der', type: 'pkcs8' }), algorithm, false, ['sign']),

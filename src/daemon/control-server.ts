@@ -58,15 +58,8 @@ export class ControlServer {
     await removeStaleSocket(options.socketPath);
     mkdirSync(dirname(options.socketPath), { recursive: true, mode: 0o755 });
     const server = control.createServer((req, res) => control.handle(req, res));
-    await listening(server, () => {
-      // bind() happens inside listen(): there is no moment at which the socket is open to everybody.
-      const umask = process.umask(0o117);
-      try {
-        server.listen(options.socketPath);
-      } finally {
-        process.umask(umask);
-      }
-    });
+    await listening(server, () => server.listen(options.socketPath));
+    // Until here any usual umask keeps others out (connecting needs write permission); from here the group may.
     chmodSync(options.socketPath, 0o660);
     if (options.metricsListen !== null) {
       const { host, port } = options.metricsListen;

@@ -1,0 +1,128 @@
+/** A daemon as far as its control socket goes: a StatusSource with fixed answers that notes what it is told. */
+import {
+  type CommandResult,
+  type EventRecord,
+  type FlowStatus,
+  type PathChange,
+  type PathStatus,
+  STATUS_SCHEMA,
+  type StatusDocument,
+  type StatusSource,
+} from '../../src/control/protocol.js';
+import { Journal } from '../../src/daemon/journal.js';
+
+export class FakeDaemon implements StatusSource {
+  readonly journal = new Journal(null, () => Date.parse('2026-01-02T03:04:05Z'));
+  readonly changes: { name: string; change: PathChange }[] = [];
+  document: StatusDocument = sampleStatus();
+  reloadResult: CommandResult = { ok: true, message: 'reloaded' };
+  subscribers = 0;
+
+  status(): StatusDocument {
+    return this.document;
+  }
+
+  flows(): FlowStatus[] {
+    return [];
+  }
+
+  counters(): Readonly<Record<string, number>> {
+    return { MPTcpExtMPCapableSYNACKRX: 2, drop_checksum: 1 };
+  }
+
+  subscribe(afterSeq: number, onEvent: (event: EventRecord) => void): () => void {
+    this.subscribers++;
+    const unsubscribe = this.journal.subscribe(afterSeq, onEvent);
+    return () => {
+      this.subscribers--;
+      unsubscribe();
+    };
+  }
+
+  changePath(name: string, change: PathChange): CommandResult | null {
+    if (!this.document.paths.some((path) => path.name === name)) return null;
+    this.changes.push({ name, change });
+    return { ok: true, message: `${name} changed` };
+  }
+
+  reload(): Promise<CommandResult> {
+    return Promise.resolve(this.reloadResult);
+  }
+}
+
+export function samplePath(fields: Partial<PathStatus> = {}): PathStatus {
+  return {
+    name: 'wlan0',
+    session: null,
+    type: 'wifi',
+    role: 'always',
+    metered: false,
+    state: 'active',
+    since: '2026-01-02T03:00:00.000Z',
+    reason: null,
+    local: ['192.168.1.2'],
+    remote: ['192.0.2.1:8443'],
+    rtt_s: 0.0213,
+    rtt_min_s: 0.02,
+    loss_ratio: 0.001,
+    cwnd_bytes: 120_000,
+    in_flight_bytes: 60_000,
+    limit_bps: null,
+    congestion: 'cubic',
+    retransmitted_bytes: 1448,
+    reinjected_bytes: 0,
+    host_drops: 0,
+    tx_bps: 1_200_000,
+    rx_bps: 41_000_000,
+    tx_bytes: 31_000_000,
+    rx_bytes: 4_200_000_000,
+    ...fields,
+  };
+}
+
+export function sampleStatus(fields: Partial<StatusDocument> = {}): StatusDocument {
+  return {
+    schema: STATUS_SCHEMA,
+    time: '2026-01-02T03:04:05.000Z',
+    name: 'home',
+    mode: 'client',
+    version: '0.1.0',
+    pid: 4711,
+    started_at: '2026-01-02T00:51:00.000Z',
+    state: 'up',
+    reason: null,
+    problems: [],
+    endpoint: 'vpn.example.net:8443',
+    tun: { name: 'mt-home', mtu_bytes: 1500, addresses: ['10.77.0.2/32', 'fd77::2/128'] },
+    traffic: { mode: 'auto', scheduler: 'min-rtt', congestion: 'cubic', checksum: false },
+    totals: { tx_bps: 1_200_000, rx_bps: 62_100_000, tx_bytes: 31_000_000, rx_bytes: 5_000_000_000 },
+    sessions: [],
+    paths: [
+      samplePath(),
+      samplePath({
+        name: 'wwan0',
+        type: 'cellular',
+        role: 'backup',
+        metered: true,
+        state: 'warm',
+        reason: 'backup: wlan0 works',
+        rtt_s: 0.063,
+        loss_ratio: null,
+        tx_bps: 0,
+        rx_bps: 0,
+        tx_bytes: 1200,
+        rx_bytes: 3400,
+      }),
+      samplePath({
+        name: 'eth0',
+        type: 'ethernet',
+        state: 'down',
+        reason: 'no carrier',
+        rtt_s: null,
+        loss_ratio: null,
+      }),
+    ],
+    process: { memory_bytes: 80_000_000, cpu_s: 12.5, fds: 40 },
+    ...fields,
+  };
+}

@@ -1,0 +1,259 @@
+import { execFileSync } from 'node:child_process';
+import { chmodSync, copyFileSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import test, { type ExecutionContext } from 'ava';
+import type { ExitCode } from '../../../src/cli/exit.js';
+import { buildProgram } from '../../../src/cli/program.js';
+import { checkResult } from '../../../src/cli/status.js';
+import type { StatusDocument } from '../../../src/control/protocol.js';
+import { ControlServer } from '../../../src/daemon/control-server.js';
+import { VERSION } from '../../../src/version.js';
+import { mptun } from '../../support/cli.js';
+import { configDirectory } from '../../support/config-files.js';
+import { FakeDaemon, sampleStatus } from '../../support/fake-daemon.js';
+import { REPOSITORY, temporaryDirectory } from '../../support/files.js';
+
+async function fakeDaemon(t: ExecutionContext): Promise<{ daemon: FakeDaemon; socket: string }> {
+  const daemon = new FakeDaemon();
+  const socket = join(temporaryDirectory(t), 'home.sock');
+  const server = await ControlServer.start(daemon, { socketPath: socket, metricsListen: null });
+  t.teardown(() => server.close());
+  return { daemon, socket };
+}
+
+test('version is that of package.json', async (t) => {
+  const manifest = JSON.parse(readFileSync(join(REPOSITORY, 'package.json'), 'utf8')) as { version: string };
+  t.is(VERSION, manifest.version);
+  t.is((await mptun(['version'])).stdout, `mptun ${VERSION}\n`);
+  t.deepEqual(await mptun(['--version']), { code: 0, stdout: `${VERSION}\n`, stderr: '' });
+});
+
+test('every verb has a description, and help with an example', (t) => {
+  const visit = (command: ReturnType<typeof buildProgram>): void => {
+    if (command.commands.length === 0) {
+      let help = '';
+      command.configureOutput({ writeOut: (text) => (help += text) });
+      command.outputHelp();
+      t.regex(help, /\nExample:\n {2}(sudo )?mptun /, command.name());
+    }
+    t.not(command.description(), '', command.name());
+    for (const sub of command.commands) visit(sub);
+  };
+  visit(buildProgram());
+});
+
+test('wrong usage is 2, with a suggestion; help that was asked for is 0', async (t) => {
+  const wrong = await mptun(['stauts']);
+  t.is(wrong.code, 2);
+  t.regex(wrong.stderr, /Did you mean status\?/);
+  t.is((await mptun([])).code, 2);
+  t.is((await mptun(['status', '--jsno'])).code, 2);
+  t.is((await mptun(['paths', 'set', 'wlan0'])).code, 2);
+  const help = await mptun(['--help']);
+  t.is(help.code, 0);
+  t.regex(help.stdout, /status \[options\] \[name\]/);
+});
+
+test('no daemon is 3', async (t) => {
+  const { code, stderr } = await mptun(['status', '--socket', join(temporaryDirectory(t), 'none.sock')]);
+  t.is(code, 3);
+  t.regex(stderr, /^mptun: no daemon answers on /);
+});
+
+test('a wrong configuration is 4, for check, show and run alike', async (t) => {
+  const file = configDirectory(t).write('c.yaml', 'mode: client\nkey_file: client.key\nserver: {hots: x}\n');
+  for (const args of [
+    ['config', 'check', file],
+    ['config', 'show', '--effective', file],
+    ['run', file],
+  ]) {
+    const { code, stdout, stderr } = await mptun(args);
+    t.is(code, 4, args.join(' '));
+    t.is(stdout, '');
+    t.true(stderr.includes(`${file}:3:10: server.hots: unknown key; did you mean host?\n`), stderr);
+    t.regex(stderr, /3 errors in the configuration\n$/);
+  }
+});
+
+test('genkey makes a file for its owner only, never over another; pubkey gives the same pin', async (t) => {
+  const file = join(temporaryDirectory(t), 'a.key');
+  const made = await mptun(['genkey', file]);
+  t.is(made.code, 0);
+  t.regex(made.stdout, /^sha256\/[A-Za-z0-9+/]{43}=\n$/);
+  t.is(statSync(file).mode & 0o777, 0o600);
+  t.is((await mptun(['pubkey', file])).stdout, made.stdout);
+  const pem = readFileSync(file, 'utf8');
+  t.is((await mptun(['pubkey'], { input: pem })).stdout, made.stdout);
+  const again = await mptun(['genkey', file]);
+  t.is(again.code, 1);
+  t.is(readFileSync(file, 'utf8'), pem);
+  chmodSync(file, 0o644);
+  const open = await mptun(['pubkey', file]);
+  t.is(open.code, 4);
+  t.regex(open.stderr, /accessible to other users .*chmod 600/);
+});
+
+test('config check and show of a good configuration', async (t) => {
+  const dir = configDirectory(t);
+  copyFileSync(join(REPOSITORY, 'configs', 'client.yaml'), join(dir.path, 'client.yaml'));
+  const file = join(dir.path, 'client.yaml');
+  t.deepEqual(await mptun(['config', 'check', file]), { code: 0, stdout: `${file}: ok (client client)\n`, stderr: '' });
+  t.regex((await mptun(['config', 'show', '--effective', file])).stdout, /^ {2}reconnect_max: 5s # line \d+$/m);
+  t.is((await mptun(['config', 'show', file])).stdout, readFileSync(file, 'utf8'));
+});
+
+test('status: one screen for people, the document itself with --json', async (t) => {
+  const { socket } = await fakeDaemon(t);
+  const { code, stdout } = await mptun(['status', '--socket', socket]);
+  t.is(code, 0);
+  t.deepEqual(stdout.split('\n'), [
+    'home  up  client, running for 2 h 13 min, version 0.1.0, pid 4711',
+    '  server   vpn.example.net:8443',
+    '  tun      mt-home  10.77.0.2/32  fd77::2/128  mtu 1500',
+    '  traffic  down 62.1 Mbit/s (5.00 GB)   up 1.20 Mbit/s (31.0 MB)',
+    '  policy   auto, min-rtt, cubic',
+    '',
+    '  PATH   STATE   ROLE               RTT   LOSS         DOWN           UP  RECEIVED     SENT',
+    '  wlan0  active  always           21 ms  0.1 %  41.0 Mbit/s  1.20 Mbit/s   4.20 GB  31.0 MB',
+    '  wwan0  warm    backup, metered  63 ms      -      0 bit/s      0 bit/s   3.40 kB  1.20 kB  backup: wlan0 works',
+    '  eth0   down    always               -      -  41.0 Mbit/s  1.20 Mbit/s   4.20 GB  31.0 MB  no carrier',
+    '',
+  ]);
+  const json = await mptun(['status', '--json', '--socket', socket]);
+  t.deepEqual(JSON.parse(json.stdout) as StatusDocument, sampleStatus());
+});
+
+test('status --check ends with what monitoring wants to know', async (t) => {
+  const { daemon, socket } = await fakeDaemon(t);
+  const problem = (kind: 'authentication' | 'unreachable' | 'portal' | 'permission', needsUser: boolean) => ({
+    kind,
+    message: 'x',
+    remedy: 'y',
+    needs_user: needsUser,
+  });
+  const cases: [Partial<StatusDocument>, number][] = [
+    [{ state: 'up' }, 0],
+    [{ state: 'degraded', reason: 'wwan0 is down' }, 7],
+    [{ state: 'up', problems: [problem('portal', true)] }, 8],
+    [{ state: 'connecting', problems: [problem('authentication', false)] }, 5],
+    [{ state: 'connecting', problems: [problem('unreachable', false)] }, 6],
+    [{ state: 'waiting' }, 6],
+    [{ state: 'starting', problems: [problem('permission', false)] }, 9],
+  ];
+  for (const [fields, expected] of cases) {
+    t.is(checkResult(sampleStatus(fields)), expected as ExitCode, JSON.stringify(fields));
+  }
+  daemon.document = sampleStatus({ state: 'degraded' });
+  t.is((await mptun(['status', '--check', '--socket', socket])).code, 7);
+  t.is((await mptun(['status', '--socket', socket])).code, 0);
+});
+
+test('a server shows its clients', async (t) => {
+  const { daemon, socket } = await fakeDaemon(t);
+  const totals = { tx_bps: 5e6, rx_bps: 1e6, tx_bytes: 1e9, rx_bytes: 2e6 };
+  const since = '2026-01-02T03:00:05.000Z';
+  const session = {
+    peer: 'laptop',
+    since,
+    addresses: ['10.77.0.2'],
+    connections: 2,
+    unsupported: ['roles'],
+    ...totals,
+  };
+  daemon.document = sampleStatus({ mode: 'server', endpoint: '[::]:8443', sessions: [session], paths: [] });
+  const { stdout } = await mptun(['status', '--socket', socket]);
+  t.regex(stdout, /^ {2}CLIENT +SINCE +ADDRESSES +FROM +TO +RECEIVED +SENT$/m);
+  t.regex(
+    stdout,
+    /^ {2}laptop +4 min +10\.77\.0\.2 +1\.00 Mbit\/s +5\.00 Mbit\/s +2\.00 MB +1\.00 GB +peer cannot: roles$/m,
+  );
+});
+
+test('paths: listed, changed, and refused', async (t) => {
+  const { daemon, socket } = await fakeDaemon(t);
+  t.regex((await mptun(['paths', '--socket', socket])).stdout, /^ {2}wwan0 .*backup: wlan0 works$/m);
+  const set = await mptun(['paths', 'set', 'wwan0', '--role', 'always', '--limit', '5Mbit', '--socket', socket]);
+  t.deepEqual(set, { code: 0, stdout: 'wwan0 changed\n', stderr: '' });
+  t.is((await mptun(['paths', 'set', 'wwan0', '--role', 'config', '--limit', 'config', '--socket', socket])).code, 0);
+  t.deepEqual(daemon.changes, [
+    { name: 'wwan0', change: { role: 'always', limit_bps: 5_000_000 } },
+    { name: 'wwan0', change: { role: null, limit_bps: null } },
+  ]);
+  const unknown = await mptun(['paths', 'set', 'nope', '--role', 'never', '--socket', socket]);
+  t.is(unknown.code, 1);
+  t.is(unknown.stderr, 'mptun: no path called nope\n');
+  t.is((await mptun(['paths', 'set', 'wwan0', '--limit', '5', '--socket', socket])).code, 2);
+});
+
+test('events: text with figures, or one JSON object a line', async (t) => {
+  const { daemon, socket } = await fakeDaemon(t);
+  daemon.journal.record('warn', 'switch', 'moved to wwan0', {
+    path: 'wwan0',
+    data: { gap_s: 0.12, reinjected_bytes: 90 },
+  });
+  const text = await mptun(['events', '--socket', socket]);
+  t.is(text.stdout, '2026-01-02 03:04:05.000  switch          wwan0  moved to wwan0  gap_s=0.12 reinjected_bytes=90\n');
+  const json = await mptun(['events', '--json', '--socket', socket]);
+  t.is((JSON.parse(json.stdout) as { schema: string }).schema, 'mptun.event/1');
+});
+
+test('events -f goes on until the daemon ends', async (t) => {
+  const daemon = new FakeDaemon();
+  const socket = join(temporaryDirectory(t), 'home.sock');
+  const server = await ControlServer.start(daemon, { socketPath: socket, metricsListen: null });
+  daemon.journal.record('info', 'first', 'kept');
+  const following = mptun(['events', '-f', '--json', '--socket', socket]);
+  while (daemon.subscribers === 0) await new Promise((resolve) => setImmediate(resolve));
+  daemon.journal.record('info', 'second', 'live');
+  // The answer to another request shows that the server has written what came before.
+  await mptun(['status', '--socket', socket]);
+  await server.close();
+  const { code, stdout } = await following;
+  t.is(code, 0);
+  t.deepEqual(stdout.match(/"type":"\w+"/g), ['"type":"first"', '"type":"second"']);
+});
+
+test('reload: 0, or 4 with the errors', async (t) => {
+  const { daemon, socket } = await fakeDaemon(t);
+  t.deepEqual(await mptun(['reload', '--socket', socket]), { code: 0, stdout: 'reloaded\n', stderr: '' });
+  daemon.reloadResult = { ok: false, message: 'the old configuration stays', details: ['x.yaml:1:1: name: bad'] };
+  const refused = await mptun(['reload', '--socket', socket]);
+  t.is(refused.code, 4);
+  t.is(refused.stderr, 'the old configuration stays\nx.yaml:1:1: name: bad\n');
+});
+
+test('bash completion offers verbs, then their options', async (t) => {
+  const { stdout } = await mptun(['completion', 'bash']);
+  const complete = (...words: string[]): string[] => {
+    const line = words.map((word) => `'${word}'`).join(' ');
+    const script = `${stdout}\nCOMP_WORDS=(${line}); COMP_CWORD=${words.length - 1}; _mptun; printf '%s\\n' "\${COMPREPLY[@]}"`;
+    return execFileSync('bash', ['-c', script]).toString().trim().split('\n');
+  };
+  t.deepEqual(complete('mptun', 'sta'), ['status']);
+  t.deepEqual(complete('mptun', 'config', ''), ['check', 'show', '--help']);
+  t.deepEqual(complete('mptun', 'config', 'show', '--e'), ['--effective']);
+  t.deepEqual(complete('mptun', 'completion', ''), ['bash', 'zsh', 'fish', '--help']);
+});
+
+test('zsh and fish completion name every verb and option', async (t) => {
+  for (const shell of ['zsh', 'fish']) {
+    const { code, stdout } = await mptun(['completion', shell]);
+    t.is(code, 0);
+    for (const verb of buildProgram().commands) t.true(stdout.includes(verb.name()), `${shell} ${verb.name()}`);
+    t.regex(stdout, /effective/);
+  }
+  t.is((await mptun(['completion', 'tcsh'])).code, 2);
+});
+
+test('the launcher says what to do when nothing is built', (t) => {
+  const dir = temporaryDirectory(t);
+  mkdirSync(join(dir, 'bin'));
+  copyFileSync(join(REPOSITORY, 'bin', 'mptun'), join(dir, 'bin', 'mptun'));
+  writeFileSync(join(dir, 'package.json'), '{"type":"module"}');
+  const err = t.throws(() => execFileSync(join(dir, 'bin', 'mptun'), ['version'], { stdio: 'pipe' })) as Error & {
+    status: number;
+    stderr: Buffer;
+  };
+  t.is(err.status, 1);
+  t.regex(err.stderr.toString(), /not built yet; run `npm run setup`/);
+});
