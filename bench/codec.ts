@@ -10,12 +10,7 @@ import { PROTO_TCP, pseudoHeaderSum, writeIpHeader } from '../src/core/wire/ip.j
 import { MPO, writeDss } from '../src/core/wire/mptcp-options.js';
 import { parseSegment, SegmentView, TCP_ACK, verifyTcpChecksum } from '../src/core/wire/segment.js';
 import { finishTcpHeader, putTcpChecksum, putTimestamps, writeTcpHeader } from '../src/core/wire/tcp.js';
-
-export interface Row {
-  name: string;
-  value: number;
-  unit: string;
-}
+import type { Row } from './stats.js';
 
 const ROUNDS = 7;
 const ROUND_MS = 40;

@@ -6,14 +6,8 @@ import { Engine } from '../src/core/engine/engine.js';
 import type { HostOptions } from '../src/sim/host.js';
 import { runScenario } from '../src/sim/runner.js';
 import { type PathSpec, path, type Scenario } from '../src/sim/scenario.js';
+import type { Row } from './stats.js';
 
-export interface Row {
-  name: string;
-  value: number;
-  unit: string;
-}
-
-const ROUNDS = 5;
 const TRANSFER_BYTES = 200_000_000;
 const S = 1_000_000;
 
@@ -49,7 +43,7 @@ export async function run(): Promise<Row[]> {
   ];
 }
 
-/** Bytes delivered per CPU second of both ends together: median of the rounds. */
+/** Bytes delivered per CPU second of both ends together. */
 function bulk(name: string, paths: readonly PathSpec[], host: Partial<HostOptions>, more: Partial<Scenario> = {}): Row {
   const scenario: Scenario = {
     name,
@@ -62,7 +56,7 @@ function bulk(name: string, paths: readonly PathSpec[], host: Partial<HostOption
     host,
     ...more,
   };
-  const seconds = medianSeconds(() => {
+  const seconds = cpuSeconds(() => {
     const { finishedUs } = runScenario(scenario, (env) => new Engine(env)).traffic[0]!;
     if (finishedUs < 0) throw new Error(`${name}: the transfer did not finish`);
   });
@@ -71,16 +65,13 @@ function bulk(name: string, paths: readonly PathSpec[], host: Partial<HostOption
 
 /** Network seconds simulated per CPU second. */
 function pace(name: string, scenario: Scenario): Row {
-  const seconds = medianSeconds(() => runScenario(scenario, (env) => new Engine(env)));
+  const seconds = cpuSeconds(() => runScenario(scenario, (env) => new Engine(env)));
   return { name, value: Math.round(scenario.durationUs / S / seconds), unit: 'network s/CPU s' };
 }
 
-function medianSeconds(work: () => void): number {
-  const rounds = Array.from({ length: ROUNDS }, () => {
-    const before = process.cpuUsage();
-    work();
-    const { user, system } = process.cpuUsage(before);
-    return (user + system) / 1e6;
-  });
-  return rounds.sort((a, b) => a - b)[ROUNDS >> 1]!;
+function cpuSeconds(work: () => void): number {
+  const before = process.cpuUsage();
+  work();
+  const { user, system } = process.cpuUsage(before);
+  return (user + system) / 1e6;
 }

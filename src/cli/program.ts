@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander';
 
 import { VERSION } from '../version.js';
+import { benchCommand } from './bench.js';
 import { completionCommand } from './completion.js';
 import { configCommand } from './config.js';
 import { eventsCommand } from './events.js';
@@ -28,6 +29,7 @@ export function buildProgram(): Command {
   program.addCommand(genkeyCommand());
   program.addCommand(pubkeyCommand());
   program.addCommand(configCommand());
+  program.addCommand(benchCommand());
   program.addCommand(completionCommand(() => program));
   program.addCommand(
     new Command('version')

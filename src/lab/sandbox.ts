@@ -16,9 +16,12 @@ export function isInSandbox(): boolean {
   return process.env[INSIDE] === '1';
 }
 
-/** Runs `argv` in a sandbox with this terminal; resolves to its exit status. Throws SandboxError. */
-export function runInSandbox(argv: readonly string[]): Promise<number> {
-  const flags = findFlags();
+/**
+ * Runs `argv` in a sandbox with this terminal; resolves to its exit status. Throws SandboxError. `keepPids`: without a PID
+ * namespace, where the kernel's threads and their CPU time are to be seen; PDEATHSIG alone then ends what is inside.
+ */
+export function runInSandbox(argv: readonly string[], options: { keepPids?: boolean } = {}): Promise<number> {
+  const flags = findFlags(options.keepPids === true);
   // PDEATHSIG: when we are killed, `unshare` is, and with it (--kill-child) everything inside.
   const command = ['--pdeathsig', 'KILL', '--', 'unshare', ...flags, '--', ...argv];
   const child = spawn('setpriv', command, { stdio: 'inherit', env: { ...process.env, [INSIDE]: '1' } });
@@ -62,13 +65,13 @@ function requireTunDevice(): void {
 }
 
 /** Flags of `unshare` that work here, tried out. */
-function findFlags(): readonly string[] {
+function findFlags(keepPids: boolean): readonly string[] {
   const user = process.getuid?.() === 0 ? [] : ['--user', '--map-root-user'];
   const base = [...user, '--mount', '--net', '--fork', '--kill-child'];
   const withPids = [...base, '--pid', '--mount-proc'];
   // Some containers mask parts of /proc, and the kernel then refuses a new one; PDEATHSIG alone has to do there.
   let failure = '';
-  for (const flags of [withPids, base]) {
+  for (const flags of keepPids ? [base] : [withPids, base]) {
     const trial = spawnSync('unshare', [...flags, '--', 'ip', 'link', 'set', 'lo', 'up'], { encoding: 'utf8' });
     if (trial.status === 0) return flags;
     if (trial.error !== undefined) throw new SandboxError(`cannot start unshare (util-linux): ${trial.error.message}`);

@@ -49,10 +49,8 @@ export class Link implements SegmentSink {
     this.edge = null;
   }
 
-  /** The link is gone: what waited for it is lost, as on a wire. */
-  discard(): void {
-    this.batch.clear();
-    this.sentUpTo = 0;
+  get hasBacklog(): boolean {
+    return this.sentUpTo < this.batch.count;
   }
 
   hasRoom(): boolean {

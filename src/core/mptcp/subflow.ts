@@ -252,8 +252,8 @@ export class MptcpSubflow implements SubflowOwner {
     return this.connection.receiver.windowBytes();
   }
 
-  pull(_nowUs: Micros, _sf: TcpSubflow, maxBytes: number): SendUnit | null {
-    return this.connection.pullFor(this, maxBytes);
+  pull(nowUs: Micros, _sf: TcpSubflow, maxBytes: number): SendUnit | null {
+    return this.connection.pullFor(nowUs, this, maxBytes);
   }
 
   hasPending(): boolean {
@@ -267,9 +267,7 @@ export class MptcpSubflow implements SubflowOwner {
     if (c.mode === 'tcp' && m !== null) c.onDataAcked(nowUs, m.dsn + (seq - m.ssn) + lengthBytes);
   }
 
-  onLost(_nowUs: Micros, _sf: TcpSubflow, seq: number, lengthBytes: number, tag: unknown): void {
-    this.connection.onSubflowLoss(this, seq, lengthBytes, tag as OutboundMapping | null);
-  }
+  onLost(): void {}
 
   onRto(nowUs: Micros, _sf: TcpSubflow, count: number): void {
     this.connection.onSubflowRto(nowUs, this, count);

@@ -270,8 +270,7 @@ export class Sender implements ScoreboardObserver {
       this.#tlpDeadlineUs(),
       this.isProbing ? this.#nextProbeUs : this.#rack.deadlineUs,
       this.#persistAtUs,
-      // Credit matters only to who has something to send: a stale deadline would wake an idle connection for ever.
-      this.board.firstLost !== null || this.owner.hasPending(this.sf) ? this.#pacingBlockedUntilUs : NEVER,
+      this.#pacingBlockedUntilUs,
     );
   }
 
