@@ -1,0 +1,154 @@
+/** The server: TUN with the pools' first addresses, egress to the Internet, listener, and the sessions of its clients. */
+import { randomInt } from 'node:crypto';
+import { mkdirSync } from 'node:fs';
+import { addressAt } from '../config/prefix.js';
+import type { PathRule, ServerConfig } from '../config/types.js';
+import type { IpAddress } from '../core/base/ip.js';
+import type { ConnectionApi, EngineEvent } from '../core/engine/api.js';
+import type { PortGuard } from '../core/engine/ports.js';
+import { openTun, Rtnetlink, type TunDevice } from '../native/index.js';
+import type { Driver } from './driver.js';
+import { Egress, offeredFamilies } from './egress.js';
+import type { Journal } from './journal.js';
+import { type LinkChange, LinkMonitor } from './link-monitor.js';
+import { type KnownClient, ServerSessions } from './server-sessions.js';
+import { laneName } from './session.js';
+import type { TlsIdentity } from './tls.js';
+import { TunLoop } from './tun-loop.js';
+import { TunWriter } from './tun-writer.js';
+
+/** A server takes connections on whatever link they come in. */
+const EVERY_LINK: PathRule = {
+  match: { name: null, type: null, mac: null },
+  role: 'always',
+  metered: false,
+  limitBitPerS: null,
+  congestion: null,
+};
+
+export class ServerDaemon {
+  readonly tun: TunDevice;
+  readonly writer: TunWriter;
+  readonly monitor: LinkMonitor;
+  readonly sessions: ServerSessions;
+  readonly ownAddresses: readonly IpAddress[];
+
+  private readonly rt = new Rtnetlink();
+  private readonly egress: Egress;
+  private readonly loop: TunLoop;
+  private readonly guard: PortGuard;
+  private readonly listener: { close(): void };
+
+  constructor(
+    readonly config: ServerConfig,
+    private readonly driver: Driver,
+    private readonly journal: Journal,
+    identity: TlsIdentity,
+  ) {
+    mkdirSync(config.stateDir, { recursive: true, mode: 0o700 });
+    const { pool, tun } = config;
+    this.tun = openTun({ name: tun.name, mode: 'tun', vnetHeader: true });
+    const tunIndex = this.rt.link(this.tun.name)!.index;
+    this.rt.setLink(tunIndex, { up: true, mtuBytes: tun.mtuBytes });
+    const prefixes = [pool.ipv4, pool.ipv6].filter((p) => p !== null);
+    this.ownAddresses = prefixes.map((p) => addressAt(p, 1)!);
+    for (const [i, p] of prefixes.entries()) {
+      this.rt.addAddress(tunIndex, { address: this.ownAddresses[i]!, prefixLength: p.bits });
+    }
+    this.writer = new TunWriter(this.tun, tun.mtuBytes);
+    this.egress = new Egress(
+      { name: config.name, tunName: this.tun.name, egress: config.egress, pool, ownAddresses: this.ownAddresses },
+      config.stateDir,
+    );
+    this.egress.install();
+    this.sessions = new ServerSessions({
+      identity,
+      clients: knownClients(config),
+      writer: this.writer,
+      mtuBytes: tun.mtuBytes,
+      families: offeredFamilies(this.rt, tunIndex),
+      now: () => driver.nowUs(),
+      hashSeed: randomInt(2 ** 31),
+      openStream: (connection) => driver.openStream(connection),
+      events: {
+        onSessionUp: (s) => this.note('session-opened', `${s.client.name} is connected`, s.client.name),
+        onSessionDown: (s, why) => this.note('session-closed', `${s.client.name} is gone: ${why}`, s.client.name),
+        onConnectionUp: (s, lane, c) => {
+          this.note('connection-up', `${laneName(lane)} connection is up`, s.client.name);
+          this.announce(c);
+        },
+        onConnectionDown: (s, lane, _c, why) =>
+          this.note('connection-down', `${laneName(lane)} connection is lost: ${why}`, s.client.name),
+        onRefused: (c, why) =>
+          this.journal.record('warn', 'refused', `connection from ${c.remote.address.text} refused: ${why}`),
+        onPeerPolicy: (s, m) =>
+          this.journal.record('debug', 'policy', `policy ${m.serial} of ${s.client.name}`, { session: s.client.name }),
+      },
+    });
+    this.monitor = new LinkMonitor(this.rt, [EVERY_LINK], this.tun.name, (change) => this.onLink(change));
+    for (const link of this.monitor.links) driver.addLink(link);
+    this.guard = driver.acquirePort(config.listen.port);
+    this.listener = driver.engine.listen({
+      port: config.listen.port,
+      checksum: config.traffic.checksum,
+      congestion: config.traffic.congestion,
+      scheduler: config.traffic.scheduler,
+      receiveBufferBytes: config.traffic.receiveBufferBytes,
+      onAccept: (connection) => this.sessions.accept(connection),
+    });
+    this.loop = new TunLoop(
+      this.tun,
+      (batch) => this.sessions.onTun(driver.nowUs(), batch),
+      () => driver.flushSoon(),
+    );
+  }
+
+  start(): void {
+    this.driver.flushSoon();
+  }
+
+  onFlushed(): void {
+    this.sessions.kick();
+  }
+
+  onEvent(_event: EngineEvent): void {}
+
+  close(): void {
+    this.loop.close();
+    this.monitor.close();
+    this.listener.close();
+    this.sessions.close('the server is stopping');
+    this.guard.release();
+    this.egress.remove();
+    this.tun.close();
+    this.rt.close();
+  }
+
+  /** New client list (reload). */
+  setClients(config: ServerConfig): void {
+    this.sessions.setClients(knownClients(config));
+  }
+
+  private announce(connection: ConnectionApi): void {
+    for (const address of this.config.announce) connection.announce(this.driver.nowUs(), { address });
+  }
+
+  private onLink({ before, after }: LinkChange): void {
+    if (before === null) this.driver.addLink(after!);
+    else if (after === null) this.driver.removeLink(before.id);
+    else this.driver.updateLink(after);
+    this.driver.flushSoon();
+  }
+
+  private note(type: string, message: string, session: string): void {
+    this.journal.record('info', type, message, { session });
+  }
+}
+
+function knownClients(config: ServerConfig): KnownClient[] {
+  return config.clients.map((c) => ({
+    name: c.name,
+    pin: c.pin,
+    addresses: [c.ipv4, c.ipv6].filter((a) => a !== null),
+  }));
+}
