@@ -46,7 +46,7 @@ export interface ClientSessionOptions {
   /** Uniform in [0, 1). */
   readonly random: () => number;
   /** Starts a connection, on another link or address each time; null: no link is usable, wait for `onLinkEvent`. */
-  dial(lane: LaneIndex, attempt: number): ConnectionApi | null;
+  dial(lane: LaneIndex, attempt: number): Promise<ConnectionApi | null>;
   openStream(connection: ConnectionApi): ConnectionStream;
   readonly events: ClientSessionEvents;
 }
@@ -192,14 +192,15 @@ class LaneDialer {
 
   private attempt(): void {
     this.clearTimer();
-    const connection = this.options.dial(this.lane, this.attempts);
-    if (connection === null) {
-      this.state = 'waiting-for-link';
-      return;
-    }
-    this.attempts++;
     this.state = 'dialing';
-    this.handshake(connection);
+    this.options.dial(this.lane, this.attempts++).then(
+      (connection) => {
+        if (this.state === 'stopped') connection?.abort(this.options.now());
+        else if (connection === null) this.state = 'waiting-for-link';
+        else this.handshake(connection);
+      },
+      (error: Error) => this.failed(error),
+    );
   }
 
   private handshake(connection: ConnectionApi): void {

@@ -7,8 +7,10 @@
  */
 import { randomBytes, randomInt } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
-import type { ClientConfig } from '../config/types.js';
+import type { ClientConfig, PathRule } from '../config/types.js';
+import type { CommandResult, PathChange } from '../control/protocol.js';
 import type { Family, IpAddress } from '../core/base/ip.js';
+import type { Micros } from '../core/base/time.js';
 import type { ConnectionApi, EngineEvent } from '../core/engine/api.js';
 import { CSUM_PARTIAL, type PortGuard, type ReceiveBatch } from '../core/engine/ports.js';
 import type { RouteEntry } from '../core/lanes/connect-ip.js';
@@ -42,6 +44,8 @@ export class ClientDaemon {
   families: readonly Family[] = [];
   /** Why it is not up, newest first; null while it is. */
   lastFailure: { why: string; isAuthentication: boolean } | null = null;
+  /** Since when there has been a connection; null: there is none. */
+  upSinceUs: Micros | null = null;
 
   private readonly rt = new Rtnetlink();
   private readonly capture: Capture;
@@ -51,11 +55,14 @@ export class ClientDaemon {
   private readonly timer: NodeJS.Timeout;
   private isResolving = false;
 
+  /** Changes by command, until a reload. */
+  private readonly overrides = new Map<string, PathChange>();
+
   constructor(
-    readonly config: ClientConfig,
+    public config: ClientConfig,
     private readonly driver: Driver,
     private readonly journal: Journal,
-    identity: TlsIdentity,
+    private readonly identity: TlsIdentity,
   ) {
     mkdirSync(config.stateDir, { recursive: true, mode: 0o700 });
     const left = cleanCapture(this.rt, config.capture);
@@ -111,6 +118,32 @@ export class ClientDaemon {
     this.resolve();
     this.session.start();
     this.driver.flushSoon();
+  }
+
+  get ownPin(): string {
+    return this.identity.pin;
+  }
+
+  /** Connected, and with an address to send from. */
+  get isUp(): boolean {
+    return this.upSinceUs !== null && this.addresses.length > 0;
+  }
+
+  /** Takes over what can be changed while running: path rules and traffic settings (for new connections). */
+  reload(config: ClientConfig): void {
+    this.config = config;
+    this.overrides.clear();
+    this.monitor.setRules(config.paths);
+    this.reconcile();
+    this.tellServer();
+  }
+
+  changePath(name: string, change: PathChange): CommandResult | null {
+    if (!this.monitor.links.some((l) => l.name === name) && !this.overrides.has(name)) return null;
+    this.overrides.set(name, { ...this.overrides.get(name), ...change });
+    const extra = [...this.overrides].flatMap(([link, c]) => this.overriding(link, c));
+    this.monitor.setRules([...extra, ...this.config.paths]);
+    return { ok: true, message: `${name} changed; a reload or restart takes it back` };
   }
 
   /** After each flush: acknowledgements may have made room. */
@@ -206,11 +239,16 @@ export class ClientDaemon {
     );
   }
 
-  private dial(_lane: LaneIndex, attempt: number): ConnectionApi | null {
+  private async dial(_lane: LaneIndex, attempt: number): Promise<ConnectionApi | null> {
+    if (this.ways().length === 0) return null;
+    const guard = this.driver.acquirePort(0);
+    await this.driver.guarded();
     const ways = this.ways();
     const way = ways[attempt % Math.max(1, ways.length)];
-    if (way === undefined) return null;
-    const guard = this.driver.acquirePort(0);
+    if (way === undefined) {
+      guard.release();
+      return null;
+    }
     const { config } = this;
     try {
       const connection = this.driver.engine.connect(this.driver.nowUs(), {
@@ -277,9 +315,7 @@ export class ClientDaemon {
         state: link?.isUp === true ? ('ok' as const) : ('gone' as const),
         rateLimitBytesPerS: Math.floor((link?.rule.limitBitPerS ?? 0) / 8),
         congestion: link?.rule.congestion ?? '',
-        addressIds: subflows
-          .filter((s) => s.linkId === id)
-          .map(({ lane, addressId }) => ({ lane, addressId })),
+        addressIds: subflows.filter((s) => s.linkId === id).map(({ lane, addressId }) => ({ lane, addressId })),
       };
     });
     const { mode, scheduler } = this.config.traffic;
@@ -298,10 +334,25 @@ export class ClientDaemon {
     })();
   }
 
+  /** A rule that says the same of one link as the configuration, but for what was changed by command. */
+  private overriding(name: string, change: PathChange): PathRule[] {
+    const rule = this.monitor.links.find((l) => l.name === name)?.rule;
+    if (rule === undefined) return [];
+    return [
+      {
+        ...rule,
+        match: { name, type: null, mac: null },
+        role: change.role ?? rule.role,
+        limitBitPerS: change.limit_bps ?? rule.limitBitPerS,
+      },
+    ];
+  }
+
   // ---- Session -----------------------------------------------------------------------------------------------------
 
   private onConnectionUp(lane: LaneIndex, connection: ConnectionApi): void {
     this.lastFailure = null;
+    this.upSinceUs ??= this.driver.nowUs();
     this.journal.record('info', 'connection-up', `${laneName(lane)} connection is up`, {
       data: { connection: connection.id, mptcp: connection.isMptcp },
     });
@@ -310,6 +361,7 @@ export class ClientDaemon {
   }
 
   private onConnectionDown(lane: LaneIndex, connection: ConnectionApi, why: string): void {
+    if (this.connections.length === 0) this.upSinceUs = null;
     this.journal.record('warn', 'connection-down', `${laneName(lane)} connection is lost: ${why}`, {
       data: { connection: connection.id },
     });

@@ -107,7 +107,11 @@ export class LinkMonitor {
 }
 
 /** The first rule that matches, or null. */
-export function matchRule(rules: readonly PathRule[], link: Pick<Link, 'name' | 'mac'>, type: LinkType): PathRule | null {
+export function matchRule(
+  rules: readonly PathRule[],
+  link: Pick<Link, 'name' | 'mac'>,
+  type: LinkType,
+): PathRule | null {
   const mac = [...link.mac].map((b) => b.toString(16).padStart(2, '0')).join(':');
   return (
     rules.find(

@@ -40,10 +40,10 @@ export class ServerDaemon {
   private readonly listener: { close(): void };
 
   constructor(
-    readonly config: ServerConfig,
+    public config: ServerConfig,
     private readonly driver: Driver,
     private readonly journal: Journal,
-    identity: TlsIdentity,
+    private readonly identity: TlsIdentity,
   ) {
     mkdirSync(config.stateDir, { recursive: true, mode: 0o700 });
     const { pool, tun } = config;
@@ -124,8 +124,13 @@ export class ServerDaemon {
     this.rt.close();
   }
 
-  /** New client list (reload). */
-  setClients(config: ServerConfig): void {
+  get ownPin(): string {
+    return this.identity.pin;
+  }
+
+  /** Takes over what can be changed while running: the clients. */
+  reload(config: ServerConfig): void {
+    this.config = config;
     this.sessions.setClients(knownClients(config));
   }
 

@@ -115,11 +115,11 @@ class TestClient {
       now: () => 0,
       random: () => 0,
       dial: () => {
-        if (!this.hasLink) return null;
+        if (!this.hasLink) return Promise.resolve(null);
         const [ours, theirs] = loopbackPair();
         this.connections.push(ours);
         setImmediate(() => server.sessions.accept(theirs));
-        return ours;
+        return Promise.resolve(ours);
       },
       openStream: (connection) => new LoopbackStream(connection as LoopbackConnection),
       events,

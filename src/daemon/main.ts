@@ -1,0 +1,382 @@
+/**
+ * `mptun run`: one daemon from start to end. It answers on its control socket from the first moment, whatever the state
+ * of the links; SIGTERM and SIGINT end it cleanly, SIGHUP reloads what can be reloaded.
+ */
+import { rmSync } from 'node:fs';
+import { pino } from 'pino';
+import { PinoPretty as pretty } from 'pino-pretty';
+import { ConfigErrors } from '../config/errors.js';
+import { loadConfig } from '../config/load.js';
+import type { ClientConfig, Config, ServerConfig } from '../config/types.js';
+import type {
+  CommandResult,
+  EventRecord,
+  FlowStatus,
+  PathChange,
+  PathStatus,
+  Problem,
+  StatusDocument,
+  StatusSource,
+  TunnelState,
+} from '../control/protocol.js';
+import { ClientDaemon } from './client.js';
+import { ControlServer } from './control-server.js';
+import { Driver } from './driver.js';
+import { Journal } from './journal.js';
+import type { HostLink } from './link-monitor.js';
+import { SystemdNotifier } from './notify-systemd.js';
+import { ServerDaemon } from './server.js';
+import {
+  commonStatus,
+  endpointText,
+  flowStatus,
+  type LaneConnection,
+  laneCounters,
+  pathStatus,
+  RateMeter,
+  wallTime,
+} from './status.js';
+import { loadIdentity } from './tls.js';
+
+/** Rates are sampled this often even when nobody asks. */
+const SAMPLE_MS = 1_000;
+
+/** Runs until a signal ends it; resolves to the exit code. Throws what stops it from starting. */
+export async function runDaemon(config: Config): Promise<number> {
+  const daemon = await Daemon.start(config);
+  return daemon.ended;
+}
+
+class Daemon implements StatusSource {
+  readonly ended: Promise<number>;
+  private readonly startedAt = new Date();
+  private readonly meter = new RateMeter();
+  private readonly seen = new Map<string, { state: string; since: string }>();
+  private readonly notifier = SystemdNotifier.fromEnvironment();
+  private control: ControlServer | null = null;
+  private state: TunnelState = 'starting';
+  private end: (code: number) => void = () => {};
+  private sampler: NodeJS.Timeout | null = null;
+
+  private constructor(
+    private config: Config,
+    private readonly journal: Journal,
+    private readonly driver: Driver,
+    private readonly client: ClientDaemon | null,
+    private readonly server: ServerDaemon | null,
+  ) {
+    this.ended = new Promise((resolve) => {
+      this.end = resolve;
+    });
+  }
+
+  static async start(config: Config): Promise<Daemon> {
+    const journal = new Journal(logger(config));
+    const identity = await loadIdentity(config.keyFile);
+    let client: ClientDaemon | null = null;
+    let server: ServerDaemon | null = null;
+    const driver = new Driver(
+      config.name,
+      {
+        congestion: config.traffic.congestion,
+        scheduler: config.traffic.scheduler,
+        checksum: config.traffic.checksum,
+        receiveBufferBytes: config.traffic.receiveBufferBytes,
+      },
+      {
+        onEvent: (event) => {
+          logEngineEvent(journal, event);
+          client?.onEvent(event);
+          server?.onEvent(event);
+        },
+        onFlushed: () => {
+          client?.onFlushed();
+          server?.onFlushed();
+        },
+        onProblem: (message) => journal.record('warn', 'problem', message),
+      },
+    );
+    try {
+      if (config.mode === 'client') client = new ClientDaemon(config, driver, journal, identity);
+      else server = new ServerDaemon(config, driver, journal, identity);
+      const daemon = new Daemon(config, journal, driver, client, server);
+      daemon.control = await ControlServer.start(daemon, {
+        socketPath: config.control.socketPath,
+        metricsListen: config.metrics.listen,
+      });
+      daemon.run();
+      return daemon;
+    } catch (error) {
+      client?.close();
+      server?.close();
+      driver.close();
+      throw error;
+    }
+  }
+
+  private run(): void {
+    process.on('SIGTERM', this.onStop);
+    process.on('SIGINT', this.onStop);
+    process.on('SIGHUP', this.onReload);
+    this.journal.record(
+      'info',
+      'started',
+      `mptun ${this.config.mode} ${this.config.name}, key sha256/${this.ownPin()}`,
+    );
+    this.client?.start();
+    this.server?.start();
+    this.updateState();
+    this.sampler = setInterval(() => this.sample(), SAMPLE_MS);
+    this.notifier.ready(`${this.config.mode} is running`);
+    this.notifier.startWatchdog(() => true);
+  }
+
+  private ownPin(): string {
+    return this.client?.ownPin ?? this.server?.ownPin ?? '';
+  }
+
+  private readonly onStop = (): void => {
+    void this.stop();
+  };
+
+  private readonly onReload = (): void => {
+    void this.reload();
+  };
+
+  private async stop(): Promise<void> {
+    if (this.state === 'stopping') return;
+    this.state = 'stopping';
+    this.notifier.stopping('stopping');
+    this.journal.record('info', 'stopping', 'stopping');
+    process.off('SIGHUP', this.onReload);
+    if (this.sampler !== null) clearInterval(this.sampler);
+    let code = 0;
+    for (const close of [
+      () => this.client?.close(),
+      () => this.server?.close(),
+      () => this.driver.close(),
+      () => this.notifier.close(),
+    ]) {
+      try {
+        close();
+      } catch (error) {
+        // Every part is taken down, whatever happens to the others.
+        this.journal.record('error', 'stop-failed', (error as Error).message);
+        code = 1;
+      }
+    }
+    await this.control?.close();
+    rmSync(this.config.control.socketPath, { force: true });
+    process.off('SIGTERM', this.onStop);
+    process.off('SIGINT', this.onStop);
+    this.end(code);
+  }
+
+  private sample(): void {
+    this.updateState();
+    this.status();
+  }
+
+  private updateState(): void {
+    if (this.state === 'stopping') return;
+    const { state } = this.judge();
+    if (state === this.state) return;
+    this.journal.record('info', 'tunnel-state', `${this.state} → ${state}`, { data: { from: this.state, to: state } });
+    this.state = state;
+    this.notifier.status(state);
+  }
+
+  /** What the state is, and why. */
+  private judge(): { state: TunnelState; reason: string | null } {
+    if (this.server !== null) return { state: 'up', reason: null };
+    const client = this.client!;
+    if (client.isUp) return { state: 'up', reason: null };
+    if (!client.monitor.links.some((l) => l.isUp)) return { state: 'waiting', reason: 'no usable link' };
+    return { state: 'connecting', reason: client.lastFailure?.why ?? null };
+  }
+
+  private problems(): Problem[] {
+    const problems: Problem[] = [];
+    const failure = this.client?.isUp === false ? this.client.lastFailure : null;
+    if (failure !== null && failure !== undefined) {
+      problems.push({
+        kind: failure.isAuthentication ? 'authentication' : 'unreachable',
+        message: failure.why,
+        remedy: failure.isAuthentication ? 'compare the keys of both ends: mptun pubkey' : null,
+        needs_user: failure.isAuthentication,
+      });
+    }
+    if (this.driver.guardProblem !== '') {
+      problems.push({ kind: 'resource', message: this.driver.guardProblem, remedy: null, needs_user: false });
+    }
+    return problems;
+  }
+
+  // ---- StatusSource ------------------------------------------------------------------------------------------------
+
+  status(): StatusDocument {
+    const nowMs = performance.now();
+    const part = (this.client ?? this.server)!;
+    const { state, reason } = this.state === 'stopping' ? { state: this.state, reason: null } : this.judge();
+    const { totals, sessions, addresses } =
+      this.client !== null ? this.clientSessions(this.client, nowMs) : this.serverSessions(this.server!, nowMs);
+    return {
+      ...commonStatus(this.config, this.startedAt, new Date()),
+      state,
+      reason,
+      problems: this.problems(),
+      endpoint: this.endpoint(),
+      tun: { name: part.tun.name, mtu_bytes: this.config.tun.mtuBytes, addresses },
+      totals,
+      sessions,
+      paths: this.paths(nowMs),
+    };
+  }
+
+  flows(): FlowStatus[] {
+    return this.connections().map((c) => flowStatus(c, (id) => this.linkName(id)));
+  }
+
+  counters(): Readonly<Record<string, number>> {
+    const lanes = this.client !== null ? [this.client.lane] : this.server!.sessions.sessions.map((s) => s.lane);
+    const part = (this.client ?? this.server)!;
+    return { ...this.driver.engine.counters(), ...laneCounters(lanes, part.writer) };
+  }
+
+  subscribe(afterSeq: number, onEvent: (event: EventRecord) => void): () => void {
+    return this.journal.subscribe(afterSeq, onEvent);
+  }
+
+  changePath(name: string, change: PathChange): CommandResult | null {
+    if (this.client === null) return { ok: false, message: 'paths are chosen by the client' };
+    return this.client.changePath(name, change);
+  }
+
+  async reload(): Promise<CommandResult> {
+    this.notifier.reloading(this.driver.nowUs());
+    let result: CommandResult;
+    try {
+      const next = loadConfig(this.config.file);
+      if (next.mode !== this.config.mode || next.name !== this.config.name) {
+        result = { ok: false, message: 'mode and name cannot be changed by a reload: restart' };
+      } else {
+        if (next.mode === 'client') this.client!.reload(next as ClientConfig);
+        else this.server!.reload(next as ServerConfig);
+        this.config = next;
+        result = { ok: true, message: 'configuration reloaded' };
+      }
+    } catch (error) {
+      const details = error instanceof ConfigErrors ? error.message.split('\n') : [(error as Error).message];
+      result = { ok: false, message: 'the new configuration is not valid; the old one stays in force', details };
+    }
+    this.journal.record(result.ok ? 'info' : 'error', 'reload', result.message, { data: { details: result.details } });
+    this.notifier.ready(result.message);
+    return result;
+  }
+
+  private connections(): LaneConnection[] {
+    if (this.client !== null) {
+      const session = this.client.config.server.host;
+      return this.client.connections.map((c) => ({ session, ...c }));
+    }
+    return this.server!.sessions.sessions.flatMap((s) =>
+      s.session.connections
+        .filter((c) => c !== null)
+        .map((c) => ({ session: s.client.name, lane: c.index, connection: c.connection })),
+    );
+  }
+
+  private links(): readonly HostLink[] {
+    return (this.client ?? this.server)!.monitor.links;
+  }
+
+  private linkName(id: number): string {
+    return this.links().find((l) => l.id === id)?.name ?? `link ${id}`;
+  }
+
+  private endpoint(): string {
+    if (this.client !== null) {
+      const { host, port } = this.client.config.server;
+      return `${host}:${port}`;
+    }
+    const { listen } = this.server!.config;
+    if (listen.addresses.length === 0) return `port ${listen.port}`;
+    return listen.addresses.map((address) => endpointText({ address, port: listen.port })).join(', ');
+  }
+
+  private clientSessions(client: ClientDaemon, nowMs: number) {
+    const { counters } = client.lane;
+    const totals = this.meter.totals('tun', counters.bytesOut, client.writer.bytesWritten, nowMs);
+    const addresses = client.addresses.map((a) => a.text);
+    const sessions: StatusDocument['sessions'] = [];
+    if (client.upSinceUs !== null) {
+      sessions.push({
+        ...totals,
+        peer: client.config.server.host,
+        since: wallTime(client.upSinceUs, this.driver.nowUs()),
+        addresses,
+        connections: client.connections.length,
+        unsupported: [],
+      });
+    }
+    return { totals, sessions, addresses };
+  }
+
+  private serverSessions(server: ServerDaemon, nowMs: number) {
+    let out = 0;
+    const sessions = server.sessions.sessions.map((s) => {
+      const received = s.session.connections.reduce((n, c) => n + (c?.pump.bytesReceived ?? 0), 0);
+      out += s.lane.counters.bytesOut;
+      return {
+        ...this.meter.totals(`session/${s.sessionId}`, s.lane.counters.bytesOut, received, nowMs),
+        peer: s.client.name,
+        since: wallTime(s.sinceUs, this.driver.nowUs()),
+        addresses: s.client.addresses.map((a) => a.text),
+        connections: s.session.connections.filter((c) => c !== null).length,
+        unsupported: [],
+      };
+    });
+    const totals = this.meter.totals('tun', out, server.writer.bytesWritten, nowMs);
+    return { totals, sessions, addresses: server.ownAddresses.map((a) => a.text) };
+  }
+
+  private paths(nowMs: number): PathStatus[] {
+    const connections = this.connections();
+    return this.links().map((link) =>
+      pathStatus(
+        {
+          link,
+          session: this.client === null ? null : this.client.config.server.host,
+          connections,
+          hostDrops: this.driver.hostDrops(link.id),
+          limitBps: link.rule.limitBitPerS,
+          role: link.rule.role,
+          congestion: link.rule.congestion ?? this.config.traffic.congestion,
+          since: (state) => this.sinceWhen(`${link.id}`, state),
+        },
+        this.meter,
+        nowMs,
+      ),
+    );
+  }
+
+  private sinceWhen(key: string, state: string): string {
+    const seen = this.seen.get(key);
+    if (seen?.state === state) return seen.since;
+    const since = new Date().toISOString();
+    this.seen.set(key, { state, since });
+    return since;
+  }
+}
+
+function logger(config: Config) {
+  const { level, format } = config.log;
+  const isPretty = format === 'pretty' || (format === 'auto' && process.stdout.isTTY);
+  return isPretty ? pino({ level }, pretty({ sync: true, colorize: process.stdout.isTTY })) : pino({ level });
+}
+
+function logEngineEvent(journal: Journal, event: { type: string } & Record<string, unknown>): void {
+  if (event.type === 'drop') return;
+  const { type, ...data } = event;
+  journal.record('debug', type, Object.values(data).join(' '), { data });
+}
