@@ -1,12 +1,17 @@
 /** Network namespaces for tests: made by `ip netns`, removed on every way out of the test file. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { dirname } from 'node:path';
+import { SYSTEM_PATH } from '../../src/native/tool.js';
 
 let serial = 0;
+
+/** Under npm, PATH begins with node_modules/.bin, and a package there has a command called nft. */
+const env = { ...process.env, PATH: `${SYSTEM_PATH}:${dirname(process.execPath)}` };
 
 /** Runs a command, returns its output; throws with stderr in the message. */
 export function run(command: string, ...args: string[]): string {
   try {
-    return execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+    return execFileSync(command, args, { env, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
   } catch (error) {
     const { stderr } = error as { stderr?: string };
     throw new Error(`${command} ${args.join(' ')}: ${stderr?.trim() || (error as Error).message}`);
@@ -38,7 +43,10 @@ export class TestNamespace {
 
   /** A process inside; killed by `close`. stdin, stdout and stderr are pipes. */
   spawn(...args: string[]): ChildProcess {
-    const child = spawn('ip', ['netns', 'exec', this.name, ...args], { stdio: ['pipe', 'pipe', 'pipe'] });
+    const child = spawn('ip', ['netns', 'exec', this.name, ...args], {
+      env,
+      stdio: ['pipe', 'pipe', 'pipe'],
+    });
     this.#children.add(child);
     child.once('exit', () => this.#children.delete(child));
     return child;

@@ -85,6 +85,7 @@ export class Engine implements EngineApi, ConnectionHost {
     if (link === undefined) return;
     const mtuChanged = link.info.mtuBytes !== info.mtuBytes;
     link.info = info;
+    if (!info.isUp) link.discard();
     for (const c of this.live.values()) {
       c.onLinkState(nowUs, info.id, info.isUp);
       if (mtuChanged) c.onLinkChanged(info);
@@ -92,8 +93,8 @@ export class Engine implements EngineApi, ConnectionHost {
   }
 
   removeLink(nowUs: Micros, linkId: number): void {
-    for (const c of this.live.values()) c.onLinkState(nowUs, linkId, false);
     this.links.delete(linkId);
+    for (const c of this.live.values()) c.onLinkState(nowUs, linkId, false);
   }
 
   link(linkId: number): LinkInfo | undefined {
@@ -303,7 +304,8 @@ export class Engine implements EngineApi, ConnectionHost {
     this.retryAtUs = this.dirty.size > 0 ? nowUs : NEVER;
     for (const link of this.links.values()) {
       link.finish();
-      if (link.isBlocked || link.isBusy) this.retryAtUs = Math.min(this.retryAtUs, nowUs + RETRY_US);
+      if (link.info.isUp && (link.isBlocked || link.isBusy))
+        this.retryAtUs = Math.min(this.retryAtUs, nowUs + RETRY_US);
     }
   }
 

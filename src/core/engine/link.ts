@@ -49,8 +49,10 @@ export class Link implements SegmentSink {
     this.edge = null;
   }
 
-  get hasBacklog(): boolean {
-    return this.sentUpTo < this.batch.count;
+  /** The link is gone: what waited for it is lost, as on a wire. */
+  discard(): void {
+    this.batch.clear();
+    this.sentUpTo = 0;
   }
 
   hasRoom(): boolean {

@@ -290,14 +290,18 @@ export class Connection implements ConnectionApi {
   // ---- Sending -------------------------------------------------------------------------------------------------
 
   poll(nowUs: Micros): void {
+    this.runTimers(nowUs);
     this.checkPaths(nowUs);
     for (const sf of this.subflows) {
+      if (sf.isLinkDown) continue;
       if (sf.signalAtUs <= nowUs) sf.pumpSignals(nowUs);
       if (sf.join.ackAtUs <= nowUs) handshake.pumpJoin(nowUs, sf);
     }
     this.pumpDataFin(nowUs);
     for (const sf of this.subflows) {
-      if (sf.tcp.hasWork(nowUs)) sf.tcp.pollTransmit(nowUs, this.host.sink(sf.flow.linkId));
+      if (sf.isLinkDown) continue;
+      const isDue = sf.tcp.hasWork(nowUs) || sf.tcp.nextDeadline() <= nowUs;
+      if (isDue) sf.tcp.pollTransmit(nowUs, this.host.sink(sf.flow.linkId));
     }
     if (this.state !== 'closed') {
       this.dispatcher.run(nowUs);
@@ -308,26 +312,31 @@ export class Connection implements ConnectionApi {
     this.sweep(nowUs);
   }
 
-  onTimer(nowUs: Micros): void {
-    for (const sf of this.subflows) if (sf.tcp.nextDeadline() <= nowUs) sf.tcp.onTimer(nowUs);
+  onTimer(_nowUs: Micros): void {
+    this.host.markDirty(this);
+  }
+
+  private runTimers(nowUs: Micros): void {
+    for (const sf of this.subflows) if (!sf.isLinkDown && sf.tcp.nextDeadline() <= nowUs) sf.tcp.onTimer(nowUs);
     for (const a of this.addresses.announcements) if (a.atUs <= nowUs) this.sendAnnouncement(nowUs, a.addressId);
     if (this.dataRtoAtUs <= nowUs) this.onDataRto(nowUs);
     if (this.orphanAtUs <= nowUs) this.finish('no path for too long');
-    this.host.markDirty(this);
   }
 
   nextDeadline(): Micros {
     let at = Math.min(this.dispatcher.nextDeadline(), this.addresses.nextDeadline(), this.orphanAtUs, this.dataRtoAtUs);
     if (this.sender.isFinReady) at = Math.min(at, this.sender.finAtUs);
     for (const sf of this.subflows) {
+      // Without its link a subflow stands still, clocks included; `kick` wakes it.
+      if (sf.isLinkDown) continue;
       at = Math.min(at, sf.tcp.nextDeadline(), sf.signalAtUs, sf.join.ackAtUs);
       if (this.mode === 'mptcp' && this.state !== 'closed') at = Math.min(at, suspicionAtUs(sf), this.slowAt(sf));
     }
     return at;
   }
 
-  pullFor(nowUs: Micros, sf: MptcpSubflow, maxBytes: number): SendUnit | null {
-    return this.dispatcher.pull(nowUs, sf, maxBytes);
+  pullFor(sf: MptcpSubflow, maxBytes: number): SendUnit | null {
+    return this.dispatcher.pull(sf, maxBytes);
   }
 
   private get canWrite(): boolean {
@@ -564,10 +573,13 @@ export class Connection implements ConnectionApi {
   }
 
   onLinkState(nowUs: Micros, linkId: number, isUp: boolean): void {
+    const addresses = isUp ? this.host.link(linkId)?.addresses : undefined;
     for (const sf of this.subflows) {
-      if (sf.flow.linkId !== linkId || sf.isLinkDown === !isUp) continue;
-      sf.isLinkDown = !isUp;
-      if (!isUp) this.stall(nowUs, sf, 'link down');
+      if (sf.flow.linkId !== linkId) continue;
+      const isThere = addresses?.some((a) => ipEquals(a, sf.flow.localAddress)) ?? isUp;
+      if (sf.isLinkDown !== isThere) continue;
+      sf.isLinkDown = !isThere;
+      if (!isThere) this.stall(nowUs, sf, isUp ? 'address gone' : 'link down');
       else sf.tcp.kick(nowUs);
     }
     this.host.markDirty(this);
@@ -586,6 +598,19 @@ export class Connection implements ConnectionApi {
     if (this.mode === 'mptcp' && !sf.isStalled && (this.hasAlternative(sf) || isHopeless(count))) {
       this.stall(nowUs, sf, 'retransmission timeout');
     }
+  }
+
+  /**
+   * Bytes lost on a slow path hold back everything that a quicker one delivers: they go again on the quicker one at once
+   * (opportunistic reinjection), besides TCP's own retransmission (3.3.6).
+   */
+  onSubflowLoss(sf: MptcpSubflow, seq: number, lengthBytes: number, m: OutboundMapping | null): void {
+    if (this.mode !== 'mptcp' || m === null || m.dll === 0) return;
+    const isQuicker = (other: MptcpSubflow) =>
+      other !== sf && other.isUsable && !other.isStalled && other.tcp.rtt.srttUs < sf.tcp.rtt.srttUs;
+    if (!this.subflows.some(isQuicker)) return;
+    const dsn = m.dsn + seq - m.ssn;
+    this.sender.reinject(dsn, dsn + lengthBytes, sf.id);
   }
 
   private checkPaths(nowUs: Micros): void {

@@ -65,7 +65,7 @@ export class Dispatcher {
   }
 
   /** TCP asks for bytes on `sf`: null unless this is the subflow that was chosen. */
-  pull(nowUs: Micros, sf: MptcpSubflow, maxBytes: number): SendUnit | null {
+  pull(sf: MptcpSubflow, maxBytes: number): SendUnit | null {
     if (this.granted !== sf) return null;
     this.granted = null;
     const { sender, keys } = this.connection;

@@ -252,8 +252,8 @@ export class MptcpSubflow implements SubflowOwner {
     return this.connection.receiver.windowBytes();
   }
 
-  pull(nowUs: Micros, _sf: TcpSubflow, maxBytes: number): SendUnit | null {
-    return this.connection.pullFor(nowUs, this, maxBytes);
+  pull(_nowUs: Micros, _sf: TcpSubflow, maxBytes: number): SendUnit | null {
+    return this.connection.pullFor(this, maxBytes);
   }
 
   hasPending(): boolean {
@@ -267,7 +267,9 @@ export class MptcpSubflow implements SubflowOwner {
     if (c.mode === 'tcp' && m !== null) c.onDataAcked(nowUs, m.dsn + (seq - m.ssn) + lengthBytes);
   }
 
-  onLost(): void {}
+  onLost(_nowUs: Micros, _sf: TcpSubflow, seq: number, lengthBytes: number, tag: unknown): void {
+    this.connection.onSubflowLoss(this, seq, lengthBytes, tag as OutboundMapping | null);
+  }
 
   onRto(nowUs: Micros, _sf: TcpSubflow, count: number): void {
     this.connection.onSubflowRto(nowUs, this, count);

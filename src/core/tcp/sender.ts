@@ -270,8 +270,14 @@ export class Sender implements ScoreboardObserver {
       this.#tlpDeadlineUs(),
       this.isProbing ? this.#nextProbeUs : this.#rack.deadlineUs,
       this.#persistAtUs,
-      this.#pacingBlockedUntilUs,
+      this.#pacingDeadlineUs(),
     );
+  }
+
+  /** Credit matters only to who has something to send and a window for it: else the deadline wakes us for nothing. */
+  #pacingDeadlineUs(): Micros {
+    if (this.#pacingBlockedUntilUs === NEVER || this.#cwndRoom() < this.mssBytes) return NEVER;
+    return this.board.firstLost !== null || this.owner.hasPending(this.sf) ? this.#pacingBlockedUntilUs : NEVER;
   }
 
   onTimer(nowUs: Micros): void {
