@@ -11,10 +11,21 @@
 import { execFile, spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { NetlinkSocket } from './netlink/index.js';
+import { attributeString, MessageBuilder, NLM_F_DUMP, NLM_F_REQUEST, parseAttributes } from './netlink/message.js';
 import { Poller, READABLE } from './poller.js';
+import { findTool } from './tool.js';
 
 const NETLINK_NETFILTER = 12;
 const NFNLGRP_NFTABLES = 7;
+const NFT_MSG_GETCHAIN = (10 << 8) | 4;
+const NFTA_CHAIN_TABLE = 1;
+const NFTA_CHAIN_HOOK = 4;
+const NFTA_HOOK_HOOKNUM = 1;
+const NFPROTO_NETDEV = 5;
+/** Hooks that see packets coming in to this host: ingress; prerouting, input, ingress. */
+const NETDEV_HOOKS: ReadonlySet<number> = new Set([0]);
+const INET_HOOKS: ReadonlySet<number> = new Set([0, 1, 5]);
+
 /** Before everything that people put at ingress. */
 const PRIORITY = -500;
 /** Changes of the host's ruleset come in bursts (a firewall reloads): look once they are over. */
@@ -44,8 +55,11 @@ export class GuardTable {
   #settle: NodeJS.Timeout | null = null;
   #isClosed = false;
 
-  /** `name` is the tunnel's; removes what an earlier run of that name left behind. */
-  constructor(name: string) {
+  /** `name` is the tunnel's; removes what an earlier run of that name left behind. `nft`: the program, null if missing. */
+  constructor(
+    name: string,
+    readonly nft: string | null = findTool('nft'),
+  ) {
     this.table = `mptun_${name.replace(/[^A-Za-z0-9_]/g, '_')}`;
     this.#deleteTable();
     try {
@@ -106,19 +120,12 @@ export class GuardTable {
 
   async #apply(): Promise<void> {
     if (this.#isClosed) return;
-    const chains = await nft(['-j', 'list', 'chains']);
-    if (this.#isClosed) return;
-    const couldAnswer = chains.ok ? hasForeignHooks(chains.output, this.table) : false;
-    if (!couldAnswer && !hasLegacyTables()) {
+    if (hasForeignHooks(this.table) || hasLegacyTables()) {
+      await this.#install(this.#render());
+    } else {
+      await this.#install('');
       this.#say('not-needed', '');
-      if (this.#installed !== '') await this.#install('');
-      return;
     }
-    if (chains.isMissing) {
-      this.#say('nft-missing', 'a firewall is active here, and nft (package nftables) is not installed');
-      return;
-    }
-    await this.#install(this.#render());
   }
 
   /** Makes the table be what `script` says ('' removes it). One transaction: there is no moment without it. */
@@ -127,15 +134,17 @@ export class GuardTable {
       if (script !== '') this.#say('active', '');
       return;
     }
-    const result = await nft(['-f', '-'], `${this.#deletion()}${script}`);
+    const result = await runNft(this.nft, `${this.#deletion()}${script}`);
     if (this.#isClosed) {
       // Closed while nft ran: what it has just made must go as well.
       this.#deleteTable();
-    } else if (result.ok) {
+    } else if (result === 'ok') {
       this.#installed = script;
       if (script !== '') this.#say('active', '');
+    } else if (result === 'missing') {
+      this.#say('nft-missing', 'a firewall is active here, and nft (package nftables) is not installed');
     } else {
-      this.#say('failed', result.output.trim());
+      this.#say('failed', result.refusal);
     }
   }
 
@@ -158,12 +167,13 @@ export class GuardTable {
   }
 
   #deleteTable(): void {
-    spawnSync('nft', ['-f', '-'], {
+    this.#installed = '';
+    if (this.nft === null) return;
+    spawnSync(this.nft, ['-f', '-'], {
       input: this.#deletion(),
       timeout: NFT_TIMEOUT_MS,
       stdio: ['pipe', 'ignore', 'ignore'],
     });
-    this.#installed = '';
   }
 
   #say(state: GuardTableState, problem: string): void {
@@ -172,35 +182,42 @@ export class GuardTable {
   }
 }
 
-interface NftResult {
-  readonly ok: boolean;
-  readonly isMissing: boolean;
-  readonly output: string;
-}
-
-function nft(args: readonly string[], input = ''): Promise<NftResult> {
+/** Runs a script of nft as one transaction. */
+function runNft(nft: string | null, script: string): Promise<'ok' | 'missing' | { refusal: string }> {
+  if (nft === null) return Promise.resolve('missing');
   return new Promise((resolve) => {
-    const child = execFile('nft', args, { timeout: NFT_TIMEOUT_MS, maxBuffer: 64 << 20 }, (error, stdout, stderr) => {
-      resolve({
-        ok: error === null,
-        isMissing: (error as NodeJS.ErrnoException | null)?.code === 'ENOENT',
-        output: error === null ? stdout : stderr,
-      });
+    const child = execFile(nft, ['-f', '-'], { timeout: NFT_TIMEOUT_MS }, (error, _stdout, stderr) => {
+      if (error === null) resolve('ok');
+      else resolve({ refusal: stderr.trim() || error.message });
     });
     child.stdin?.on('error', () => undefined);
-    child.stdin?.end(input);
+    child.stdin?.end(script);
   });
 }
 
-/** Whether `nft -j list chains` shows a base chain, not ours, on a hook that sees incoming packets. */
-function hasForeignHooks(json: string, ours: string): boolean {
-  const { nftables } = JSON.parse(json) as { nftables: { chain?: { table: string; hook?: string } }[] };
-  return nftables.some(
-    ({ chain }) =>
-      chain !== undefined &&
-      chain.table !== ours &&
-      (chain.hook === 'input' || chain.hook === 'prerouting' || chain.hook === 'ingress'),
-  );
+/** Whether nftables has a base chain, not ours, on a hook that sees incoming packets (asked of the kernel itself). */
+function hasForeignHooks(ours: string): boolean {
+  let socket: NetlinkSocket;
+  try {
+    socket = new NetlinkSocket(NETLINK_NETFILTER);
+  } catch {
+    return false; // a kernel without nftables
+  }
+  try {
+    // nfgenmsg: u8 family (0: all), u8 version, be16 resource.
+    const build = () => new MessageBuilder(NFT_MSG_GETCHAIN, NLM_F_REQUEST | NLM_F_DUMP).fixed(new Uint8Array(4));
+    return socket.dump(build, 'list nftables chains').some(({ body }) => {
+      const chain = parseAttributes(body, 4);
+      const hook = chain.get(NFTA_CHAIN_HOOK);
+      if (hook === undefined || attributeString(chain.get(NFTA_CHAIN_TABLE)) === ours) return false;
+      const number = parseAttributes(hook, 0).get(NFTA_HOOK_HOOKNUM)?.readUInt32BE(0);
+      return number !== undefined && (body[0] === NFPROTO_NETDEV ? NETDEV_HOOKS : INET_HOOKS).has(number);
+    });
+  } catch {
+    return false; // likewise: the subsystem is not there
+  } finally {
+    socket.close();
+  }
 }
 
 /** Whether iptables of the old kind (x_tables) is in use. */

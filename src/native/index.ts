@@ -11,6 +11,7 @@
  *   new Rtnetlink()                          links(), addresses(), routes(), rules(), neighbours(), addAddress, addRoute, addRule,
  *                                            setLink(index, {up, mtuBytes}), nextHop, useNeighbour ... (all synchronous)
  *   new NetlinkMonitor(topics, onEvent)      link, address, route, rule and neighbour changes as typed events
+ *   findTool('nft')                          system tools by absolute path ($PATH under npm finds npm packages' commands)
  *   inNamespace(name, () => ...)             open descriptors inside another network namespace
  */
 export { addon, check, SystemError } from './addon.js';
@@ -21,5 +22,6 @@ export { enterNamespace, inNamespace } from './netns.js';
 export { notifyServiceManager } from './notify.js';
 export { openPacketPort, PACKET_SLOT_BYTES, type PacketPortOptions, PacketSocketPort } from './packet-port.js';
 export { DeadlineTimer, monotonicUs, Poller, READABLE, WRITABLE } from './poller.js';
+export { findTool, SYSTEM_PATH } from './tool.js';
 export { interfaceRequest, openTun, TUN_SLOT_BYTES, TunDevice, type TunOptions } from './tun.js';
 export { clearVnetFields, readVnetHeaders, VNET_BYTES, writeVnetHeader } from './vnet.js';
