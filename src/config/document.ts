@@ -1,5 +1,16 @@
 /** A YAML file with positions: plain values for the schema, and line:column for any key path. */
-import { type Document, isMap, isNode, isPair, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
+import {
+  type Document,
+  isMap,
+  isNode,
+  isPair,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type Node,
+  parseDocument,
+  visit,
+} from 'yaml';
 
 import type { ConfigError } from './errors.js';
 
@@ -21,14 +32,27 @@ export class ConfigDocument {
     this.document = parseDocument(text, { lineCounter: this.lines, prettyErrors: false, uniqueKeys: true });
   }
 
-  /** Syntax errors, duplicate keys included. */
+  /** Syntax errors; aliases and keys that are no plain words count as such: a configuration has no use for them. */
   syntaxErrors(): ConfigError[] {
-    return this.document.errors.map((err) => {
-      const { line, col } = this.lines.linePos(err.pos[0]);
-      return { file: this.file, line, column: col, path: '', message: `not valid YAML: ${err.message}`, hint: '' };
+    const found = this.document.errors.map((err) => ({
+      offset: err.pos[0],
+      message: `not valid YAML: ${err.message}`,
+    }));
+    visit(this.document, {
+      Pair: (_, pair) => {
+        if (!isScalar(pair.key)) found.push({ offset: offsetOf(pair.key) ?? 0, message: 'a key must be a plain word' });
+      },
+      Alias: (_, alias) => {
+        found.push({ offset: alias.range?.[0] ?? 0, message: `aliases are not used here: *${alias.source}` });
+      },
+    });
+    return found.map(({ offset, message }) => {
+      const { line, col } = this.lines.linePos(offset);
+      return { file: this.file, line, column: col, path: '', message, hint: '' };
     });
   }
 
+  /** Plain values; only without syntax errors. */
   value(): unknown {
     return this.document.toJS() as unknown;
   }

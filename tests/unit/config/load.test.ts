@@ -192,6 +192,8 @@ test('broken YAML and duplicate keys are errors with a place', (t) => {
   const [duplicate] = errorsOf(t, () => parseConfig('c.yaml', 'mode: client\nmode: server\n'));
   t.is(duplicate?.line, 2);
   t.regex(duplicate!.message, /unique/i);
+  const [alias] = errorsOf(t, () => parseConfig('c.yaml', 'mode: client\nname: *x\n'));
+  t.deepEqual([alias?.line, alias?.column], [2, 7]);
 });
 
 test('mode decides everything, so it is asked for first', (t) => {
