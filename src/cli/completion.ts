@@ -11,13 +11,13 @@ interface Verb {
   readonly takesFile: boolean;
 }
 
-export function completionCommand(program: () => Command): Command {
+export function completionCommand(program: () => Promise<Command>): Command {
   return new Command('completion')
     .description('print a completion script for a shell')
     .addArgument(new Argument('<shell>', 'which one').choices(['bash', 'zsh', 'fish']))
     .addHelpText('after', '\nExample:\n  mptun completion bash > /etc/bash_completion.d/mptun')
-    .action((shell: 'bash' | 'zsh' | 'fish') => {
-      const verbs = collectVerbs(program());
+    .action(async (shell: 'bash' | 'zsh' | 'fish') => {
+      const verbs = collectVerbs(await program());
       process.stdout.write({ bash: bashScript, zsh: zshScript, fish: fishScript }[shell](verbs));
     });
 }

@@ -2,18 +2,26 @@
 import { Command, CommanderError } from 'commander';
 
 import { VERSION } from '../version.js';
-import { benchCommand } from './bench.js';
-import { completionCommand } from './completion.js';
-import { configCommand } from './config.js';
-import { eventsCommand } from './events.js';
 import { describeError, EXIT } from './exit.js';
-import { genkeyCommand, pubkeyCommand } from './keys.js';
-import { pathsCommand } from './paths.js';
-import { reloadCommand } from './reload.js';
-import { runCommand } from './run.js';
-import { statusCommand } from './status.js';
 
-export function buildProgram(): Command {
+/** In the order of the help text. A verb's file, and what it needs, is loaded only when somebody asks for it. */
+const VERBS: ReadonlyMap<string, () => Promise<Command>> = new Map([
+  ['run', async () => (await import('./run.js')).runCommand()],
+  ['status', async () => (await import('./status.js')).statusCommand()],
+  ['paths', async () => (await import('./paths.js')).pathsCommand()],
+  ['events', async () => (await import('./events.js')).eventsCommand()],
+  ['reload', async () => (await import('./reload.js')).reloadCommand()],
+  ['genkey', async () => (await import('./keys.js')).genkeyCommand()],
+  ['pubkey', async () => (await import('./keys.js')).pubkeyCommand()],
+  ['config', async () => (await import('./config.js')).configCommand()],
+  ['demo', async () => (await import('./demo.js')).demoCommand()],
+  ['bench', async () => (await import('./bench.js')).benchCommand()],
+  ['completion', async () => (await import('./completion.js')).completionCommand(() => buildProgram())],
+  ['version', async () => versionCommand()],
+]);
+
+/** The whole program, or only the part of it that `verb` needs. */
+export async function buildProgram(verb?: string): Promise<Command> {
   const program = new Command('mptun')
     .description('Several links, one connection that never drops: a userspace Multipath TCP tunnel')
     .version(VERSION, '-V, --version', 'print the version')
@@ -21,30 +29,18 @@ export function buildProgram(): Command {
       'after',
       '\nExample:\n  mptun genkey home.key && mptun config check home.yaml && sudo mptun run home.yaml',
     );
-  program.addCommand(runCommand());
-  program.addCommand(statusCommand());
-  program.addCommand(pathsCommand());
-  program.addCommand(eventsCommand());
-  program.addCommand(reloadCommand());
-  program.addCommand(genkeyCommand());
-  program.addCommand(pubkeyCommand());
-  program.addCommand(configCommand());
-  program.addCommand(benchCommand());
-  program.addCommand(completionCommand(() => program));
-  program.addCommand(
-    new Command('version')
-      .description('print the version')
-      .addHelpText('after', '\nExample:\n  mptun version')
-      .action(() => void process.stdout.write(`mptun ${VERSION}\n`)),
-  );
+  const wanted = verb === undefined ? undefined : VERBS.get(verb);
+  const factories = wanted === undefined ? [...VERBS.values()] : [wanted];
+  for (const factory of factories) program.addCommand(await factory());
   throwInsteadOfExit(program);
   return program;
 }
 
-/** Runs the command line in `argv` (without node and script) and returns the exit code; `--check` may set another. */
+/** Runs the command line in `argv` (without node and script) and returns the exit code; verbs may set process.exitCode. */
 export async function runCli(argv: readonly string[]): Promise<number> {
   try {
-    await buildProgram().parseAsync(argv, { from: 'user' });
+    const program = await buildProgram(argv[0]);
+    await program.parseAsync(argv, { from: 'user' });
     return Number(process.exitCode ?? EXIT.ok);
   } catch (err) {
     if (err instanceof CommanderError) return WANTED.has(err.code) ? EXIT.ok : EXIT.usage;
@@ -60,4 +56,13 @@ const WANTED: ReadonlySet<string> = new Set(['commander.helpDisplayed', 'command
 function throwInsteadOfExit(command: Command): void {
   command.exitOverride();
   for (const sub of command.commands) throwInsteadOfExit(sub);
+}
+
+function versionCommand(): Command {
+  return new Command('version')
+    .description('print the version')
+    .addHelpText('after', '\nExample:\n  mptun version')
+    .action(() => {
+      process.stdout.write(`mptun ${VERSION}\n`);
+    });
 }

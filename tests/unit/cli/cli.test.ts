@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, copyFileSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
+import type { Command } from 'commander';
 import type { ExitCode } from '../../../src/cli/exit.js';
 import { buildProgram } from '../../../src/cli/program.js';
 import { checkResult } from '../../../src/cli/status.js';
@@ -28,8 +29,8 @@ test('version is that of package.json', async (t) => {
   t.deepEqual(await mptun(['--version']), { code: 0, stdout: `${VERSION}\n`, stderr: '' });
 });
 
-test('every verb has a description, and help with an example', (t) => {
-  const visit = (command: ReturnType<typeof buildProgram>): void => {
+test('every verb has a description, and help with an example', async (t) => {
+  const visit = (command: Command): void => {
     if (command.commands.length === 0) {
       let help = '';
       command.configureOutput({ writeOut: (text) => (help += text) });
@@ -39,7 +40,7 @@ test('every verb has a description, and help with an example', (t) => {
     t.not(command.description(), '', command.name());
     for (const sub of command.commands) visit(sub);
   };
-  visit(buildProgram());
+  visit(await buildProgram());
 });
 
 test('wrong usage is 2, with a suggestion; help that was asked for is 0', async (t) => {
@@ -239,7 +240,7 @@ test('zsh and fish completion name every verb and option', async (t) => {
   for (const shell of ['zsh', 'fish']) {
     const { code, stdout } = await mptun(['completion', shell]);
     t.is(code, 0);
-    for (const verb of buildProgram().commands) t.true(stdout.includes(verb.name()), `${shell} ${verb.name()}`);
+    for (const verb of (await buildProgram()).commands) t.true(stdout.includes(verb.name()), `${shell} ${verb.name()}`);
     t.regex(stdout, /effective/);
   }
   t.is((await mptun(['completion', 'tcsh'])).code, 2);
