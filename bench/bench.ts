@@ -48,7 +48,7 @@ export interface SectionOptions {
   readonly say: (text: string) => void;
 }
 
-export const SECTIONS = ['codec', 'engine', 'port'] as const;
+export const SECTIONS = ['codec', 'engine', 'port', 'tunnel'] as const;
 export type SectionName = (typeof SECTIONS)[number];
 
 export interface BenchOptions {
@@ -71,7 +71,7 @@ export async function runBench(options: BenchOptions): Promise<number> {
   return 0;
 }
 
-const NEEDS_SANDBOX: ReadonlySet<SectionName> = new Set(['port']);
+const NEEDS_SANDBOX: ReadonlySet<SectionName> = new Set(['port', 'tunnel']);
 
 async function measure({ sections, runs, quick }: BenchOptions): Promise<BenchDocument> {
   const startedAt = new Date().toISOString();
@@ -121,6 +121,7 @@ const OPEN: Readonly<Record<SectionName, (options: SectionOptions) => Promise<Se
   codec: async () => pure('wire codec', await import('./codec.js')),
   engine: async () => pure('core engine, both ends in one thread', await import('./engine.js')),
   port: async (options) => (await import('./port.js')).openPortBench(options),
+  tunnel: async (options) => (await import('./tunnel.js')).openTunnelBench(options),
 };
 
 function pure(title: string, module: { run(): Promise<Row[]> }): Section {

@@ -46,7 +46,7 @@ export function isLessBetter(unit: string): boolean {
   return LESS_IS_BETTER.has(unit);
 }
 
-const LESS_IS_BETTER: ReadonlySet<string> = new Set(['ns', 'us', 'ms', 's', 'CPU s/GB', 'MB']);
+const LESS_IS_BETTER: ReadonlySet<string> = new Set(['ns', 'us', 'ms', 's', 'CPU s/GB', 'MB', 'segments']);
 
 /** Three significant digits, or the whole part where that is longer. */
 export function round3(value: number): number {

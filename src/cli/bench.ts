@@ -3,7 +3,7 @@ import { Command, InvalidArgumentError } from 'commander';
 import { SandboxError } from '../lab/sandbox.js';
 import { CliError, EXIT } from './exit.js';
 
-const SECTIONS = ['codec', 'engine', 'port'];
+const SECTIONS = ['codec', 'engine', 'port', 'tunnel'];
 const DEFAULT_RUNS = 5;
 const MAX_RUNS = 1000;
 

@@ -1,5 +1,5 @@
 /** A real tunnel in the lab: `mptun run` at the client and at the server, as separate processes on YAML configs. */
-import type { ChildProcess } from 'node:child_process';
+import type { ChildProcess, SpawnOptions } from 'node:child_process';
 import { chmodSync, createWriteStream, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -10,7 +10,7 @@ import { generateKey, PIN_PREFIX, parseKey, pinOf } from '../config/keys.js';
 import type { PathsDocument, StatusDocument } from '../control/protocol.js';
 import { monotonicMs } from './arrivals.js';
 import { endChild } from './namespaces.js';
-import { INNER_PREFIXES, type Lab, labScript, SERVER } from './topology.js';
+import { INNER_PREFIXES, labScript, SERVER } from './topology.js';
 
 export interface TunnelOptions {
   /** Confine the tunnel to this link: the others get the role `never`. */
@@ -24,6 +24,12 @@ export interface TunnelOptions {
   readonly server?: Readonly<Record<string, unknown>>;
   /** Default 15 s. */
   readonly startTimeoutMs?: number;
+}
+
+/** Where a tunnel is started: the lab, or any two hosts with the server at `SERVER.v4`. */
+export interface TunnelSite {
+  readonly links: readonly { readonly name: string }[];
+  spawn(node: 'client' | 'server', argv: readonly string[], options?: SpawnOptions): ChildProcess;
 }
 
 export interface Tunnel {
@@ -40,7 +46,7 @@ export interface TunnelEnd {
 }
 
 /** Starts both ends and waits until every path that may be used is. Throws with the end of both logs when it does not come up. */
-export async function startTunnel(lab: Lab, options: TunnelOptions = {}): Promise<Tunnel> {
+export async function startTunnel(lab: TunnelSite, options: TunnelOptions = {}): Promise<Tunnel> {
   const dir = mkdtempSync(join(tmpdir(), 'mptun-lab-'));
   const keys = { client: newKey(dir, 'client'), server: newKey(dir, 'server') };
   const roleOf = (name: string) =>
@@ -85,16 +91,21 @@ export async function startTunnel(lab: Lab, options: TunnelOptions = {}): Promis
 const SERVER_PORT = 443;
 const POLL_MS = 50;
 
-function startEnd(lab: Lab, node: 'client' | 'server', dir: string, config: object): TunnelEnd {
+/** Node's own options (--cpu-prof) go to the daemons as well. */
+function startEnd(lab: TunnelSite, node: 'client' | 'server', dir: string, config: object): TunnelEnd {
   const home = join(dir, node);
   mkdirSync(home);
   const configFile = join(home, 'mptun.yaml');
   const socket = join(home, 'control.sock');
   const logFile = join(home, 'log');
   writeFileSync(configFile, stringify({ state_dir: join(home, 'state'), control: { socket }, ...config }));
-  const process_ = lab.spawn(node, [process.execPath, labScript('../cli/main.js'), 'run', configFile], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
+  const process_ = lab.spawn(
+    node,
+    [process.execPath, ...process.execArgv, labScript('../cli/main.js'), 'run', configFile],
+    {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    },
+  );
   const log = createWriteStream(logFile);
   process_.stdout!.pipe(log, { end: false });
   process_.stderr!.pipe(log, { end: false });

@@ -1,0 +1,61 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import test from 'ava';
+import { listNamespaces } from '../../src/lab/namespaces.js';
+
+const BENCH = fileURLToPath(new URL('../../bench/index.js', import.meta.url));
+
+interface Document {
+  schema: string;
+  runs: number;
+  command: string;
+  sections: {
+    name: string;
+    results: { name: string; unit: string; runs: number[]; median: number; worst: number }[];
+  }[];
+}
+
+function bench(...args: string[]): { document: Document; stdout: string } {
+  const dir = mkdtempSync(join(tmpdir(), 'mptun-bench-'));
+  try {
+    const file = join(dir, 'bench.json');
+    const stdout = execFileSync(process.execPath, [BENCH, ...args, '--json', file], {
+      encoding: 'utf8',
+      timeout: 120_000,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    return { document: JSON.parse(readFileSync(file, 'utf8')) as Document, stdout };
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
+}
+
+test.serial('bench: the packet port, as a table and as JSON, and nothing stays behind', (t) => {
+  const { document, stdout } = bench('--quick', '--only', 'port');
+  t.is(document.schema, 'mptun.bench/1');
+  t.is(document.runs, 1);
+  t.regex(document.command, /^mptun bench --quick --only port/);
+  t.deepEqual(
+    document.sections.map((section) => section.name),
+    ['port'],
+  );
+  const { results } = document.sections[0]!;
+  t.is(results.length, 6);
+  for (const { name, runs, median, worst } of results) {
+    t.true(median > 0 && runs.length === 1 && worst === median, name);
+    t.true(stdout.includes(name), name);
+  }
+  t.deepEqual(
+    listNamespaces().filter((name) => name.startsWith('mtb-port-')),
+    [],
+  );
+});
+
+test.serial('bench: a section that does not exist is wrong usage', (t) => {
+  const error = t.throws(() => bench('--only', 'codec,nothing')) as { status?: number; stderr?: string };
+  t.is(error.status, 2);
+  t.regex(String(error.stderr), /"nothing" is none of codec, engine, port, tunnel/);
+});
