@@ -7,7 +7,6 @@
  *   openPacketPort({interfaceName, ports})   PacketSocketPort: receive, send, queuedBytes, takeDrops, setPorts, drops
  *   new GuardPool(onPorts).acquire(port)     the host's stack stays silent on a port; new GuardTable(name) where a
  *                                            firewall rejects
- *   notifyServiceManager("READY=1")          sd_notify
  *   new Rtnetlink()                          links(), addresses(), routes(), rules(), neighbours(), addAddress, addRoute, addRule,
  *                                            setLink(index, {up, mtuBytes}), nextHop, useNeighbour ... (all synchronous)
  *   new NetlinkMonitor(topics, onEvent)      link, address, route, rule and neighbour changes as typed events
@@ -19,7 +18,6 @@ export { GuardPool, LINGER_US, MAX_GUARDS } from './guard.js';
 export { GuardTable, type GuardTableState } from './guard-table.js';
 export * from './netlink/index.js';
 export { enterNamespace, inNamespace } from './netns.js';
-export { notifyServiceManager } from './notify.js';
 export { openPacketPort, PACKET_SLOT_BYTES, type PacketPortOptions, PacketSocketPort } from './packet-port.js';
 export { DeadlineTimer, monotonicUs, Poller, READABLE, WRITABLE } from './poller.js';
 export { findTool, SYSTEM_PATH } from './tool.js';

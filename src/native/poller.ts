@@ -41,29 +41,30 @@ export class Poller {
   }
 }
 
-/** A timerfd: absolute deadlines on the clock of `monotonicUs`, exact to microseconds where setTimeout is not to 1 ms. */
+/**
+ * A timerfd: absolute deadlines on the clock of `monotonicUs`, exact to microseconds where setTimeout is not to 1 ms.
+ * Re-armed lazily: a deadline that moves away (every segment moves some) costs nothing until the earlier one has passed.
+ */
 export class DeadlineTimer {
   readonly #fd: number;
   readonly #poller: Poller;
+  readonly #onExpire: () => void;
   #deadlineUs: Micros = NEVER;
+  /** What the kernel has; at most `#deadlineUs`. */
+  #armedUs: Micros = NEVER;
 
-  /** `onExpire` runs once per armed deadline; arm again from inside it at will. */
+  /** `onExpire` runs once per deadline, not before it; set another from inside it at will. */
   constructor(onExpire: () => void) {
+    this.#onExpire = onExpire;
     this.#fd = check(addon.timerfdCreate(), 'timerfd_create');
-    this.#poller = new Poller(this.#fd, () => {
-      // Setting a timerfd clears its expiry, so no read is needed before the next wait.
-      addon.timerfdSet(this.#fd, 0);
-      this.#deadlineUs = NEVER;
-      onExpire();
-    });
+    this.#poller = new Poller(this.#fd, () => this.#onReady());
     this.#poller.watch(READABLE);
   }
 
   /** Replaces the deadline; NEVER disarms, the past fires at once. */
   set(deadlineUs: Micros): void {
-    if (deadlineUs === this.#deadlineUs) return;
     this.#deadlineUs = deadlineUs;
-    check(addon.timerfdSet(this.#fd, deadlineUs === NEVER ? 0 : Math.max(1, Math.floor(deadlineUs))), 'timerfd');
+    if (deadlineUs < this.#armedUs) this.#arm(deadlineUs);
   }
 
   /** Whether the timer keeps the process alive (true at first, armed or not). */
@@ -74,5 +75,22 @@ export class DeadlineTimer {
   close(): void {
     this.#poller.close();
     addon.close(this.#fd);
+  }
+
+  #onReady(): void {
+    const dueUs = this.#deadlineUs;
+    if (dueUs > monotonicUs()) {
+      this.#arm(dueUs);
+      return;
+    }
+    // Setting a timerfd clears its expiry, so no read is needed before the next wait.
+    this.#arm(NEVER);
+    this.#deadlineUs = NEVER;
+    this.#onExpire();
+  }
+
+  #arm(deadlineUs: Micros): void {
+    this.#armedUs = deadlineUs;
+    check(addon.timerfdSet(this.#fd, deadlineUs === NEVER ? 0 : Math.max(1, Math.ceil(deadlineUs))), 'timerfd');
   }
 }

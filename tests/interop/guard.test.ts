@@ -1,6 +1,3 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import test from 'ava';
 import { ReceiveBatch, TransmitBatch } from '../../src/core/engine/ports.js';
 import {
@@ -11,7 +8,6 @@ import {
   GuardPool,
   GuardTable,
   LINGER_US,
-  notifyServiceManager,
   openPacketPort,
   PACKET_SLOT_BYTES,
   type PacketSocketPort,
@@ -194,23 +190,4 @@ test.serial('a guard reserves its port for both families, lingers after its rele
   pool.close();
   t.is(addon.bind(four, name), 0, 'free again');
   addon.close(four);
-});
-
-test.serial('the service manager is told, over a path and over an abstract name', (t) => {
-  const directory = mkdtempSync(join(tmpdir(), 'mtn-'));
-  try {
-    for (const path of [join(directory, 'notify'), `@mtn-notify-${process.pid}`]) {
-      const fd = check(addon.socket(1, 2, 0), 'socket');
-      check(addon.bind(fd, Buffer.concat([Buffer.from([1, 0]), Buffer.from(path.replace('@', '\0'))])), 'bind');
-      t.true(notifyServiceManager('READY=1\nSTATUS=all well', path));
-      const room = new Uint8Array(100);
-      const n = addon.recv(fd, room, 0);
-      t.is(Buffer.from(room.subarray(0, n)).toString(), 'READY=1\nSTATUS=all well');
-      addon.close(fd);
-    }
-    t.false(notifyServiceManager('READY=1', ''));
-    t.throws(() => notifyServiceManager('READY=1', join(directory, 'absent')), { message: /ENOENT/ });
-  } finally {
-    rmSync(directory, { recursive: true });
-  }
 });

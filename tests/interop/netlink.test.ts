@@ -118,7 +118,9 @@ test.serial('the next hop is what the kernel would choose on that interface, or 
   t.is(netlink.nextHop(index, parseIp('8.8.8.8'), source)!.address.text, '10.1.0.1');
   t.is(netlink.nextHop(index, parseIp('2001:db8::8'), parseIp('fd01::2'))!.address.text, 'fd01::1');
   t.is(netlink.nextHop(index, parseIp('8.8.8.8'), null)!.source!.text, '10.1.0.2');
+  t.like(netlink.routeTo(parseIp('8.8.8.8')), { interfaceIndex: index, source: source });
   near.ip('route', 'add', 'blackhole', '9.9.9.9');
+  t.is(netlink.routeTo(parseIp('9.9.9.9')), null);
   t.is(netlink.nextHop(1, parseIp('8.8.8.8'), null), null, 'not through another interface');
 });
 

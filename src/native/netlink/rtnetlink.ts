@@ -158,6 +158,11 @@ export class Rtnetlink {
     return { address: route.gateway ?? destination, source: route.source };
   }
 
+  /** The route that the kernel's own traffic to `destination` would take, or null. */
+  routeTo(destination: IpAddress): Route | null {
+    return this.#routeGet(0, destination, null, 0);
+  }
+
   /** The entry for an address on an interface, or null if the kernel has none. */
   neighbour(interfaceIndex: number, address: IpAddress): Neighbour | null {
     const target = { interfaceIndex, address, state: NUD_NONE, ntfFlags: 0 };
@@ -195,10 +200,8 @@ export class Rtnetlink {
     fixed[1] = destination.bytes.length * 8;
     fixed[2] = source === null ? 0 : source.bytes.length * 8;
     fixed.writeUInt32LE(flags, 8);
-    const message = new MessageBuilder(codec.RTM_GETROUTE, REQUEST)
-      .fixed(fixed)
-      .attribute(RTA_DST, destination.bytes)
-      .u32(RTA_OIF, index);
+    const message = new MessageBuilder(codec.RTM_GETROUTE, REQUEST).fixed(fixed).attribute(RTA_DST, destination.bytes);
+    if (index !== 0) message.u32(RTA_OIF, index);
     if (source !== null) message.attribute(RTA_SRC, source.bytes);
     const answer = this.#ask(message, `route to ${destination.text}`, UNROUTABLE);
     return answer === null ? null : codec.parseRoute(answer);
