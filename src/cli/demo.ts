@@ -30,12 +30,14 @@ export function demoCommand(): Command {
     .option('--json', 'print the result as JSON (progress goes to stderr)')
     .option('--trace <file>', 'play a recorded link (Saturator format) on the cellular link')
     .option('--links-only', 'only calibrate and measure the emulated links, without a tunnel')
-    .option('--wifi-rate <rate>', 'of the WiFi link, each way', rate, 50e6)
-    .option('--wifi-delay <duration>', 'one way', milliseconds, 10)
-    .option('--wifi-loss <percent>', 'random loss, each way', percent, 0)
-    .option('--lte-rate <rate>', 'of the cellular link, each way', rate, 30e6)
-    .option('--lte-delay <duration>', 'one way', milliseconds, 30)
-    .option('--lte-loss <percent>', 'random loss, each way', percent, 0)
+    .addOption(new Option('--wifi-rate <rate>', 'of the WiFi link, each way').argParser(rate).default(50e6, '50Mbit'))
+    .addOption(new Option('--wifi-delay <duration>', 'one way').argParser(milliseconds).default(10, '10ms'))
+    .addOption(new Option('--wifi-loss <percent>', 'random loss, each way').argParser(percent).default(0, '0%'))
+    .addOption(
+      new Option('--lte-rate <rate>', 'of the cellular link, each way').argParser(rate).default(30e6, '30Mbit'),
+    )
+    .addOption(new Option('--lte-delay <duration>', 'one way').argParser(milliseconds).default(30, '30ms'))
+    .addOption(new Option('--lte-loss <percent>', 'random loss, each way').argParser(percent).default(0, '0%'))
     .addOption(new Option('--congestion <name>', 'congestion control of the tunnel').choices(['cubic', 'reno', 'bbr']))
     .addHelpText('after', '\nExample:\n  mptun demo --wifi-rate 100Mbit --lte-rate 20Mbit --lte-delay 40ms --json\n')
     .action(async (flags: DemoFlags) => {

@@ -32,8 +32,9 @@ export const TCP_SHARE_MAX = 0.97;
 const RTT_TOLERANCE_MS = 1;
 const QUEUE_TOLERANCE = 0.1;
 const QUEUE_TOLERANCE_MS = 5;
-/** Slow start, and the recovery from its overshoot on the longest default round trip. */
-const WARM_UP_MS = 1500;
+/** Slow start and the recovery from its overshoot: this long, plus so many round trips. */
+const WARM_UP_MS = 1000;
+const WARM_UP_ROUND_TRIPS = 8;
 const ECHO_PROBES = 70;
 const ECHO_PROBES_WITH_LOSS = 1500;
 
@@ -47,15 +48,17 @@ export async function calibrateProbes(lab: Lab, link: LabLink): Promise<ProbeCal
   });
 }
 
-/** One kernel TCP flow down, then one up, `seconds` each; on a link without loss it must fill the rate. */
+/** One kernel TCP flow down, then one up, `seconds` each after a warm-up; on a link without loss it must fill the rate. */
 export async function calibrateRate(lab: Lab, link: LabLink, seconds: number): Promise<RateCalibration> {
+  const warmUpMs = WARM_UP_MS + WARM_UP_ROUND_TRIPS * 2 * link.spec.delayMs;
+  const totalMs = warmUpMs + seconds * 1000;
   return attempt(2, async () => {
     const problems: string[] = [];
     const bps = { down: 0, up: 0 };
     for (const direction of ['down', 'up'] as const) {
       const transfer = direction === 'down' ? download : upload;
-      const result = await transfer(lab, { address: link.siteAddress, seconds });
-      bps[direction] = result.arrivals.slopeBps(WARM_UP_MS, seconds * 1000);
+      const result = await transfer(lab, { address: link.siteAddress, seconds: totalMs / 1000 });
+      bps[direction] = result.arrivals.slopeBps(warmUpMs, totalMs);
       const share = bps[direction] / link.rateBps(direction);
       if (!result.isIntact) problems.push(`${direction}: the bytes that arrived are not those that were sent`);
       if (!hasLoss(link) && !(share >= TCP_SHARE_MIN && share <= TCP_SHARE_MAX)) {

@@ -50,6 +50,8 @@ export async function runDemo(options: DemoOptions, report: Reporter, onLab: (la
   }
 }
 
+/** After a warm-up of about 1 s. */
+const CALIBRATION_SECONDS = 2.5;
 const ALONE_SECONDS = 4;
 const BONDED_SECONDS = 8;
 const CUT_AT_S = 4;
@@ -116,7 +118,7 @@ class Demo {
     const raw: UpDown[] = [];
     for (const link of this.#lab.links) {
       report.begin(`${link.name}: kernel TCP`);
-      const rate = await calibrateRate(this.#lab, link, ALONE_SECONDS);
+      const rate = await calibrateRate(this.#lab, link, CALIBRATION_SECONDS);
       raw.push(rate.bps);
       const share = (d: Direction) => (rate.bps[d] / link.rateBps(d)).toFixed(3);
       report.end(`${mbit(rate.bps.down)} ${mbit(rate.bps.up)}   ${share('down')} / ${share('up')} of the rate`);

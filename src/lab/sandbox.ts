@@ -9,6 +9,10 @@ import { accessSync, constants, mkdirSync, readFileSync } from 'node:fs';
 /** Set inside the sandbox; the value is our own, and only says "do not do it again". */
 const INSIDE = 'MPTUN_LAB_SANDBOX';
 
+const INTERRUPT_PATIENCE_MS = 4000;
+const EXIT_SIGINT = 130;
+const EXIT_SIGKILL = 137;
+
 /** The sandbox cannot be had; `message` says why and, line by line, what to do about it. */
 export class SandboxError extends Error {}
 
@@ -25,20 +29,26 @@ export function runInSandbox(argv: readonly string[], options: { keepPids?: bool
   // PDEATHSIG: when we are killed, `unshare` is, and with it (--kill-child) everything inside.
   const command = ['--pdeathsig', 'KILL', '--', 'unshare', ...flags, '--', ...argv];
   const child = spawn('setpriv', command, { stdio: 'inherit', env: { ...process.env, [INSIDE]: '1' } });
-  // Ctrl-C reaches the program inside by itself (same foreground group): it cleans up and we wait. A signal that is
-  // meant for us alone ends the sandbox.
-  const ignore = () => {};
+  // Ctrl-C reaches the program inside by itself (same foreground group): it cleans up and we wait, though not for ever,
+  // and not when asked twice: the first process of a PID namespace is deaf to it until it has installed its handler. A
+  // signal that is meant for us alone ends the sandbox.
   const end = () => child.kill('SIGKILL');
-  process.on('SIGINT', ignore);
+  let patience: NodeJS.Timeout | undefined;
+  const interrupt = () => {
+    if (patience !== undefined) end();
+    patience ??= setTimeout(end, INTERRUPT_PATIENCE_MS);
+  };
+  process.on('SIGINT', interrupt);
   process.on('SIGTERM', end);
   process.on('SIGHUP', end);
   return new Promise((resolve, reject) => {
     child.once('error', (error) => reject(new SandboxError(`cannot start setpriv (util-linux): ${error.message}`)));
-    child.once('exit', (code, signal) => {
-      process.off('SIGINT', ignore);
+    child.once('exit', (code) => {
+      clearTimeout(patience);
+      process.off('SIGINT', interrupt);
       process.off('SIGTERM', end);
       process.off('SIGHUP', end);
-      resolve(code ?? (signal === 'SIGINT' ? 130 : 137));
+      resolve(patience !== undefined ? EXIT_SIGINT : (code ?? EXIT_SIGKILL));
     });
   });
 }

@@ -1,0 +1,27 @@
+#!/bin/sh
+# What the tests need from Debian or Ubuntu besides iproute2. Installs what is missing, as root only.
+set -eu
+
+missing=
+need() { command -v "$1" >/dev/null || missing="$missing $2"; }
+need ip iproute2
+need nft nftables
+need iperf3 iperf3
+need curl curl
+need tcpdump tcpdump
+need ping iputils-ping
+need mptcpize mptcpize
+need setpriv util-linux
+
+[ -n "$missing" ] || exit 0
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+  echo "tests: missing:$missing (Debian: sudo apt-get install$missing)" >&2
+  exit 1
+fi
+export DEBIAN_FRONTEND=noninteractive
+echo "tests: installing$missing" >&2
+# shellcheck disable=SC2086  # a list of words
+apt-get install -y -q --no-install-recommends $missing >/dev/null 2>&1 && exit 0
+apt-get update -q >/dev/null
+# shellcheck disable=SC2086
+apt-get install -y -q --no-install-recommends $missing >/dev/null
