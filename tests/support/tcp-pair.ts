@@ -141,7 +141,7 @@ export class StreamOwner implements SubflowOwner {
     let from = offset;
     let bytes = length;
     if (at > this.received) {
-      this.#ahead.set(at, seg.buf.slice(from, from + bytes));
+      if (bytes > (this.#ahead.get(at)?.length ?? 0)) this.#ahead.set(at, seg.buf.slice(from, from + bytes));
       return;
     }
     if (at < this.received) {

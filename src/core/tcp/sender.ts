@@ -111,6 +111,8 @@ export class Sender implements ScoreboardObserver {
   #deliveredBytes = 0;
   #lostBytes = 0;
   #newestSentUs: Micros = -1;
+  #retransmittedSentUs: Micros = -1;
+  #retransmittedFirstUs: Micros = -1;
   #originalDelivered = false;
   readonly #lose = (rec: SentRecord): void => this.#markLost(rec);
 
@@ -204,6 +206,7 @@ export class Sender implements ScoreboardObserver {
     this.#deliveredBytes = 0;
     this.#lostBytes = 0;
     this.#newestSentUs = -1;
+    this.#retransmittedSentUs = -1;
     this.#originalDelivered = false;
     this.rate.beginAck();
 
@@ -215,7 +218,7 @@ export class Sender implements ScoreboardObserver {
     const isDuplicate = !advanced && seg.payloadLen === 0 && !windowChanged && (seg.flags & TCP_FIN) === 0;
     if (!this.sackOk) this.#countDuplicates(advanced, isDuplicate && flightBytes > 0, ack - prevUna);
 
-    const rttUs = this.#measure(nowUs, advanced, flightBytes);
+    const rttUs = this.#measure(nowUs, flightBytes);
     if (advanced || this.#deliveredBytes > 0) this.#onProgress(nowUs, advanced, ack - prevUna);
 
     if (this.#phase !== 'open') this.#detectSpurious(advanced, prevUna, ack);
@@ -248,6 +251,9 @@ export class Sender implements ScoreboardObserver {
     if (rec.transmissions === 1) {
       if (rec.sentUs > this.#newestSentUs) this.#newestSentUs = rec.sentUs;
       if (rec.sentUs < this.#rtoAtUs) this.#originalDelivered = true;
+    } else if (this.#isCumulative && rec.sentUs > this.#retransmittedSentUs) {
+      this.#retransmittedSentUs = rec.sentUs;
+      this.#retransmittedFirstUs = rec.firstSentUs;
     }
     if (this.sackOk) {
       // Only a cumulative ACK says which transmission it answers: TS.Recent does not move for data out of order.
@@ -845,13 +851,17 @@ export class Sender implements ScoreboardObserver {
   }
 
   /** One RTT sample from this ACK, -1 if it yields none (Karn; RFC 7323 4.1 makes retransmissions measurable). */
-  #measure(nowUs: Micros, advanced: boolean, flightBytes: number): Micros {
+  #measure(nowUs: Micros, flightBytes: number): Micros {
     let rttUs = -1;
     if (this.#newestSentUs >= 0) {
       rttUs = nowUs - this.#newestSentUs;
-    } else if (advanced && this.#tsEcr > 0 && this.#deliveredBytes > 0) {
-      const age = this.ts.ageUs(nowUs, this.#tsEcr);
-      if (age > 0 && age < this.config.maxRtoUs) rttUs = this.rtt.hasSample ? Math.max(age, this.rtt.minRttUs) : age;
+    } else if (this.#retransmittedSentUs >= 0 && this.#tsEcr >= 0) {
+      // RFC 7323 4.1: the echo says which transmission is answered. One that is neither the last nor the first is what a
+      // receiver repeats when it gets duplicates: it measures a lost ACK, not the path.
+      const isLast = this.#tsEcr === this.ts.valueAt(this.#retransmittedSentUs);
+      const isFirst = this.#tsEcr === this.ts.valueAt(this.#retransmittedFirstUs);
+      if (isLast) rttUs = nowUs - this.#retransmittedSentUs;
+      else if (isFirst) rttUs = nowUs - this.#retransmittedFirstUs;
     }
     if (rttUs >= 0) this.rtt.onSample(nowUs, rttUs, Math.ceil(flightBytes / (2 * this.mssBytes)));
     return rttUs;
