@@ -41,6 +41,7 @@ export class Receiver {
   #unackedBytes = 0;
   #quickAcksLeft: number;
   #rcvMss = DEFAULT_RCV_MSS;
+  #maxWindowBytes = 0;
 
   constructor(
     private readonly config: SubflowConfig,
@@ -177,9 +178,11 @@ export class Receiver {
    */
   advertise(windowBytes: number, shift: number, keepEdge: boolean): number {
     let window = Math.max(0, windowBytes);
+    this.#maxWindowBytes = Math.max(this.#maxWindowBytes, window);
     if (keepEdge) {
       const offered = this.windowBytes;
-      const isWorthwhile = window > offered && window - offered >= Math.min(this.#rcvMss, window / 2);
+      // min(half the buffer, one segment); the buffer is at least as large as any window seen.
+      const isWorthwhile = window > offered && window - offered >= Math.min(this.#rcvMss, this.#maxWindowBytes / 2);
       if (!isWorthwhile) window = offered;
     }
     // Rounding down may take back less than one unit of the scale; what was offered stays acceptable (RFC 7323 2.4).

@@ -213,7 +213,8 @@ export class TcpSubflow {
   /** Gives the subflow up at once, with a RST (options by writeOptions 'rst') or silently. */
   abort(nowUs: Micros, sendRst: boolean): void {
     if (this.#state === 'closed') return;
-    const wantsRst = sendRst && this.#state !== 'syn-sent' && this.#state !== 'time-wait';
+    // Where no SYN of the peer has been seen, nobody knows of us.
+    const wantsRst = sendRst && this.rcvNxt > 0 && this.#state !== 'time-wait';
     if (wantsRst) this.#rst = { seq: this.#sender.sndNxt, flags: TCP_RST | TCP_ACK };
     this.#close(nowUs, 'aborted');
   }
@@ -504,9 +505,8 @@ export class TcpSubflow {
     const window = seg.window * 2 ** this.#negotiated.sendShift;
     const hadWindow = sender.sndWnd;
     sender.updateWindow(seq, ack, window);
-    const isIdle = sender.board.isEmpty;
-    if (!isIdle) sender.onAck(nowUs, seg, ack, sender.sndWnd !== hadWindow);
-    else sender.onAlive(nowUs);
+    if (sender.board.isEmpty) sender.onAlive(nowUs);
+    sender.onAck(nowUs, seg, ack, sender.sndWnd !== hadWindow);
     if (!this.#isOpen() || sender.finSeq < 0 || sender.sndUna <= sender.finSeq) return;
     // Our FIN is acknowledged.
     if (this.#state === 'fin-wait-1') {

@@ -30,7 +30,13 @@ const link = fc.record({
 test('any link that delivers now and then: bytes equal, no stall, orderly close', (t) => {
   fc.assert(
     fc.property(link, (p) => {
-      const config = { useSack: p.sack, useTimestamps: p.timestamps, congestion: controllers[p.controller]!, synRetries: 30, r2Us: 1e10 };
+      const config = {
+        useSack: p.sack,
+        useTimestamps: p.timestamps,
+        congestion: controllers[p.controller]!,
+        synRetries: 30,
+        r2Us: 1e10,
+      };
       const pair = new TcpPair({ client: config, server: config, family: p.isV6 ? 6 : 4 });
       const { clientOwner, serverOwner } = pair;
       const luck = new Prng(p.seed);
@@ -58,7 +64,10 @@ test('any link that delivers now and then: bytes equal, no stall, orderly close'
         serverOwner.receiveLimitBytes = 20_000;
       }
       const isDone = () =>
-        pair.client.isEstablished && pair.server.isEstablished && serverOwner.received === p.uploadBytes && clientOwner.received === p.downloadBytes;
+        pair.client.isEstablished &&
+        pair.server.isEstablished &&
+        serverOwner.received === p.uploadBytes &&
+        clientOwner.received === p.downloadBytes;
       let reads = 0;
       pair.runUntil(() => {
         if (pair.client.inFlightBytes > 0 && pair.client.nextDeadline() === NEVER) throw new Error('no deadline');
@@ -74,6 +83,10 @@ test('any link that delivers now and then: bytes equal, no stall, orderly close'
       pair.runUntil(() => isClosed(clientOwner.events) && isClosed(serverOwner.events), 3_000_000_000);
       t.is(clientOwner.mismatches + serverOwner.mismatches, 0);
     }),
-    { numRuns: Number(process.env.RUNS ?? 60), includeErrorInReport: true, ...(process.env.SEED ? { seed: Number(process.env.SEED) } : {}) },
+    {
+      numRuns: Number(process.env.RUNS ?? 60),
+      includeErrorInReport: true,
+      ...(process.env.SEED ? { seed: Number(process.env.SEED) } : {}),
+    },
   );
 });
