@@ -903,8 +903,8 @@ export class Sender implements ScoreboardObserver {
     s.totalDeliveredBytes = this.rate.deliveredBytes;
     s.priorDeliveredBytes = this.rate.samplePriorDeliveredBytes;
     s.inRecovery = this.#phase !== 'open';
-    s.isCwndLimited = this.#isCwndLimited();
-    s.ece = (seg.flags & TCP_ECE) !== 0;
+    s.ece = this.ecnOk && (seg.flags & TCP_ECE) !== 0;
+    s.isCwndLimited = !s.ece && this.#isCwndLimited(); // RFC 3168 6.1.2: no growth by an ACK that says ECE
     this.cc.onAck(s);
   }
 }

@@ -107,7 +107,8 @@ test('K6: the first SACKs let new data out before any loss is declared (limited 
 });
 
 test('K11: PRR sends in proportion to what arrives and ends at ssthresh', (t) => {
-  const s = sending(40, { config: { initialCwndSegments: 40, congestion: controllers.reno! } });
+  const config = { initialCwndSegments: 40, congestion: controllers.reno! };
+  const s = sending(40, { config, peer: { wscale: 8 } });
   s.owner.toSend += 200 * MSS;
   s.nowUs += RTT_US;
   let sent = 0;

@@ -1,0 +1,384 @@
+/** Sending: windows, probes, pacing, super-packets, path MTU, ECN, closing; checklist T12-T14, T16, U1-U5, E1, E2. */
+import test from 'ava';
+import { NEVER } from '../../../src/core/base/time.js';
+import { StreamOwner } from '../../support/tcp-pair.js';
+import { brief, type ScriptOptions, TcpScript } from '../../support/tcp-script.js';
+
+const MSS = 1448;
+const at = (i: number) => 1 + i * MSS;
+
+function established(options: ScriptOptions = {}): TcpScript {
+  return TcpScript.established({ ...options, peer: { wscale: 8, ...options.peer } });
+}
+
+test('T14: a shut window is probed with back-off for as long as the probes are answered', (t) => {
+  const s = established();
+  s.inject({ win: 0 });
+  s.owner.toSend = 100;
+  t.deepEqual(s.out(), []);
+  const times: number[] = [];
+  for (let elapsed = 0; elapsed < 300_000; elapsed += 100) {
+    for (const probe of s.advance(100_000)) {
+      times.push(elapsed + probe.atMs);
+      t.deepEqual(brief([probe]), ['. 0 ack 1']);
+      s.inject({ win: 0 });
+    }
+  }
+  t.true(times.length > 8 && times.length < 20, `${times}`);
+  const gaps = times.slice(1).map((x, i) => x - times[i]!);
+  t.true(gaps[1]! > 1.5 * gaps[0]! && gaps.at(-1)! <= 60_000);
+  t.is(s.sf.state, 'established');
+  t.deepEqual(brief(s.exchange({ win: 100 })), ['P. 1:101 ack 1']);
+  t.is(s.sf.stats.zeroWindowProbes, times.length);
+});
+
+test('T16: a small window is not filled with crumbs, until the override timeout', (t) => {
+  const s = established({ peer: { wscale: 0 } });
+  s.inject({ win: 60_000 });
+  s.inject({ win: 200 });
+  s.owner.toSend = 5_000;
+  t.deepEqual(s.out(), []);
+  const sent = s.advance(1_000_000);
+  t.is(sent[0]!.len, 200);
+});
+
+test('T16: a receiver whose buffer is small gets half of it at a time', (t) => {
+  const s = established({ peer: { wscale: 0, win: 1_000 } });
+  s.owner.toSend = 5_000;
+  t.deepEqual(brief(s.out()), ['. 1:1001 ack 1']);
+});
+
+test('T15: a window that shrank: no new data beyond it, what is out is still retransmitted', (t) => {
+  const s = established({ peer: { wscale: 0 } });
+  s.owner.toSend = 20 * MSS;
+  t.is(s.out().length, 10);
+  s.inject({ ack: at(2), win: 2 * MSS });
+  t.deepEqual(s.out(), []);
+  t.true(s.advance(2_000_000).length > 0);
+});
+
+test('T16: Nagle when asked for: a part of a segment waits for the ACK', (t) => {
+  const s = established({ config: { noDelay: false } });
+  s.owner.toSend = 100;
+  t.is(s.out().length, 1);
+  s.owner.toSend = 200;
+  t.deepEqual(s.out(), []);
+  t.deepEqual(brief(s.exchange({ ack: 101 })), ['P. 101:201 ack 1']);
+  s.owner.toSend = 300;
+  s.sf.setNoDelay(true);
+  t.is(s.out().length, 1);
+});
+
+test('pacing: a late wake-up sends what accrued, at most 2 ms worth', (t) => {
+  const s = established({ config: { initialCwndSegments: 1000 } });
+  s.owner.toSend = 40 * MSS;
+  t.true(s.out().length > 0);
+  s.nowUs += 100_000;
+  s.inject({ ack: s.sf.sndNxt }); // now there is a rate
+  const rate = s.sf.cc.pacingRateBytesPerS;
+  t.true(rate > 1_000_000 && Number.isFinite(rate));
+  s.owner.toSend += 1000 * MSS;
+  const burst = () => s.out().reduce((sum, x) => sum + x.len, 0);
+  burst();
+  s.nowUs += 50_000;
+  const late = burst();
+  t.true(late <= (rate * 2_000) / 1e6 + MSS && late >= (rate * 1_500) / 1e6 - MSS, `${late} at ${rate}`);
+  t.is(burst(), 0);
+  const deadline = s.sf.nextDeadline();
+  t.true(deadline > s.nowUs && deadline <= s.nowUs + 1_100, 'wakes when a quantum has accrued');
+  t.is(s.sf.readyAtUs(s.nowUs), deadline);
+  t.is(s.sf.availableBytes(s.nowUs), 0);
+  t.true(s.sf.availableBytes(deadline) >= 2 * MSS);
+});
+
+test('super-packets: whole segments, at most what 1 ms sends, at least two segments', (t) => {
+  const s = established({ config: { initialCwndSegments: 1000 } });
+  s.owner.toSend = 45 * MSS - 17;
+  const first = s.outWhole();
+  t.true(first.every((x) => x.len <= 65_280));
+  t.is(
+    first.reduce((sum, x) => sum + x.len, 0),
+    45 * MSS - 17,
+  );
+  s.nowUs += 100_000;
+  s.inject({ ack: s.sf.sndNxt });
+  s.owner.toSend += 1000 * MSS;
+  const rate = s.sf.cc.pacingRateBytesPerS;
+  for (let i = 0; i < 20; i++) {
+    s.nowUs += 1_000;
+    for (const x of s.outWhole()) {
+      t.is(x.len % MSS, 0);
+      t.true(x.len >= 2 * MSS && x.len <= Math.max(2 * MSS, rate / 1000), `${x.len}`);
+    }
+  }
+});
+
+test('a full batch: what found no room goes at the next poll', (t) => {
+  const s = established();
+  s.owner.toSend = 10 * MSS;
+  s.inject({ len: 100 });
+  s.sink.room = 1;
+  s.sf.pollTransmit(s.nowUs, s.sink);
+  t.is(s.sink.packets.length, 1);
+  s.sink.room = 0;
+  s.sf.requestAck(s.nowUs);
+  s.sf.pollTransmit(s.nowUs, s.sink);
+  s.sink.room = Number.POSITIVE_INFINITY;
+  t.true(s.sf.hasWork(s.nowUs));
+  s.out();
+  t.is(s.owner.pulled, 10 * MSS);
+  t.false(s.sf.hasWork(s.nowUs));
+});
+
+test('U1, U5: a validated report lowers the MSS; what is out goes again in smaller segments, the window is untouched', (t) => {
+  const s = established();
+  s.owner.isTagged = true;
+  s.owner.toSend = 10 * MSS;
+  s.out();
+  const cwnd = s.sf.cc.cwndBytes;
+  s.sf.onIcmp(s.nowUs, false, 1000, (s.iss + 1) >>> 0);
+  t.is(s.sf.mssBytes, 1000 - 52);
+  const again = s.out();
+  t.is(again[0]!.seq, 1);
+  t.true(again.length >= 1 && again.every((x) => x.len <= 948));
+  let expected = 1;
+  for (const x of again) {
+    t.is(x.seq, expected);
+    expected += x.len;
+  }
+  t.false(s.sf.isRecovering);
+  t.is(s.sf.cc.cwndBytes, cwnd);
+  t.is(s.sf.stats.pmtuReductions, 1);
+});
+
+test('U1, U2: a report that quotes nothing in flight is ignored, and none goes below the minimum', (t) => {
+  const s = established();
+  s.owner.toSend = 10 * MSS;
+  s.out();
+  s.sf.onIcmp(s.nowUs, false, 1000, (s.iss + 1_000_000) >>> 0);
+  t.is(s.sf.mssBytes, MSS);
+  s.sf.onIcmp(s.nowUs, false, 100, (s.iss + 1) >>> 0);
+  t.is(s.sf.mssBytes, 552 - 52);
+  const six = TcpScript.established({ family: 6, peer: { mss: 1440 } });
+  six.owner.toSend = 5_000;
+  six.out();
+  six.sf.onIcmp(six.nowUs, false, 100, (six.iss + 1) >>> 0);
+  t.is(six.sf.mssBytes, 1280 - 72);
+});
+
+test('U3: a larger MTU is tried again after 10 minutes', (t) => {
+  const s = established();
+  s.owner.toSend = MSS;
+  s.out();
+  s.sf.onIcmp(s.nowUs, false, 1200, (s.iss + 1) >>> 0);
+  s.inject({ ack: at(1) });
+  s.nowUs += 599_000_000;
+  s.out();
+  t.is(s.sf.mssBytes, 1200 - 52);
+  s.nowUs += 2_000_000;
+  s.out();
+  t.is(s.sf.mssBytes, MSS);
+});
+
+test('U4: full segments that vanish while small ones pass lower the MSS; a dead path that returns does not', (t) => {
+  const s = established();
+  s.owner.toSend = 400 * MSS;
+  /** Answers what gets through for a while; `limit` is the largest payload that passes. */
+  const run = (us: number, limit: number) => {
+    const have: [number, number][] = [];
+    let next = s.sf.sndUna;
+    const end = s.nowUs + us;
+    let pending = s.out();
+    while (s.nowUs < end) {
+      for (const x of pending) if (x.len > 0 && x.len <= limit) have.push([x.seq, x.seq + x.len]);
+      have.sort((a, b) => a[0] - b[0]);
+      for (const [l, r] of have) if (l <= next && r > next) next = r;
+      if (next > s.sf.sndUna) s.inject({ ack: next });
+      pending = [...s.out(), ...s.advance(50_000)];
+    }
+  };
+  run(20_000_000, 1300);
+  t.true(s.sf.mssBytes <= 1300 && s.sf.mssBytes >= 1200, `${s.sf.mssBytes}`);
+
+  const d = established();
+  d.owner.toSend = 20 * MSS;
+  d.out();
+  d.advance(5_000_000);
+  t.true(d.sf.mssBytes < MSS, 'suspected');
+  d.inject({ ack: d.sf.sndNxt });
+  t.is(d.sf.mssBytes, MSS, 'acquitted');
+});
+
+test('E1, E2: ECT on new data only; ECE: one reduction per window, then CWR', (t) => {
+  const s = established({ config: { useEcn: true }, peer: { ece: true } });
+  s.owner.toSend = 100 * MSS;
+  const first = s.out();
+  t.true(first.every((x) => x.ecn === 2));
+  const cwnd = s.sf.cc.cwndBytes;
+  s.nowUs += 10_000;
+  const answer = s.exchange({ flags: 'E.', ack: at(2) });
+  const reduced = s.sf.cc.cwndBytes;
+  t.true(reduced < cwnd);
+  const second = s.exchange({ flags: 'E.', ack: at(4) });
+  t.is(s.sf.cc.cwndBytes, reduced);
+  const later = [...answer, ...second, ...s.advance(20_000)];
+  s.inject({ ack: at(10) });
+  later.push(...s.advance(20_000), ...s.out());
+  t.is(later.filter((x) => x.flags.includes('W')).length, 1);
+  t.is(s.sf.stats.ecnReductions, 1);
+});
+
+test('E1: retransmissions are not ECT', (t) => {
+  const s = established({ config: { useEcn: true }, peer: { ece: true } });
+  s.owner.toSend = 10 * MSS;
+  s.out();
+  s.nowUs += 10_000;
+  const [again] = s.exchange({ ack: 1, sack: [[at(1), at(5)]] });
+  t.is(again!.seq, 1);
+  t.is(again!.ecn, 0);
+});
+
+test('T12: half-close: FIN after the data, and the peer may go on', (t) => {
+  const s = established();
+  s.owner.toSend = 100;
+  s.out();
+  s.sf.sendFin(s.nowUs);
+  t.deepEqual(brief(s.out()), ['F. 101 ack 1']);
+  t.is(s.sf.state, 'fin-wait-1');
+  t.false(s.sf.canSendData);
+  s.inject({ ack: 102 });
+  t.is(s.sf.state, 'fin-wait-2');
+  s.inject({ len: 500 });
+  t.is(s.owner.received, 500);
+  t.deepEqual(brief(s.exchange({ flags: 'F.', seq: 501 })), ['. 102 ack 502']);
+  t.is(s.sf.state, 'time-wait');
+  t.deepEqual(s.owner.events, ['established', 'fin', 'closed:done']);
+});
+
+test('T13: TIME-WAIT answers the FIN again, starts over, and ends after 2 MSL; a newer SYN may reuse it', (t) => {
+  const s = established();
+  s.sf.sendFin(s.nowUs);
+  s.out();
+  s.exchange({ flags: 'F.', seq: 1, ack: 2 });
+  t.is(s.sf.state, 'time-wait');
+  s.advance(50_000_000);
+  t.deepEqual(brief(s.exchange({ flags: 'F.', seq: 1, ack: 2 })), ['. 2 ack 2']);
+  s.advance(50_000_000);
+  t.is(s.sf.state, 'time-wait');
+  t.true(s.sf.acceptsNewSyn(s.build({ flags: 'S', seq: 5_000, ts: [s.peerTs, 0] })));
+  t.false(s.sf.acceptsNewSyn(s.build({ flags: 'S', seq: -5_000, ts: [s.peerTs - 100_000, 0] })));
+  s.advance(11_000_000);
+  t.is(s.sf.state, 'closed');
+  t.is(s.sf.nextDeadline(), NEVER);
+});
+
+test('CLOSE-WAIT, LAST-ACK, CLOSED; FIN is retransmitted', (t) => {
+  const s = established();
+  s.inject({ flags: 'F.', seq: 1 });
+  t.is(s.sf.state, 'close-wait');
+  t.true(s.sf.canSendData);
+  s.out();
+  s.sf.sendFin(s.nowUs);
+  t.is(s.sf.state, 'last-ack');
+  t.deepEqual(brief(s.out()), ['F. 1 ack 2']);
+  t.true(brief(s.advance(400_000)).includes('F. 1 ack 2'));
+  s.inject({ ack: 2, seq: 2 });
+  t.is(s.sf.state, 'closed');
+  t.deepEqual(s.owner.events, ['established', 'fin', 'closed:done']);
+});
+
+test('both FINs cross: CLOSING, then TIME-WAIT', (t) => {
+  const s = established();
+  s.sf.sendFin(s.nowUs);
+  s.out();
+  s.inject({ flags: 'F.', seq: 1, ack: 1 });
+  t.is(s.sf.state, 'closing');
+  s.inject({ seq: 2, ack: 2 });
+  t.is(s.sf.state, 'time-wait');
+});
+
+test('a FIN that comes before the data in front of it waits for it', (t) => {
+  const s = established();
+  s.inject({ flags: 'F.', seq: 101, len: 50 });
+  t.is(s.sf.state, 'established');
+  s.inject({ seq: 1, len: 100 });
+  t.is(s.sf.state, 'close-wait');
+  t.is(s.sf.rcvNxt, 152);
+});
+
+test('abort: a RST that the peer must take, then silence', (t) => {
+  const s = established();
+  s.owner.toSend = 100;
+  s.out();
+  s.sf.abort(s.nowUs, true);
+  t.deepEqual(brief(s.out()), ['R. 101 ack 1']);
+  t.deepEqual(s.out(), []);
+  t.is(s.sf.nextDeadline(), NEVER);
+  const seen: number[] = [];
+  s.sf.forEachUnacked((seq) => seen.push(seq));
+  t.deepEqual(seen, [1], 'the owner can still see what was outstanding');
+});
+
+test('a suspected path: one segment per interval and nothing else; progress ends it', (t) => {
+  const s = established();
+  s.owner.toSend = 20 * MSS;
+  s.out();
+  s.sf.setProbeInterval(200_000);
+  t.is(s.sf.availableBytes(s.nowUs), 0);
+  const probes = s.advance(1_100_000);
+  t.deepEqual(
+    probes.map((x) => [x.seq, x.len, x.atMs]),
+    [1, 2, 3, 4, 5].map((i) => [1, MSS, i * 200]),
+  );
+  s.inject({ ack: at(10) });
+  s.out();
+  s.advance(5_000);
+  t.true(s.owner.pulled > 10 * MSS);
+});
+
+test('a suspected path with nothing outstanding: an empty segment that must be answered', (t) => {
+  const s = established();
+  s.sf.setProbeInterval(500_000);
+  t.deepEqual(brief(s.advance(1_000_000)), ['. 0 ack 1', '. 0 ack 1']);
+  s.inject({});
+  t.deepEqual(s.advance(2_000_000), []);
+});
+
+test('kick: the back-off is forgotten and a probe leaves at once', (t) => {
+  const s = established();
+  s.owner.toSend = MSS;
+  s.out();
+  s.advance(10_000_000);
+  t.true(s.sf.rtoCount >= 4);
+  s.sf.kick(s.nowUs);
+  t.is(s.out()[0]!.seq, 1);
+  t.true(s.sf.nextDeadline() - s.nowUs <= s.sf.rtt.rtoUs);
+  const syn = new TcpScript();
+  syn.sf.connect(syn.nowUs);
+  syn.out();
+  syn.advance(20_000_000);
+  syn.sf.kick(syn.nowUs);
+  t.is(syn.out()[0]!.flags, 'S');
+  t.is(syn.advance(1_000_000).length, 1);
+});
+
+test('requestAck: one pure ACK, also beside data', (t) => {
+  const s = established();
+  s.owner.toSend = 10;
+  s.sf.requestAck(s.nowUs);
+  t.true(s.sf.hasWork(s.nowUs));
+  t.deepEqual(brief(s.out()), ['. 1 ack 1', 'P. 1:11 ack 1']);
+});
+
+test('owner options ride on every kind of segment, within 40 bytes, and off the MSS', (t) => {
+  const owner = new StreamOwner();
+  owner.optionBytes = 20;
+  const s = established({ owner });
+  owner.toSend = 2 * (MSS - 20);
+  const sent = s.out();
+  t.deepEqual(
+    sent.map((x) => x.len),
+    [MSS - 20, MSS - 20],
+  );
+  t.true(sent.every((x) => x.optionBytes === 32));
+});
