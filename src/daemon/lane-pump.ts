@@ -3,6 +3,11 @@
  * decoder. At most one TLS write is in flight (node:tls would buffer without bound), of 2 ms at the delivery rate; bytes
  * that no subflow has taken yet are kept below the same, so that packets wait in FQ-CoDel, where they can be reordered,
  * marked and dropped, and not in a send buffer (DESIGN 2, "keep queues short").
+ *
+ * 2 ms are too little where the event loop itself takes longer to come round (a busy machine), or where the rate is not
+ * known yet: the connection would run dry between two writes, and the rate measured would be our own. So, as the
+ * kernel's dynamic queue limits do, the limit grows while the connection has run dry although packets waited, and shrinks
+ * back to 2 ms while it has not.
  */
 import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
@@ -15,8 +20,8 @@ import { type LaneIndex, type PacketLane, WRITE_MAX_BYTES, WRITE_ROOM_BYTES } fr
 const QUEUE_US = 2_000;
 /** ... but never less than two full packets. */
 const QUEUE_MIN_BYTES = 3_200;
-/** While no rate is known: an initial window (RFC 6928) and a little. */
-const QUEUE_UNKNOWN_BYTES = 32_768;
+const GROW = 1.5;
+const SHRINK = 0.9;
 /** Control capsules waiting (addresses, policy); the oldest is dropped beyond that, since newer ones replace it. */
 const MAX_CONTROL_CAPSULES = 64;
 
@@ -48,7 +53,10 @@ export class LanePump {
   private readonly control: Uint8Array[] = [];
   private isWriting = false;
   private isClosed = false;
-  private lowWaterBytes = 0;
+  /** What may be unsent, and the size of one write. */
+  private limitBytes = 0;
+  /** Packets were left waiting when the last write was made. */
+  private hadMore = false;
 
   constructor(private readonly options: LanePumpOptions) {
     options.lane.setUp(options.index);
@@ -74,7 +82,7 @@ export class LanePump {
     if (this.isClosed) return;
     const { lane, index, connection, stream } = this.options;
     lane.acked(index, stream.bytesQueued - connection.unsentBytes - connection.unackedBytes);
-    if (this.isWriting || connection.unsentBytes > this.lowWaterBytes) return;
+    if (this.isWriting || connection.unsentBytes > this.limitBytes) return;
     if (this.control.length === 0 && !lane.hasReady(index)) return;
     this.refresh();
     let filled = 0;
@@ -83,9 +91,10 @@ export class LanePump {
       this.buffer.set(capsule, filled);
       filled += capsule.length;
     }
-    if (filled === 0) filled = lane.pull(this.options.now(), index, this.buffer, this.lowWaterBytes);
+    if (filled === 0) filled = lane.pull(this.options.now(), index, this.buffer, this.limitBytes);
     if (filled === 0) return;
     this.isWriting = true;
+    this.hadMore = lane.hasReady(index);
     this.bytesSent += filled;
     this.options.socket.write(this.buffer.subarray(0, filled), this.onWritten);
   }
@@ -100,13 +109,15 @@ export class LanePump {
 
   private refresh(): void {
     const { lane, index, connection } = this.options;
-    const rate = connection.deliveryRateBytesPerS;
-    lane.setRate(index, rate);
-    const wanted = rate > 0 ? (rate * QUEUE_US) / 1_000_000 : QUEUE_UNKNOWN_BYTES;
-    const lowWater = Math.round(Math.min(WRITE_MAX_BYTES, Math.max(QUEUE_MIN_BYTES, wanted)));
-    if (lowWater === this.lowWaterBytes) return;
-    this.lowWaterBytes = lowWater;
-    connection.setSendSpace(lowWater, this.onSpace);
+    const leastBytes = Math.max(QUEUE_MIN_BYTES, (connection.deliveryRateBytesPerS * QUEUE_US) / 1_000_000);
+    const ranDry = this.hadMore && connection.unsentBytes === 0;
+    const wantedBytes = Math.max(leastBytes, this.limitBytes * (ranDry ? GROW : SHRINK));
+    const limitBytes = Math.round(Math.min(WRITE_MAX_BYTES, wantedBytes));
+    if (limitBytes === this.limitBytes) return;
+    this.limitBytes = limitBytes;
+    // What this much takes 2 ms to send is what super-packets are cut for.
+    lane.setRate(index, (limitBytes * 1_000_000) / QUEUE_US);
+    connection.setSendSpace(limitBytes, this.onSpace);
   }
 
   private readonly onSpace = (): void => {
