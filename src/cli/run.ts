@@ -1,8 +1,6 @@
 /** `mptun run`: the daemon, in the foreground, as systemd wants it. */
 import { Command } from 'commander';
 
-import type { Config } from '../config/types.js';
-
 export function runCommand(): Command {
   return new Command('run')
     .description('run the tunnel (client or server, as the configuration says) until SIGTERM or Ctrl-C')
@@ -12,8 +10,7 @@ export function runCommand(): Command {
       // Loaded here and not above: the other verbs need neither the loader, nor the native addon, nor the stack.
       const { loadConfig } = await import('../config/load.js');
       const config = loadConfig(file);
-      const specifier = '../daemon/main.js';
-      const { runDaemon } = (await import(specifier)) as { runDaemon(config: Config): Promise<void> };
-      await runDaemon(config);
+      const { runDaemon } = await import('../daemon/main.js');
+      process.exitCode = await runDaemon(config);
     });
 }

@@ -44,7 +44,6 @@ export class Resolver {
         defaultRoute: raw.capture.default_route,
         include: raw.capture.include.map(toPrefix),
         exclude: raw.capture.exclude.map(toPrefix),
-        dns: raw.capture.dns.map(parseIp),
         table: raw.capture.table,
         rulePriority: raw.capture.rule_priority,
       },

@@ -161,7 +161,6 @@ export const clientSchema = z.strictObject({
       default_route: bool().default(true),
       include: z.array(prefix()).default([]),
       exclude: z.array(prefix()).default([]),
-      dns: z.array(ip()).default([]),
       table: integer('a routing table number', 1, 0xffffffff).default(7184),
       rule_priority: integer('a rule priority', 1, 32765).default(7184),
     })

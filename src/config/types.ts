@@ -66,8 +66,6 @@ export interface CaptureConfig {
   readonly defaultRoute: boolean;
   readonly include: readonly Prefix[];
   readonly exclude: readonly Prefix[];
-  /** Name servers to use while the tunnel is up; empty leaves the system's alone. */
-  readonly dns: readonly IpAddress[];
   readonly table: number;
   readonly rulePriority: number;
 }

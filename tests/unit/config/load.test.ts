@@ -52,7 +52,7 @@ test('values come out typed, in base units, and frozen all the way down', (t) =>
 key_file: client.key
 server: {host: 192.0.2.1, port: 443, public_key: file:server.pub, addresses: ["2001:DB8::1"], reconnect_max: 500ms}
 tun: {name: tun7, mtu: 1400, ipv6: off}
-capture: {exclude: [192.168.0.0/16], dns: [9.9.9.9]}
+capture: {exclude: [192.168.0.0/16]}
 paths:
   - match: {name: "wl*", mac: "02:00:5E:10:00:01"}
     limit: 20Mbit
@@ -121,7 +121,7 @@ paths:
   - foo
 capture:
   exclude: [10.0.0.1/8, 3]
-  dns: 1.1.1.1
+  include: 1.1.1.1
 `;
   const errors = errorsOf(t, () => parseConfig(join(dir.path, 'c.yaml'), text));
   t.deepEqual(brief(errors), [
@@ -140,7 +140,7 @@ capture:
     '13:5 paths[1]: has the wrong shape; give a map of keys',
     '15:13 capture.exclude[0]: "10.0.0.1/8" is not valid here; give a prefix such as 10.0.0.0/8 or fd00::/8, host bits zero',
     '15:25 capture.exclude[1]: 3 is not valid here; give a prefix such as 10.0.0.0/8 or fd00::/8, host bits zero',
-    '16:8 capture.dns: has the wrong shape; give a list',
+    '16:12 capture.include: has the wrong shape; give a list',
   ]);
 });
 
