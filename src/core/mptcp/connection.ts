@@ -813,7 +813,7 @@ export class Connection implements ConnectionApi {
     this.polledAtUs = nowUs;
     for (let i = this.subflows.length - 1; i >= 0; i--) {
       const sf = this.subflows[i]!;
-      if (sf.tcp.state !== 'closed' || sf.tcp.hasWork(nowUs)) continue;
+      if (sf.tcp.state !== 'closed' || (sf.tcp.hasWork(nowUs) && !sf.isLinkDown)) continue;
       this.subflows.splice(i, 1);
       this.host.unregister(sf);
     }

@@ -25,9 +25,13 @@ export function suspicionAtUs(sf: MptcpSubflow): Micros {
   return sinceUs + Math.max(2 * srttUs, srttUs + SILENCE_FLOOR_US) + Math.min(4 * rttVarUs, VARIANCE_CAP_US);
 }
 
-/** Bytes came through since it was suspected, or nothing is left that could show it. */
+/** Bytes came through since it was suspected; where none are outstanding, any answer to a probe will do. */
 export function hasRecovered(sf: MptcpSubflow): boolean {
-  return sf.isStalled && !sf.isLinkDown && sf.tcp.lastProgressUs > sf.stalledAtUs;
+  if (!sf.isStalled || sf.isLinkDown) return false;
+  const { tcp } = sf;
+  return (
+    tcp.lastProgressUs > sf.stalledAtUs || (tcp.oldestUnackedSentUs === NEVER && tcp.lastReceivedUs > sf.stalledAtUs)
+  );
 }
 
 export function isHopeless(rtoCount: number): boolean {
