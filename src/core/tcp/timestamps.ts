@@ -4,6 +4,13 @@ import { US_PER_MS } from '../base/time.js';
 
 /** TS.Recent is not to be believed after this much silence (RFC 7323 5.5): the 1 ms clock may have passed half its range. */
 const RECENT_LIFETIME_US = 24 * 24 * 3600 * 1_000_000;
+/**
+ * How much older than TS.Recent a segment may be, in the peer's ticks (1 ms is the rule). Deviation from RFC 7323 5.3 R1,
+ * which says 0: behind a retransmission, data that was merely overtaken is older than TS.Recent, and dropping it makes
+ * each reordering a loss (measured: 111 drops in 8 s at 20 Mbit/s with 8 ms of jitter). An old duplicate needs the sequence
+ * space to wrap within the slack: 34 Gbit/s.
+ */
+const PAWS_SLACK_TICKS = 1_000;
 
 export class Timestamps {
   /** Both ends sent the option in their SYNs. */
@@ -36,7 +43,7 @@ export class Timestamps {
   /** RFC 7323 5.3 R1: the segment is older than what was last seen. */
   failsPaws(nowUs: Micros, tsVal: number): boolean {
     if (!this.#hasRecent || nowUs - this.#recentUs > RECENT_LIFETIME_US) return false;
-    return ((tsVal - this.recent) | 0) < 0;
+    return ((tsVal - this.recent) | 0) < -PAWS_SLACK_TICKS;
   }
 
   /** RFC 7323 4.3 (2): only a segment that spans the last ACK sent may move the echo. */

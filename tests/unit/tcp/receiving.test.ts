@@ -155,12 +155,22 @@ test('T6: challenge ACKs are rationed', (t) => {
 
 test('S5: a segment from the past is dropped and answered; a RST is not judged by its timestamp', (t) => {
   const s = steady();
-  const old: [number, number] = [s.peerTs - 10, 0];
+  const old: [number, number] = [s.peerTs - 1_011, 0];
   t.deepEqual(brief(s.exchange({ len: 10, ts: old })), ['. 1 ack 1']);
   t.is(s.sf.stats.dropPaws, 1);
   t.is(s.owner.received, 0);
   s.inject({ flags: 'R', seq: 1, ts: old });
   t.is(s.sf.state, 'closed');
+});
+
+test('S5: data overtaken by a retransmission is a little older than TS.Recent, and is taken', (t) => {
+  const s = steady();
+  s.exchange({ seq: 1, len: 10, ts: [s.peerTs + 300, 0] });
+  s.exchange({ seq: 11, len: 10, ts: [s.peerTs, 0] });
+  t.is(s.owner.received, 20);
+  t.is(s.sf.stats.dropPaws, 0);
+  s.sf.requestAck(s.nowUs);
+  t.is(s.out()[0]!.ts![1], s.peerTs + 300, 'and does not turn the echo back');
 });
 
 test('S7: after 24 days of silence TS.Recent is not believed', (t) => {
