@@ -9,11 +9,11 @@
  * Rule 2 is needed because `pendingBytes` shows little of the demand: the tunnel keeps its backlog in FQ-CoDel and pulls a
  * few milliseconds' worth, for which ECF alone would always rather wait. That a path must add enough rate is what keeps
  * 50 Mbit/s 5 ms + 5 Mbit/s 150 ms from paying thirty times the delay for a tenth of the rate. What an idle path would
- * add is not known, so a path that seems to add too little gets a trial before it is passed over, and later another.
+ * add is not known, so a path that seems to add too little is tried before it is passed over, and later again.
  */
 import type { Micros } from '../base/time.js';
 import { US_PER_S } from '../base/time.js';
-import { arrivalUs, blockedBytes, carriedBytesPerS, isEligible, mustUseBackups, quickest } from './paths.js';
+import { arrivalUs, carriedBytesPerS, isEligible, mustUseBackups, quickest } from './paths.js';
 import type { PathSnapshot, Scheduler, SchedulerInput } from './scheduler.js';
 
 /** Extra one-way delay that doubling the rate would be worth; a path that adds a tenth may cost a tenth of it. */
@@ -26,14 +26,24 @@ const MIN_FULL_GAP_US = 5_000;
 const FULL_BDPS = 0.75;
 /** Room with less than this in flight shows that the demand fits. */
 const IDLE_BDPS = 0.5;
+/**
+ * A path of unknown rate is tried only where that does little harm, or where quite an ordinary rate would be worth it: the
+ * application inside the tunnel sees the delay while the trial lasts, and its RTO may fire for a jump of 200 ms.
+ */
+const HARMLESS_TRIAL_US = 50_000;
+const HOPED_FOR_BYTES_PER_S = 1_250_000; // 10 Mbit/s
 /** A trial is long enough for slow start from ten segments and for the rate sample after it. */
-const TRIAL_RTTS = 16;
+const TRIAL_RTTS = 12;
 const MIN_TRIAL_US = 1_000_000;
+/** Paths count with their best rate of this long: one low sample must not decide. */
+const PEAK_US = 1_000_000;
 /** How long a path that failed its trial is passed over by rule 2. */
 const PASSED_OVER_US = 60_000_000;
 
 /** What is remembered of a path, by its index: one small object per subflow of the connection. */
 class PathMemory {
+  peakBytesPerS = 0;
+  peakUs: Micros = Number.NEGATIVE_INFINITY;
   fullSinceUs: Micros = 0;
   lastFullUs: Micros = Number.NEGATIVE_INFINITY;
   trialSinceUs: Micros = 0;
@@ -49,12 +59,13 @@ export class Adaptive implements Scheduler {
     const quickAt = quickest(input, false);
     if (quickAt < 0) return -1;
     const quick = input.paths[quickAt]!;
+    const memory = this.#memoryOf(quick);
+    notePeak(input.nowUs, quick, memory);
     if (quick.availableBytes > 0) {
-      if (quick.inFlightBytes < IDLE_BDPS * bdpBytes(quick))
-        this.#memoryOf(quick).lastFullUs = Number.NEGATIVE_INFINITY;
+      if (quick.inFlightBytes < IDLE_BDPS * bdpBytes(quick, memory)) memory.lastFullUs = Number.NEGATIVE_INFINITY;
       return quick.index;
     }
-    this.#noteFull(input.nowUs, quick);
+    noteFull(input.nowUs, quick, memory);
     const isBackup = mustUseBackups(input);
     const quickDoneUs = arrivalUs(input.nowUs, quick, input.pendingBytes);
     let best = -1;
@@ -74,39 +85,55 @@ export class Adaptive implements Scheduler {
     return (this.#memory[path.index] ??= new PathMemory());
   }
 
-  #noteFull(nowUs: Micros, path: PathSnapshot): void {
-    const isWindowFull = path.inFlightBytes + path.mssBytes >= path.cwndBytes;
-    if (!isWindowFull && path.inFlightBytes < FULL_BDPS * bdpBytes(path)) return;
-    const memory = this.#memoryOf(path);
-    const gapUs = Math.max(MAX_FULL_GAP_RTTS * path.srttUs, MIN_FULL_GAP_US);
-    if (nowUs - memory.lastFullUs > gapUs) memory.fullSinceUs = nowUs;
-    memory.lastFullUs = nowUs;
-  }
-
   /** Rule 2. */
   #isWorthIt(input: SchedulerInput, quick: PathSnapshot, slow: PathSnapshot): boolean {
     const { nowUs } = input;
     const extraUs = Math.max(0, slow.srttUs - quick.srttUs) / 2;
-    const { fullSinceUs, lastFullUs } = this.#memoryOf(quick);
+    const { fullSinceUs, lastFullUs, peakBytesPerS: quickRate } = this.#memoryOf(quick);
     if (lastFullUs !== nowUs || nowUs - fullSinceUs < extraUs) return false;
-    if (blockedBytes(quick, slow) + slow.mssBytes > input.windowBytes) return false;
-    const quickRate = carriedBytesPerS(quick);
-    if (extraUs * quickRate <= WORTH_US_PER_RATE_RATIO * carriedBytesPerS(slow)) return true;
-    return this.#mayTry(nowUs, slow);
-  }
-
-  #mayTry(nowUs: Micros, path: PathSnapshot): boolean {
-    const memory = this.#memoryOf(path);
-    if (nowUs < memory.passedOverUntilUs) return false;
-    if (nowUs - memory.lastTrialUs > MIN_TRIAL_US) memory.trialSinceUs = nowUs;
-    memory.lastTrialUs = nowUs;
-    if (nowUs - memory.trialSinceUs < Math.max(TRIAL_RTTS * path.srttUs, MIN_TRIAL_US)) return true;
-    memory.passedOverUntilUs = nowUs + PASSED_OVER_US;
-    return false;
+    if (blockedBytes(quickRate, quick, slow) + slow.mssBytes > input.windowBytes) return false;
+    const memory = this.#memoryOf(slow);
+    notePeak(nowUs, slow, memory);
+    const price = extraUs * quickRate;
+    if (price <= WORTH_US_PER_RATE_RATIO * memory.peakBytesPerS) return true;
+    const isCheap = extraUs <= HARMLESS_TRIAL_US || price <= WORTH_US_PER_RATE_RATIO * HOPED_FOR_BYTES_PER_S;
+    return isCheap && mayTry(nowUs, slow, memory);
   }
 }
 
-/** What the path holds when it is just full; 0 as long as its rate is not known. */
-function bdpBytes(path: PathSnapshot): number {
-  return (path.rateBytesPerS * path.minRttUs) / US_PER_S;
+function mayTry(nowUs: Micros, path: PathSnapshot, memory: PathMemory): boolean {
+  if (nowUs < memory.passedOverUntilUs) return false;
+  if (nowUs - memory.lastTrialUs > MIN_TRIAL_US) memory.trialSinceUs = nowUs;
+  memory.lastTrialUs = nowUs;
+  if (nowUs - memory.trialSinceUs < Math.max(TRIAL_RTTS * path.srttUs, MIN_TRIAL_US)) return true;
+  memory.passedOverUntilUs = nowUs + PASSED_OVER_US;
+  return false;
+}
+
+function notePeak(nowUs: Micros, path: PathSnapshot, memory: PathMemory): void {
+  const rate = carriedBytesPerS(path);
+  if (rate < memory.peakBytesPerS && nowUs - memory.peakUs <= PEAK_US) return;
+  memory.peakBytesPerS = rate;
+  memory.peakUs = nowUs;
+}
+
+function noteFull(nowUs: Micros, path: PathSnapshot, memory: PathMemory): void {
+  const isWindowFull = path.inFlightBytes + path.mssBytes >= path.cwndBytes;
+  if (!isWindowFull && path.inFlightBytes < FULL_BDPS * bdpBytes(path, memory)) return;
+  const gapUs = Math.max(MAX_FULL_GAP_RTTS * path.srttUs, MIN_FULL_GAP_US);
+  if (nowUs - memory.lastFullUs > gapUs) memory.fullSinceUs = nowUs;
+  memory.lastFullUs = nowUs;
+}
+
+/** What the path holds when it is just full. */
+function bdpBytes(path: PathSnapshot, memory: PathMemory): number {
+  return (memory.peakBytesPerS * path.minRttUs) / US_PER_S;
+}
+
+/**
+ * Window that `quick` needs beyond what it has in flight, so that it is not blocked by a segment sent now on `slow`: the
+ * DATA_ACK comes back over `quick` after half of either RTT, that is half their difference later than for its own bytes.
+ */
+function blockedBytes(quickRate: number, quick: PathSnapshot, slow: PathSnapshot): number {
+  return (quickRate * Math.max(0, slow.srttUs - quick.srttUs)) / (2 * US_PER_S);
 }

@@ -53,8 +53,3 @@ export function arrivalUs(nowUs: Micros, path: PathSnapshot, bytes: number): Mic
   if (rate <= 0) return path.srttUs > 0 ? path.srttUs : Number.MAX_SAFE_INTEGER;
   return Math.max(0, path.readyAtUs - nowUs) + (bytes * US_PER_S) / rate + path.srttUs / 2;
 }
-
-/** Bytes that `quick` could send while one segment sent on `slow` is still on its way and blocks delivery in order. */
-export function blockedBytes(quick: PathSnapshot, slow: PathSnapshot): number {
-  return (carriedBytesPerS(quick) * Math.max(0, slow.srttUs - quick.srttUs / 2)) / US_PER_S;
-}

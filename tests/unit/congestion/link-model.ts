@@ -72,8 +72,10 @@ export function rng(seed: number): () => number {
   };
 }
 
-interface Packet {
+export interface Packet {
   flow: Flow;
+  /** What a subclass wants to remember: -1 here. */
+  tag: number;
   seq: number;
   sentUs: number;
   deliveredAtSend: number;
@@ -83,7 +85,14 @@ interface Packet {
   state: 'flight' | 'delivered' | 'lost';
 }
 
-class Flow implements FlowResult {
+/** A bottleneck in action. */
+class Link {
+  busyUntilUs = 0;
+  lastArrivalUs = 0;
+  constructor(readonly spec: LinkSpec) {}
+}
+
+export class Flow implements FlowResult {
   readonly controller: CongestionController;
   deliveredBytes = 0;
   sentPackets = 0;
@@ -117,7 +126,10 @@ class Flow implements FlowResult {
   sendTimer = Number.POSITIVE_INFINITY;
   readonly sample = new AckSample();
 
-  constructor(readonly spec: FlowSpec) {
+  constructor(
+    readonly spec: FlowSpec,
+    readonly link: Link,
+  ) {
     this.controller = spec.factory({ mssBytes: MSS, initialCwndSegments: INITIAL_CWND });
   }
 
@@ -133,45 +145,41 @@ export function run(link: LinkSpec, flowSpecs: readonly FlowSpec[], durationUs: 
   return model;
 }
 
-class Model implements RunResult {
+export class Model implements RunResult {
   readonly flows: Flow[];
   readonly queueTraceUs: number[] = [];
   readonly #heap = new EventHeap();
   readonly #random: () => number;
-  #busyUntilUs = 0;
-  #lastArrivalUs = 0;
-  #nowUs = 0;
+  protected nowUs = 0;
 
-  constructor(
-    readonly link: LinkSpec,
-    specs: readonly FlowSpec[],
-    seed: number,
-  ) {
-    this.flows = specs.map((s) => new Flow(s));
+  /** All flows over one link, or one link for each. */
+  constructor(links: LinkSpec | readonly LinkSpec[], specs: readonly FlowSpec[], seed: number) {
+    const shared = 'rateBitsPerS' in links ? new Link(links) : null;
+    this.flows = specs.map((s, i) => new Flow(s, shared ?? new Link((links as readonly LinkSpec[])[i]!)));
     this.#random = rng(seed);
   }
 
   run(durationUs: number): void {
-    for (const flow of this.flows) this.#armSend(flow, flow.spec.startUs ?? 0);
+    for (const flow of this.flows) this.armSend(flow, flow.spec.startUs ?? 0);
     const trace = () => {
-      this.queueTraceUs.push(Math.max(0, this.#busyUntilUs - this.#nowUs));
+      this.queueTraceUs.push(Math.max(0, this.flows[0]!.link.busyUntilUs - this.nowUs));
       for (const f of this.flows) {
         f.cwndTrace.push(Math.floor(f.controller.cwndBytes / MSS));
         f.inFlightTrace.push(f.inFlight / MSS);
         f.deliveredTrace.push(f.deliveredBytes);
       }
-      this.#heap.push(this.#nowUs + TRACE_US, trace);
+      this.#heap.push(this.nowUs + TRACE_US, trace);
     };
     this.#heap.push(0, trace);
     const watch = () => {
       for (const f of this.flows) this.#checkRto(f);
-      this.#heap.push(this.#nowUs + 10_000, watch);
+      this.#heap.push(this.nowUs + 10_000, watch);
     };
     this.#heap.push(0, watch);
     for (;;) {
       const at = this.#heap.peek();
       if (at >= durationUs) break;
-      this.#nowUs = at;
+      this.nowUs = at;
       this.#heap.pop()();
     }
   }
@@ -182,7 +190,8 @@ class Model implements RunResult {
       bytes += (f.deliveredTrace[toUs / TRACE_US - 1] ?? 0) - (f.deliveredTrace[fromUs / TRACE_US] ?? 0);
     }
     let capacity = 0;
-    for (let t = fromUs; t < toUs - TRACE_US; t += TRACE_US) capacity += (this.#rateAt(t) / 8) * (TRACE_US / 1e6);
+    for (let t = fromUs; t < toUs - TRACE_US; t += TRACE_US)
+      capacity += (rateAt(this.flows[0]!.link.spec, t) / 8) * (TRACE_US / 1e6);
     return bytes / capacity;
   }
 
@@ -191,27 +200,21 @@ class Model implements RunResult {
     return part[Math.min(part.length - 1, Math.floor(part.length * quantile))]!;
   }
 
-  #rateAt(us: number): number {
-    let rate = this.link.rateBitsPerS;
-    for (const c of this.link.changes ?? []) if (c.atUs <= us) rate = c.rateBitsPerS;
-    return rate;
-  }
-
-  #armSend(flow: Flow, atUs: number): void {
-    if (flow.sendTimer <= atUs && flow.sendTimer > this.#nowUs) return;
+  protected armSend(flow: Flow, atUs: number): void {
+    if (flow.sendTimer <= atUs && flow.sendTimer > this.nowUs) return;
     flow.sendTimer = atUs;
     this.#heap.push(atUs, () => {
-      if (flow.sendTimer > this.#nowUs) return;
+      if (flow.sendTimer > this.nowUs) return;
       flow.sendTimer = Number.POSITIVE_INFINITY;
-      this.#send(flow);
+      this.send(flow);
     });
   }
 
-  #send(flow: Flow): void {
-    const now = this.#nowUs;
+  protected send(flow: Flow): void {
+    const now = this.nowUs;
     const { idleUs, appBitsPerS } = flow.spec;
     if (idleUs !== undefined && now >= idleUs[0] && now < idleUs[1]) {
-      this.#armSend(flow, idleUs[1]);
+      this.armSend(flow, idleUs[1]);
       return;
     }
     if (appBitsPerS !== undefined) {
@@ -226,7 +229,7 @@ class Model implements RunResult {
       const c = flow.controller;
       if (flow.nextSendUs > now) {
         flow.wasLimited = true;
-        this.#armSend(flow, flow.nextSendUs);
+        this.armSend(flow, flow.nextSendUs);
         return;
       }
       if (flow.inFlight + MSS > c.cwndBytes) {
@@ -235,30 +238,32 @@ class Model implements RunResult {
       }
       if (appBitsPerS !== undefined && flow.appBytes < MSS) {
         flow.appLimitedUntil = flow.deliveredBytes + flow.inFlight;
-        this.#armSend(flow, now + Math.max(100, Math.ceil((MSS * 8e6) / appBitsPerS)));
+        this.armSend(flow, now + Math.max(100, Math.ceil((MSS * 8e6) / appBitsPerS)));
         return;
       }
-      // One super-packet: 1 ms at the pacing rate, at least 2 segments.
-      const rate = c.pacingRateBytesPerS;
-      const burst = Number.isFinite(rate) ? Math.max(2, Math.min(46, Math.floor((rate * 0.001) / MSS))) : 10;
+      const burst = burstPackets(flow);
       let n = 0;
       while (n < burst && flow.inFlight + MSS <= c.cwndBytes) {
         if (appBitsPerS !== undefined) {
           if (flow.appBytes < MSS) break;
           flow.appBytes -= MSS;
         }
-        this.#transmit(flow);
+        this.transmit(flow);
         n++;
       }
-      if (Number.isFinite(rate)) {
-        // Credit of up to 2 ms: a late wake-up catches up.
-        flow.nextSendUs = Math.max(flow.nextSendUs, now - 2_000) + Math.round((n * MSS * 1e6) / rate);
-      }
+      this.spendCredit(flow, n);
     }
   }
 
-  #transmit(flow: Flow): void {
-    const now = this.#nowUs;
+  /** Pacing by credit of up to 2 ms: a late wake-up catches up. */
+  protected spendCredit(flow: Flow, packets: number): void {
+    const rate = flow.controller.pacingRateBytesPerS;
+    if (!Number.isFinite(rate)) return;
+    flow.nextSendUs = Math.max(flow.nextSendUs, this.nowUs - 2_000) + Math.round((packets * MSS * 1e6) / rate);
+  }
+
+  protected transmit(flow: Flow, tag = -1): void {
+    const now = this.nowUs;
     if (flow.inFlight === 0) {
       flow.firstSentUs = now;
       flow.deliveredUs = now;
@@ -266,6 +271,7 @@ class Model implements RunResult {
     }
     const packet: Packet = {
       flow,
+      tag,
       seq: flow.nextSeq++,
       sentUs: now,
       deliveredAtSend: flow.deliveredBytes,
@@ -280,26 +286,31 @@ class Model implements RunResult {
     flow.outstanding.push(packet);
     flow.controller.onSent(now, MSS, flow.inFlight);
 
-    const rate = this.#rateAt(now);
-    const dark = this.link.darkUs;
-    if (Math.max(0, this.#busyUntilUs - now) > this.link.queueUs) return; // drop-tail
+    const { link } = flow;
+    const { darkUs: dark, queueUs, loss = 0, jitterUs = 0, delayUs } = link.spec;
+    if (Math.max(0, link.busyUntilUs - now) > queueUs) return; // drop-tail
     if (dark !== undefined && now >= dark[0] && now < dark[1]) return;
-    this.#busyUntilUs = Math.max(this.#busyUntilUs, now) + (MSS * 8e6) / rate;
-    if (this.#random() < (this.link.loss ?? 0)) return;
-    const jitter = this.link.jitterUs === undefined ? 0 : this.#random() * this.link.jitterUs;
-    this.#lastArrivalUs = Math.max(this.#lastArrivalUs, Math.round(this.#busyUntilUs + this.link.delayUs + jitter));
-    this.#heap.push(this.#lastArrivalUs, () => this.#receive(packet));
+    link.busyUntilUs = Math.max(link.busyUntilUs, now) + (MSS * 8e6) / rateAt(link.spec, now);
+    if (this.#random() < loss) return;
+    const jitter = jitterUs === 0 ? 0 : this.#random() * jitterUs;
+    link.lastArrivalUs = Math.max(link.lastArrivalUs, Math.round(link.busyUntilUs + delayUs + jitter));
+    this.#heap.push(link.lastArrivalUs, () => this.#receive(packet));
   }
+
+  /** For subclasses: a packet is at the receiver, was marked lost. */
+  protected onArrival(_packet: Packet): void {}
+  protected onLost(_packet: Packet): void {}
 
   /** The receiver: an ACK at once for every second packet or out of order, else within 2 ms (super-packets end). */
   #receive(packet: Packet): void {
     const flow = packet.flow;
+    this.onArrival(packet);
     const isGap = flow.outstanding.length > 0 && flow.outstanding[0]!.seq < packet.seq - flow.unacked.length;
     flow.unacked.push(packet);
     if (flow.unacked.length >= 2 || isGap) this.#sendAck(flow);
     else {
       const timer = ++flow.ackTimer;
-      this.#heap.push(this.#nowUs + 25_000, () => {
+      this.#heap.push(this.nowUs + 25_000, () => {
         if (timer === flow.ackTimer && flow.unacked.length > 0) this.#sendAck(flow);
       });
     }
@@ -309,11 +320,11 @@ class Model implements RunResult {
     const packets = flow.unacked;
     flow.unacked = [];
     flow.ackTimer++;
-    this.#heap.push(this.#nowUs + this.link.delayUs, () => this.#onAck(flow, packets));
+    this.#heap.push(this.nowUs + flow.link.spec.delayUs, () => this.#onAck(flow, packets));
   }
 
   #onAck(flow: Flow, packets: readonly Packet[]): void {
-    const now = this.#nowUs;
+    const now = this.nowUs;
     const s = flow.sample;
     s.nowUs = now;
     s.priorInFlightBytes = flow.inFlight;
@@ -352,6 +363,7 @@ class Model implements RunResult {
         flow.inFlight -= MSS;
         flow.lostPackets++;
         s.lostBytes += MSS;
+        this.onLost(p);
       }
       flow.outstanding.shift();
     }
@@ -381,27 +393,40 @@ class Model implements RunResult {
     }
     s.inRecovery = flow.kind !== 'none';
     flow.controller.onAck(s);
-    this.#send(flow);
+    this.send(flow);
   }
 
   #checkRto(flow: Flow): void {
-    if (flow.inFlight === 0 || this.#nowUs - Math.max(flow.lastProgressUs, 0) < flow.rtoUs) return;
+    if (flow.inFlight === 0 || this.nowUs - Math.max(flow.lastProgressUs, 0) < flow.rtoUs) return;
     flow.rtos++;
     for (const p of flow.outstanding) {
       if (p.state !== 'flight') continue;
       p.state = 'lost';
       flow.lostPackets++;
+      this.onLost(p);
     }
     flow.outstanding = [];
     flow.inFlight = 0;
-    if (flow.rtoBackoff === 1) flow.controller.onRto(this.#nowUs, 0);
+    if (flow.rtoBackoff === 1) flow.controller.onRto(this.nowUs, 0);
     flow.rtoBackoff = Math.min(flow.rtoBackoff * 2, 8);
     flow.kind = 'rto';
     flow.recoveryPoint = flow.nextSeq;
-    flow.lastProgressUs = this.#nowUs;
+    flow.lastProgressUs = this.nowUs;
     flow.nextSendUs = 0;
-    this.#send(flow);
+    this.send(flow);
   }
+}
+
+/** One super-packet: 1 ms at the pacing rate, at least 2 segments. */
+export function burstPackets(flow: Flow): number {
+  const rate = flow.controller.pacingRateBytesPerS;
+  return Number.isFinite(rate) ? Math.max(2, Math.min(46, Math.floor((rate * 0.001) / MSS))) : 10;
+}
+
+function rateAt(link: LinkSpec, us: number): number {
+  let rate = link.rateBitsPerS;
+  for (const c of link.changes ?? []) if (c.atUs <= us) rate = c.rateBitsPerS;
+  return rate;
 }
 
 /** Binary heap of events; equal times run in the order they were pushed. */

@@ -2,11 +2,15 @@
 import test from 'ava';
 import fc from 'fast-check';
 import type { CongestionController } from '../../../src/core/congestion/controller.js';
-import { controllers } from '../../../src/core/congestion/index.js';
+import { controllers, DEFAULT_CONTROLLER } from '../../../src/core/congestion/index.js';
 import { run } from './link-model.js';
 import { Acker, MSS } from './samples.js';
 
 const CONFIG = { mssBytes: MSS, initialCwndSegments: 10 };
+
+test('the default exists', (t) => {
+  t.truthy(controllers[DEFAULT_CONTROLLER]);
+});
 
 for (const [name, factory] of Object.entries(controllers)) {
   test(`${name}: begins with the initial window, unpaced, in slow start`, (t) => {

@@ -40,9 +40,9 @@ test('round-robin: each path with room in its turn', (t) => {
 
 test('blest: the slow path is used while the window has room for what the quick one sends meanwhile', (t) => {
   const paths = [path(0, { ...QUICK, isFull: true }), path(1, SATELLITE)];
-  // 50 Mbit/s for 300 ms less half of 10 ms is 1.84 MB.
-  t.is(create('blest').select(input(paths, { windowBytes: 1_900_000 })), 1);
-  t.is(create('blest').select(input(paths, { windowBytes: 1_800_000 })), -1);
+  // 50 Mbit/s for 300 ms is 1.875 MB, of which 125 KB are in flight already.
+  t.is(create('blest').select(input(paths, { windowBytes: 1_760_000 })), 1);
+  t.is(create('blest').select(input(paths, { windowBytes: 1_740_000 })), -1);
 });
 
 test('ecf: a burst waits for the quick path, a backlog does not', (t) => {
@@ -83,13 +83,22 @@ test('adaptive: and both of 100 Mbit/s 5 ms + 20 Mbit/s 40 ms', (t) => {
   t.deepEqual(r, { slow: 29_000, wait: 0 });
 });
 
-test('adaptive: but not 5 Mbit/s 150 ms beside 50 Mbit/s 5 ms, beyond a short trial', (t) => {
+test('adaptive: but never 5 Mbit/s 150 ms beside 50 Mbit/s 5 ms', (t) => {
+  t.deepEqual(sustained(create('adaptive'), QUICK, SATELLITE, 60_000, 60_000), { slow: 0, wait: 60_000 });
+});
+
+test('adaptive: a path that adds too little is tried, passed over for a minute, and tried again', (t) => {
   const s = create('adaptive');
-  const trial = sustained(s, QUICK, SATELLITE, 6000, 6000);
-  t.true(trial.slow > 1000 && trial.slow < 5200, `a trial: ${trial.slow} ms`);
-  t.deepEqual(sustained(s, QUICK, SATELLITE, 50_000, 50_000, 6_000_000), { slow: 0, wait: 50_000 });
-  const again = sustained(s, QUICK, SATELLITE, 20_000, 20_000, 56_000_000);
-  t.true(again.slow > 0, 'another trial after a minute');
+  const thin = { mbit: 1, delayMs: 40 };
+  const trial = sustained(s, QUICK, thin, 3000, 3000);
+  t.true(trial.slow > 900 && trial.slow < 1200, `${trial.slow} ms`);
+  t.deepEqual(sustained(s, QUICK, thin, 55_000, 55_000, 3_000_000), { slow: 0, wait: 55_000 });
+  t.true(sustained(s, QUICK, thin, 10_000, 10_000, 58_000_000).slow > 900, 'another trial');
+});
+
+test('adaptive: a satellite of unknown rate is tried beside a slow line', (t) => {
+  const idle = { mbit: 0.4, delayMs: 300 };
+  t.true(sustained(create('adaptive'), { mbit: 5, delayMs: 10 }, idle, 3000, 2000).slow > 1900);
 });
 
 test('adaptive: a path whose rate is not known yet gets its trial and is kept if it turns out worth it', (t) => {
@@ -134,8 +143,8 @@ test('adaptive: a send window too small for the delay keeps the slow path out', 
   const s = create('adaptive');
   for (let i = 0; i < 1000; i++) {
     const paths = [path(0, { ...WIFI, isFull: true }), path(1, LTE)];
-    // 50 Mbit/s for 60 ms less half of 20 is 312 KB.
-    const chosen = s.select(input(paths, { nowUs: i * 1000, pendingBytes: 13_000, windowBytes: 300_000 }));
+    // 50 Mbit/s for half of 60 - 20 ms is 125 KB.
+    const chosen = s.select(input(paths, { nowUs: i * 1000, pendingBytes: 13_000, windowBytes: 125_000 }));
     t.is(chosen, -1);
   }
 });
