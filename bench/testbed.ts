@@ -8,17 +8,22 @@
  * MPTCP is given the same two links (ip-mptcp(8)): a connection to 10.1.0.2 gets a subflow over the second by itself.
  */
 import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { NamespaceSet } from '../src/lab/namespaces.js';
-import { SERVER } from '../src/lab/topology.js';
+import { SERVER, SITE } from '../src/lab/topology.js';
 import { type CpuTimes, readCpuTimes, subtractCpuTimes } from './cpu.js';
 
 export const LINKS = ['eth0', 'eth1'] as const;
 /** The server over the first link, outside any tunnel. */
 export const OUTSIDE = '10.1.0.2';
+/** The server through the tunnel: an address of its loopback device, which no link leads to by itself. */
+export const INSIDE = SITE.v4;
 
 const IPERF_PORT = 5201;
 /** Beyond the transfer itself. */
 const IPERF_PATIENCE_S = 15;
+const LISTEN_ATTEMPTS = 100;
+const LISTEN_POLL_MS = 50;
 const PINGS = 100;
 const PING_INTERVAL_S = 0.02;
 
@@ -54,19 +59,19 @@ export class Testbed {
     const program = options.mptcp === true ? ['mptcpize', 'run', 'iperf3'] : ['iperf3'];
     const pids = options.pids ?? [];
     const before = readCpuTimes(pids);
-    const server = this.namespaces.spawn('server', [...program, '-s', '--one-off', '--forceflush'], {
-      stdio: ['ignore', 'pipe', 'ignore'],
-    });
+    const server = this.namespaces.spawn('server', [...program, '-s', '--one-off'], { stdio: 'ignore' });
     const serverEnd = once(server, 'exit');
-    await untilListening(server.stdout!);
+    await this.#untilListening();
     const args = ['-c', address, '-p', String(IPERF_PORT), '-t', String(seconds), '-J'];
     if (direction === 'down') args.push('-R');
     const timeoutMs = (seconds + IPERF_PATIENCE_S) * 1000;
     const { stdout, stderr, code } = await this.namespaces.exec('client', [...program, ...args], { timeoutMs });
-    if (code !== 0) server.kill('SIGKILL');
-    await serverEnd;
+    // With -J it reports an error in its answer only, and ends well.
     const answer = parseAnswer(stdout);
-    if (code !== 0 || answer.error !== undefined) {
+    const isFailed = code !== 0 || answer.error !== undefined;
+    if (isFailed) server.kill('SIGKILL');
+    await serverEnd;
+    if (isFailed) {
       throw new Error(
         `iperf3 to ${address}: ${answer.error ?? (stderr.trim() || `no end after ${timeoutMs / 1000} s`)}`,
       );
@@ -96,6 +101,14 @@ export class Testbed {
     return Number(/MPTcpExtMPJoinAckRx\s+(\d+)/.exec(text)?.[1] ?? 0);
   }
 
+  async #untilListening(): Promise<void> {
+    for (let attempt = 0; attempt < LISTEN_ATTEMPTS; attempt++) {
+      if (this.namespaces.execSync('server', ['ss', '-Hltn', 'sport', '=', `:${IPERF_PORT}`]) !== '') return;
+      await sleep(LISTEN_POLL_MS);
+    }
+    throw new Error('iperf3 -s does not listen');
+  }
+
   close(): Promise<void> {
     return this.namespaces.dispose();
   }
@@ -117,15 +130,6 @@ function parseAnswer(text: string): IperfAnswer {
   }
 }
 
-async function untilListening(stdout: NodeJS.ReadableStream): Promise<void> {
-  let text = '';
-  for await (const chunk of stdout) {
-    text += String(chunk);
-    if (text.includes('Server listening')) break;
-  }
-  if (!text.includes('Server listening')) throw new Error('iperf3 -s does not start');
-}
-
 function wire(namespaces: NamespaceSet): void {
   for (const host of ['client', 'server'] as const) {
     namespaces.add(host);
@@ -137,6 +141,7 @@ function wire(namespaces: NamespaceSet): void {
       'net.mptcp.enabled': 1,
     });
   }
+  namespaces.ip('server', [`addr add ${INSIDE}/32 dev lo`]);
   LINKS.forEach((name, i) => {
     const net = `10.${i + 1}.0`;
     namespaces.ip('client', [

@@ -9,10 +9,8 @@ import { startTunnel, type Tunnel } from '../src/lab/tunnel.js';
 import type { Section, SectionOptions } from './bench.js';
 import { peakMemoryBytes } from './cpu.js';
 import { median, type Row, round3 } from './stats.js';
-import { type Direction, LINKS, OUTSIDE, Testbed, type Transfer } from './testbed.js';
+import { type Direction, INSIDE, LINKS, OUTSIDE, Testbed, type Transfer } from './testbed.js';
 
-/** The server's inner address: the first of its pool. */
-const INSIDE = '10.77.0.1';
 const SECONDS = 10;
 const QUICK_SECONDS = 3;
 const CPUS = 2;
