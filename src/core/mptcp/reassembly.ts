@@ -1,16 +1,22 @@
 /**
  * Data-level reassembly (RFC 8684 3.3.1, 3.3.4): bytes that arrived ahead of rcvNxt, sorted by relative DSN, without
- * overlaps; the first copy of a byte wins. Memory is bounded by `limitBytes` counting an overhead per piece; when full,
- * the newest (highest DSN) pieces make room, because the sender can send those again and the window depends on the
- * lowest. In-order bytes never pass through here, so a full buffer cannot refuse the byte everyone waits for.
+ * overlaps; the first copy of a byte wins. Bytes that continue a piece are copied into its block, which grows, so that a
+ * long run of small segments is dense. Memory is bounded by `limitBytes`, counting blocks and an overhead per piece;
+ * when full, the newest (highest DSN) pieces make room, because the sender can send those again and the window depends
+ * on the lowest. In-order bytes never pass through here, so a full buffer cannot refuse the byte everyone waits for.
  */
 
 /** What one piece costs besides its bytes (typed array, backing store and slot), measured on Node 20. */
 export const PIECE_OVERHEAD_BYTES = 256;
 
+/** A block does not grow beyond this: it is handed up, and freed, as a whole. */
+const MAX_BLOCK_BYTES = 65_536;
+
 interface Piece {
   readonly dsn: number;
-  readonly bytes: Uint8Array;
+  /** The first `length` bytes of `block` are data. */
+  block: Uint8Array;
+  length: number;
 }
 
 export class Reassembly {
@@ -37,20 +43,19 @@ export class Reassembly {
     const end = dsn + lengthBytes;
     if (at > this.head) {
       const prev = this.pieces[at - 1]!;
-      from = Math.max(from, prev.dsn + prev.bytes.length);
+      from = Math.max(from, prev.dsn + prev.length);
     }
     while (from < end) {
       const next = this.pieces[at];
       const to = next === undefined ? end : Math.min(end, next.dsn);
       if (to > from) {
-        this.put(at, from, buf.slice(offset + from - dsn, offset + to - dsn));
-        at++;
+        if (this.put(at, from, buf.subarray(offset + from - dsn, offset + to - dsn))) at++;
       }
       if (next === undefined) {
         from = to;
         break;
       }
-      from = Math.max(to, next.dsn + next.bytes.length);
+      from = Math.max(to, next.dsn + next.length);
       at++;
     }
     this.duplicateBytes += lengthBytes - (this.storedBytes - before);
@@ -65,13 +70,13 @@ export class Reassembly {
       this.head++;
       this.account(piece, -1);
       this.compact();
-      const end = piece.dsn + piece.bytes.length;
+      const end = piece.dsn + piece.length;
       if (end > dsn) {
         const skip = dsn - piece.dsn;
         this.duplicateBytes += skip;
-        return skip === 0 ? piece.bytes : piece.bytes.subarray(skip);
+        return piece.block.subarray(skip, piece.length);
       }
-      this.duplicateBytes += piece.bytes.length;
+      this.duplicateBytes += piece.length;
     }
     return null;
   }
@@ -83,23 +88,38 @@ export class Reassembly {
     this.allocatedBytes = 0;
   }
 
-  private put(at: number, dsn: number, bytes: Uint8Array): void {
-    const piece = { dsn, bytes };
+  /** Stores a copy of `bytes`. False: they went into the piece before `at`; true: they are a new piece at `at`. */
+  private put(at: number, dsn: number, bytes: Uint8Array): boolean {
+    const prev = at > this.head ? this.pieces[at - 1] : undefined;
+    if (prev !== undefined && prev.dsn + prev.length === dsn && prev.length + bytes.length <= MAX_BLOCK_BYTES) {
+      this.account(prev, -1);
+      if (prev.length + bytes.length > prev.block.length) {
+        const block = new Uint8Array(Math.min(MAX_BLOCK_BYTES, 2 * (prev.length + bytes.length)));
+        block.set(prev.block.subarray(0, prev.length));
+        prev.block = block;
+      }
+      prev.block.set(bytes, prev.length);
+      prev.length += bytes.length;
+      this.account(prev, 1);
+      return false;
+    }
+    const piece = { dsn, block: bytes.slice(), length: bytes.length };
     if (at === this.pieces.length) this.pieces.push(piece);
     else this.pieces.splice(at, 0, piece);
     this.account(piece, 1);
+    return true;
   }
 
   private account(piece: Piece, sign: number): void {
-    this.storedBytes += sign * piece.bytes.length;
-    this.allocatedBytes += sign * (piece.bytes.length + PIECE_OVERHEAD_BYTES);
+    this.storedBytes += sign * piece.length;
+    this.allocatedBytes += sign * (piece.block.length + PIECE_OVERHEAD_BYTES);
   }
 
   private evict(): void {
     while (this.allocatedBytes > this.limitBytes && this.pieces.length > this.head) {
       const piece = this.pieces.pop()!;
       this.account(piece, -1);
-      this.evictedBytes += piece.bytes.length;
+      this.evictedBytes += piece.length;
     }
   }
 

@@ -6,6 +6,12 @@
 import type { ByteReader } from '../engine/api.js';
 import { Reassembly } from './reassembly.js';
 
+/**
+ * Memory that reassembly may take, in windows. Segments of ordinary size never need more than two, blocks half empty and
+ * overhead included, so a sender that keeps to the window loses nothing; only crumbs are evicted.
+ */
+const REASSEMBLY_FACTOR = 2;
+
 export class DataReceiver {
   /** Next relative DSN expected; the DATA_ACK we send. */
   rcvNxt = 1;
@@ -27,7 +33,7 @@ export class DataReceiver {
   private rightEdge: number;
 
   constructor(private readonly limitBytes: number) {
-    this.ahead = new Reassembly(limitBytes);
+    this.ahead = new Reassembly(REASSEMBLY_FACTOR * limitBytes);
     this.rightEdge = this.rcvNxt + limitBytes;
   }
 
