@@ -85,6 +85,12 @@ const cases: readonly Case[] = [
     more: { durationUs: 30 * S },
   },
   {
+    name: 'MPTCP options vanish on the second path mid-connection',
+    on: 'lte',
+    boxes: () => [new OptionFilter({ action: 'blank', fromUs: 0.8 * S })],
+    budget: { completeByUs: 6 * S, isMptcp: true, maxGapUs: 2 * S },
+  },
+  {
     name: 'no timestamps and no SACK',
     on: 'both',
     boxes: () => [
@@ -162,6 +168,12 @@ const cases: readonly Case[] = [
     on: 'wifi',
     boxes: () => [new RstInjector({ afterSegments: 200, heading: 'left', kind: 'in-window' })],
     budget: { ...complete, isMptcp: true, maxGapUs: 300_000 },
+  },
+  {
+    name: 'a proxy acknowledges early, without DATA_ACK: plain TCP from then on (RFC 8684 3.7)',
+    on: 'wifi',
+    boxes: () => [new ProxyAcker('left')],
+    budget: { ...complete, isMptcp: false },
   },
   {
     name: 'a proxy acknowledges early and loses what it acknowledged',

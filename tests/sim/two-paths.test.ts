@@ -26,6 +26,7 @@ const pairs: readonly Pair[] = [
     b: path('lte', 20, 40, { queueMs: 500 }),
     ofSum: 0.85,
   },
+  { name: '100/5 + 1/300', a: path('wifi', 100, 5), b: path('lte', 1, 300) },
   {
     name: '20/20 1 % + 20/60 1 %',
     a: path('wifi', 20, 20, { lossRate: 0.01 }),

@@ -43,7 +43,11 @@ export const MAX_SUBFLOWS = 16;
 const ORPHAN_TIMEOUT_US: Micros = 300 * US_PER_S;
 /** Data acknowledged by subflows but not by DATA_ACK is sent again after this long (RFC 8684 3.3.6). */
 const DATA_RTO_US: Micros = US_PER_S;
+/** First step of the retransmissions that follow, and the largest. */
 const DATA_RTO_BYTES = 65_536;
+const MAX_DATA_RECOVER_BYTES = 1 << 20;
+/** Bytes that block the window go again in steps of this. */
+const UNBLOCK_BYTES = 65_536;
 
 export interface ConnectionSettings {
   readonly side: SubflowSide;
@@ -87,6 +91,12 @@ export class Connection implements ConnectionApi {
   private didClose = false;
   private infiniteMapping: 'none' | 'due' | 'sent' = 'none';
   private dataRtoAtUs: Micros = NEVER;
+  /** Data-level recovery: up to which DSN, what has gone again so far, and the step. */
+  private dataRecoverTo = 0;
+  private dataReinjectedTo = 0;
+  private dataRecoverBytes = 0;
+  /** Everything below went again already because it blocked the window. */
+  private unblockedTo = 0;
   private isEndRequestedOnTcp = false;
   private polledAtUs: Micros = 0;
   closeReason = '';
@@ -304,6 +314,7 @@ export class Connection implements ConnectionApi {
       if (isDue) sf.tcp.pollTransmit(nowUs, this.host.sink(sf.flow.linkId));
     }
     if (this.state !== 'closed') {
+      if (this.mode === 'mptcp' && this.sender.isWindowLimited) this.unblockWindow();
       this.dispatcher.run(nowUs);
       if (this.infiniteMapping === 'sent') this.becomeTcp(this.fallbackReason ?? 'infinite mapping sent');
       if (this.onSpace !== null && this.unsentBytes <= this.lowWaterBytes && this.canWrite) this.onSpace();
@@ -345,14 +356,19 @@ export class Connection implements ConnectionApi {
 
   onDataAck(nowUs: Micros, dataAck: number, windowBytes: number): void {
     if (this.mode !== 'mptcp' || this.infiniteMapping !== 'none') return;
+    const { sndUna } = this.sender;
     if (!(dataAck >= 0) || !this.sender.onDataAck(nowUs, dataAck)) {
       this.host.count('drop_data_ack_implausible');
       return;
     }
+    if (dataAck > sndUna && sndUna < this.dataRecoverTo) {
+      this.dataRecoverBytes = Math.min(2 * this.dataRecoverBytes, MAX_DATA_RECOVER_BYTES);
+      this.goOnWithDataRecovery();
+    }
     // Only a growing right edge counts: ACKs of several subflows overtake one another (3.3.5).
     this.sender.windowEdge = Math.max(this.sender.windowEdge, dataAck + windowBytes);
     if (this.sender.unackedBytes === 0) this.dataRtoAtUs = NEVER;
-    else if (this.dataRtoAtUs === NEVER || dataAck === this.sender.sndUna) this.dataRtoAtUs = nowUs + this.dataRtoUs();
+    else if (this.dataRtoAtUs === NEVER || dataAck > sndUna) this.dataRtoAtUs = nowUs + this.dataRtoUs();
     if (this.sender.finAcked) this.closeIfDone(nowUs);
   }
 
@@ -373,17 +389,28 @@ export class Connection implements ConnectionApi {
     if (this.mode !== 'mptcp' || this.sender.unackedBytes === 0) return;
     this.dataRtoAtUs = nowUs + this.dataRtoUs();
     const una = this.sender.sndUna;
-    let isWorkedOn = false;
-    for (const sf of this.subflows) {
-      if (sf.isStalled || !sf.tcp.canSendData) continue;
-      sf.tcp.forEachUnacked((_seq, _length, tag, isSacked) => {
-        const m = tag as OutboundMapping | null;
-        if (!isSacked && m !== null && m.dsn <= una && una < m.dsn + m.dll) isWorkedOn = true;
-      });
-    }
-    if (isWorkedOn) return;
+    const isWorkedOn = (sf: MptcpSubflow) => !sf.isStalled && sf.tcp.canSendData && this.hasOutstanding(sf, una);
+    if (this.subflows.some(isWorkedOn)) return;
     this.host.count('data_rto');
-    this.sender.reinject(una, Math.min(this.sender.sndNxt, this.sender.buffer.endDsn, una + DATA_RTO_BYTES), -1);
+    this.dataRecoverTo = Math.min(this.sender.sndNxt, this.sender.buffer.endDsn);
+    this.dataReinjectedTo = una;
+    this.dataRecoverBytes = DATA_RTO_BYTES;
+    this.goOnWithDataRecovery();
+  }
+
+  /**
+   * After a data-level timeout, what subflows have delivered is not what the peer has: it is sent again from sndUna on,
+   * clocked by DATA_ACKs (which jump over what the peer does have), in steps that double as long as it helps.
+   */
+  private goOnWithDataRecovery(): void {
+    const s = this.sender;
+    if (s.sndUna >= this.dataRecoverTo) return;
+    const from = Math.max(s.sndUna, this.dataReinjectedTo);
+    const to = Math.min(this.dataRecoverTo, s.sndUna + this.dataRecoverBytes);
+    if (from >= to) return;
+    s.reinject(from, to, -1);
+    this.dataReinjectedTo = to;
+    this.host.markDirty(this);
   }
 
   private pumpDataFin(nowUs: Micros): void {
@@ -670,6 +697,42 @@ export class Connection implements ConnectionApi {
     });
   }
 
+  /**
+   * The peer's window is full behind bytes that a slow path still carries: they go again on a quicker one ("opportunistic
+   * reinjection", DESIGN 3.5), a step at a time and each byte once.
+   */
+  private unblockWindow(): void {
+    const s = this.sender;
+    if (s.sndUna < this.unblockedTo || this.subflows.length < 2) return;
+    this.unblockedTo = s.sndUna + 1;
+    const blocker = this.subflows.find((sf) => sf.isUsable && this.hasOutstanding(sf, s.sndUna));
+    if (blocker === undefined) return;
+    const { srttUs } = blocker.tcp.rtt;
+    const isQuicker = (sf: MptcpSubflow) => sf.isUsable && !sf.isStalled && 2 * sf.tcp.rtt.srttUs < srttUs;
+    if (!this.subflows.some((sf) => sf !== blocker && isQuicker(sf))) return;
+    const limit = s.sndUna + UNBLOCK_BYTES;
+    blocker.tcp.forEachUnacked((seq, lengthBytes, tag, isSacked) => {
+      const m = tag as OutboundMapping | null;
+      if (isSacked || m === null || m.dll === 0) return;
+      const dsn = m.dsn + seq - m.ssn;
+      if (dsn >= limit) return;
+      s.reinject(dsn, dsn + lengthBytes, blocker.id);
+      this.unblockedTo = Math.max(this.unblockedTo, dsn + lengthBytes);
+    });
+    this.host.count('window_unblocked');
+  }
+
+  private hasOutstanding(sf: MptcpSubflow, dsn: number): boolean {
+    let found = false;
+    sf.tcp.forEachUnacked((seq, lengthBytes, tag, isSacked) => {
+      const m = tag as OutboundMapping | null;
+      if (isSacked || m === null || m.dll === 0) return;
+      const from = m.dsn + seq - m.ssn;
+      if (from <= dsn && dsn < from + lengthBytes) found = true;
+    });
+    return found;
+  }
+
   resetSubflow(nowUs: Micros, sf: MptcpSubflow, reason: number): void {
     sf.resetReason = reason;
     this.reinjectFrom(sf);
@@ -696,6 +759,24 @@ export class Connection implements ConnectionApi {
     if (this.mode === 'tcp') return;
     this.host.count('MPTcpExtMPFallback');
     this.becomeTcp(why);
+    this.host.emit({ type: 'fallback', connectionId: this.id, why });
+    this.host.markDirty(this);
+  }
+
+  /**
+   * Our data is acknowledged but never DATA_ACKed: plain TCP, and the peer, who may still see our options, learns it by
+   * an infinite mapping on the next data (3.7).
+   */
+  fallBackTelling(nowUs: Micros, why: string): void {
+    if (this.mode !== 'mptcp' || this.infiniteMapping !== 'none') return;
+    if (this.sender.unsentBytes <= 0) {
+      this.fallBack(nowUs, why);
+      return;
+    }
+    this.fallbackReason = why;
+    this.infiniteMapping = 'due';
+    this.sender.windowEdge = NEVER;
+    this.host.count('MPTcpExtMPFallback');
     this.host.emit({ type: 'fallback', connectionId: this.id, why });
     this.host.markDirty(this);
   }

@@ -43,6 +43,11 @@ export const RST_REASON = {
 const DATA_OPTION_BYTES = 28;
 /** Widest gap between two signals on one subflow: at most two duplicate ACKs in a row (RFC 8684 4). */
 const SIGNAL_GAP_US: Micros = 5_000;
+/**
+ * Bytes that may wait for their mapping while there are other subflows to turn to: a mapping covers less than 64 KB, so
+ * this is several mappings lost at once. (With one subflow the whole window may wait, RFC 8684 3.3.1.)
+ */
+const MAX_UNMAPPED_BYTES = 262_144;
 
 export type SubflowRole = 'initial' | 'join';
 export type SubflowSide = 'active' | 'passive';
@@ -393,7 +398,8 @@ export class MptcpSubflow implements SubflowOwner {
     const ackStripped = acksData && !this.sawDataAck && this.tcp.sndNxt > 1;
     if (!dataStripped && !ackStripped) return 'continue';
     if (c.subflowsEver === 1) {
-      c.fallBack(nowUs, dataStripped ? 'data without MPTCP options' : 'data acknowledged without DATA_ACK');
+      if (dataStripped) c.fallBack(nowUs, 'data without MPTCP options');
+      else c.fallBackTelling(nowUs, 'data acknowledged without DATA_ACK');
       return 'continue';
     }
     if (this.role === 'join') {
@@ -495,10 +501,12 @@ export class MptcpSubflow implements SubflowOwner {
     if (c.receiver.accept(m.dsn, assembly.bytes, 0, m.lengthBytes)) this.didDeliver = true;
   }
 
-  /** Bytes ahead of their mapping wait; a window full of them is a middlebox at work (RFC 8684 3.3.1, 3.7). */
+  /** Bytes ahead of their mapping wait; too many of them are a middlebox at work (RFC 8684 3.3.1, 3.7). */
   private hold(nowUs: Micros, buf: Uint8Array, seq: number, offset: number, lengthBytes: number): void {
     const c = this.connection;
-    if (this.mappings.hold(seq, buf, offset, lengthBytes, c.receiver.capacityBytes)) return;
+    const capacityBytes = c.receiver.capacityBytes;
+    const limitBytes = c.subflows.length > 1 ? Math.min(MAX_UNMAPPED_BYTES, capacityBytes) : capacityBytes;
+    if (this.mappings.hold(seq, buf, offset, lengthBytes, limitBytes)) return;
     c.host.count('drop_unmapped_window');
     c.resetSubflow(nowUs, this, RST_REASON.middlebox);
   }
