@@ -174,6 +174,8 @@ const cases: readonly Case[] = [
     on: 'wifi',
     boxes: () => [new ProxyAcker('left')],
     budget: { ...complete, isMptcp: false },
+    // What is acknowledged cannot be lost any more: the queue behind the proxy holds everything.
+    more: { paths: [path('wifi', 20, 10, { queueMs: 5000 }), path('lte', 20, 30)] },
   },
   {
     name: 'a proxy acknowledges early and loses what it acknowledged',
