@@ -164,7 +164,7 @@ class Demo {
     const shares = `${efficiency.down.toFixed(3)} / ${efficiency.up.toFixed(3)}`;
     this.#report.begin('efficiency');
     this.#report.end(`${shares} of the sum of the raw rates (${mbit(sum.down).trim()} / ${mbit(sum.up).trim()})`);
-    return { down_bps: result.down, up_bps: result.up, efficiency };
+    return { down_bps: Math.round(result.down), up_bps: Math.round(result.up), efficiency };
   }
 
   /** A download of known length, during which the first link becomes a black hole and comes back. */
@@ -263,8 +263,8 @@ class Demo {
     return this.#lab.links.map((link, i) => ({
       name: link.name,
       rate_bps: Math.round(this.#rateBps(link, 'down')),
-      alone_bps: raw[i]!,
-      alone_tunnel_bps: alone[i] ?? { down: 0, up: 0 },
+      alone_bps: rounded(raw[i]!),
+      alone_tunnel_bps: rounded(alone[i] ?? { down: 0, up: 0 }),
     }));
   }
 }
@@ -297,4 +297,8 @@ function describe(links: readonly LinkSpec[]): string {
     return `${name} (${kind}): ${rate} Mbit/s, ${delayMs} ms one way${lossText}`;
   };
   return links.map(one).join('\n');
+}
+
+function rounded({ down, up }: UpDown): UpDown {
+  return { down: Math.round(down), up: Math.round(up) };
 }
