@@ -45,7 +45,7 @@ export interface ClientSessionOptions {
   readonly now: () => Micros;
   /** Uniform in [0, 1). */
   readonly random: () => number;
-  /** Starts a connection, on another link or address each time; null: no link is usable, wait for `onLinkEvent`. */
+  /** Starts a connection where the path manager says; null: nowhere now, wait for `dialNow`. */
   dial(lane: LaneIndex, attempt: number): Promise<ConnectionApi | null>;
   openStream(connection: ConnectionApi): ConnectionStream;
   readonly events: ClientSessionEvents;
@@ -72,6 +72,7 @@ export class ClientSession {
   constructor(private readonly options: ClientSessionOptions) {
     this.peerMtuBytes = options.mtuBytes;
     this.session = new Session({
+      side: 'client',
       lane: options.lane,
       writer: options.writer,
       now: options.now,
@@ -90,9 +91,18 @@ export class ClientSession {
     for (const dialer of this.dialers) dialer.start();
   }
 
-  /** A link or address came (back): try at once whatever is waiting. */
-  onLinkEvent(): void {
+  /** There is (again) a way to the server: dial at once whatever is waiting. */
+  dialNow(): void {
     for (const dialer of this.dialers) dialer.retryNow();
+  }
+
+  /** Gives up the dials that are under way; `dialNow` starts new ones. */
+  cancelDials(): void {
+    for (const dialer of this.dialers) dialer.cancelDial();
+  }
+
+  get isDialing(): boolean {
+    return this.dialers.some((d) => d.isDialing);
   }
 
   kick(): void {
@@ -154,6 +164,8 @@ interface Upgraded {
 /** Brings one lane's connection up, again and again. */
 class LaneDialer {
   private attempts = 0;
+  /** Number of the newest attempt: an answer to an earlier one comes too late. */
+  private newest = 0;
   private state: 'idle' | 'dialing' | 'up' | 'pausing' | 'waiting-for-link' | 'stopped' = 'idle';
   private timer: NodeJS.Timeout | null = null;
   /** Of the attempt that is under way. */
@@ -183,6 +195,16 @@ class LaneDialer {
     }
   }
 
+  get isDialing(): boolean {
+    return this.state === 'dialing';
+  }
+
+  cancelDial(): void {
+    if (this.state !== 'dialing') return;
+    this.cancel?.();
+    this.state = 'waiting-for-link';
+  }
+
   stop(): void {
     this.state = 'stopped';
     this.clearTimer();
@@ -193,9 +215,10 @@ class LaneDialer {
   private attempt(): void {
     this.clearTimer();
     this.state = 'dialing';
+    const attempt = ++this.newest;
     this.options.dial(this.lane, this.attempts++).then(
       (connection) => {
-        if (this.state === 'stopped') connection?.abort(this.options.now());
+        if (this.state !== 'dialing' || attempt !== this.newest) connection?.abort(this.options.now());
         else if (connection === null) this.state = 'waiting-for-link';
         else this.handshake(connection);
       },
@@ -266,11 +289,11 @@ class LaneDialer {
     if (this.state === 'stopped') return;
     const isAuthentication = error instanceof AuthenticationError;
     const prefix = error instanceof UpgradeError || isAuthentication ? '' : `${laneName(this.lane)} connection: `;
-    this.options.events.onAttemptFailed(this.lane, prefix + error.message, isAuthentication);
     const ceiling = Math.min(this.options.retryMaxMs, RETRY_MIN_MS * 2 ** Math.min(this.attempts, 16));
     // Full jitter over the upper half: attempts of many clients spread, none is immediate.
     const pauseMs = isAuthentication ? RETRY_AUTH_MS : ceiling * (0.5 + 0.5 * this.options.random());
     this.pause(pauseMs);
+    this.options.events.onAttemptFailed(this.lane, prefix + error.message, isAuthentication);
   }
 
   private pause(ms: number): void {

@@ -11,10 +11,11 @@ import type { ClientConfig, PathRule } from '../config/types.js';
 import type { CommandResult, PathChange } from '../control/protocol.js';
 import type { Family, IpAddress } from '../core/base/ip.js';
 import type { Micros } from '../core/base/time.js';
-import type { ConnectionApi, EngineEvent } from '../core/engine/api.js';
+import type { ConnectionApi, Endpoint, EngineEvent } from '../core/engine/api.js';
 import { CSUM_PARTIAL, type PortGuard, type ReceiveBatch } from '../core/engine/ports.js';
 import type { RouteEntry } from '../core/lanes/connect-ip.js';
 import { type LaneIndex, PacketLane } from '../core/lanes/packet-lane.js';
+import type { PathState as ManagedState, PathTransition, RemoteEndpoint } from '../core/pathman/types.js';
 import { openTun, Rtnetlink, type TunDevice } from '../native/index.js';
 import { Capture, cleanCapture } from './capture.js';
 import { ClientSession } from './client-session.js';
@@ -23,14 +24,10 @@ import type { Journal } from './journal.js';
 import { type HostLink, type LinkChange, LinkMonitor } from './link-monitor.js';
 import { Resolver } from './resolver.js';
 import { LANES, laneName } from './session.js';
+import { SessionPaths } from './session-paths.js';
 import type { TlsIdentity } from './tls.js';
 import { TunLoop } from './tun-loop.js';
 import { TunWriter } from './tun-writer.js';
-
-/** Subflows are compared with the links this often; link events do it at once. */
-const RECONCILE_MS = 500;
-/** A join that failed is tried again after this, doubled each time up to the configured longest pause. */
-const REJOIN_MIN_MS = 500;
 
 export class ClientDaemon {
   readonly lane: PacketLane;
@@ -40,6 +37,7 @@ export class ClientDaemon {
   readonly monitor: LinkMonitor;
   readonly session: ClientSession;
   readonly resolver: Resolver;
+  readonly paths: SessionPaths;
   addresses: readonly IpAddress[] = [];
   families: readonly Family[] = [];
   /** Why it is not up, newest first; null while it is. */
@@ -51,9 +49,9 @@ export class ClientDaemon {
   private readonly capture: Capture;
   private readonly loop: TunLoop;
   private readonly guards = new Map<number, PortGuard>();
-  private readonly joins = new Map<string, { failures: number; notBeforeMs: number }>();
-  private readonly timer: NodeJS.Timeout;
+  private readonly announced = new Map<number, Endpoint>();
   private isResolving = false;
+  private isClosed = false;
 
   /** Changes by command, until a reload. */
   private readonly overrides = new Map<string, PathChange>();
@@ -90,7 +88,7 @@ export class ClientDaemon {
       retryMaxMs: config.server.reconnectMaxUs / 1000,
       now: () => driver.nowUs(),
       random: Math.random,
-      dial: (lane, attempt) => this.dial(lane, attempt),
+      dial: () => this.dial(),
       openStream: (connection) => driver.openStream(connection),
       events: {
         onConnectionUp: (lane, connection) => this.onConnectionUp(lane, connection),
@@ -109,14 +107,27 @@ export class ClientDaemon {
         this.driver.flushSoon();
       },
     );
+    this.paths = new SessionPaths({
+      mode: config.traffic.mode === 'handover' ? 'handover' : 'aggregate',
+      nowUs: () => driver.nowUs(),
+      random: Math.random,
+      connections: () => this.connections,
+      dial: () => this.session.dialNow(),
+      cancelDials: () => this.session.cancelDials(),
+      hasRoute: (way) => this.rt.nextHop(way.linkId, way.remote.address, way.localAddress) !== null,
+      congestionOf: (linkId) => this.congestionOf(linkId),
+      tellPeer: () => this.tellServer(),
+      onTransition: (t) => this.onTransition(t),
+      flushSoon: () => driver.flushSoon(),
+    });
     this.monitor = new LinkMonitor(this.rt, config.paths, this.tun.name, (change) => this.onLink(change));
     for (const link of this.monitor.links) this.addLink(link);
-    this.timer = setInterval(() => this.reconcile(), RECONCILE_MS);
   }
 
   start(): void {
-    this.resolve();
     this.session.start();
+    this.setRemotes();
+    this.resolve();
     this.driver.flushSoon();
   }
 
@@ -134,7 +145,6 @@ export class ClientDaemon {
     this.config = config;
     this.overrides.clear();
     this.monitor.setRules(config.paths);
-    this.reconcile();
     this.tellServer();
   }
 
@@ -155,14 +165,21 @@ export class ClientDaemon {
     if (event.type === 'connection-closed') {
       this.guards.get(event.connectionId)?.release();
       this.guards.delete(event.connectionId);
-    } else if (event.type === 'subflow-established') {
-      this.joins.delete(joinKey(event.connectionId, event.linkId));
-      this.tellServer();
+    } else if (event.type === 'address-announced') {
+      const { address, port } = event.endpoint;
+      // RFC 8684 §3.4.1: without a port, the connection's own.
+      this.announced.set(event.addressId, { address, port: port > 0 ? port : this.config.server.port });
+      this.setRemotes();
+    } else if (event.type === 'address-removed') {
+      this.announced.delete(event.addressId);
+      this.setRemotes();
     }
+    this.paths.onEngineEvent(event);
   }
 
   close(): void {
-    clearInterval(this.timer);
+    this.isClosed = true;
+    this.paths.close();
     this.loop.close();
     this.monitor.close();
     this.capture.remove();
@@ -170,6 +187,12 @@ export class ClientDaemon {
     for (const guard of this.guards.values()) guard.release();
     this.tun.close();
     this.rt.close();
+  }
+
+  /** The state of the link's best path; null where there is none. */
+  pathState(linkId: number): { state: ManagedState; reason: string | null } | null {
+    const path = this.paths.status().find((p) => p.linkId === linkId);
+    return path === undefined ? null : { state: path.state, reason: path.why };
   }
 
   /** Connections of the session and their lanes. */
@@ -198,70 +221,70 @@ export class ClientDaemon {
   private addLink(link: HostLink): void {
     this.driver.addLink(link);
     this.capture.setLinks(this.monitor.links.map((l) => l.name));
+    const { id, name, isUp, addresses, rule } = link;
+    this.paths.handle({ type: 'link-added', link: { id, name, isUp, addresses, role: rule.role, priority: 0 } });
   }
 
   private onLink({ before, after }: LinkChange): void {
     const name = (after ?? before)!.name;
-    if (before === null) this.addLink(after!);
-    else if (after === null) {
-      this.driver.removeLink(before.id);
-      this.capture.setLinks(this.monitor.links.map((l) => l.name));
-    } else this.driver.updateLink(after);
     const isUp = after?.isUp ?? false;
     if ((before?.isUp ?? false) !== isUp) {
       this.journal.record('info', 'link', `${name} is ${isUp ? 'up' : 'down'}`, { path: name });
     }
-    if (isUp) {
-      this.joins.clear();
-      this.resolve();
-      this.session.onLinkEvent();
+    if (before === null) {
+      this.addLink(after!);
+    } else if (after === null) {
+      this.driver.removeLink(before.id);
+      this.capture.setLinks(this.monitor.links.map((l) => l.name));
+      this.paths.handle({ type: 'link-removed', linkId: before.id });
+    } else {
+      this.driver.updateLink(after);
+      if (before.rule.role !== after.rule.role) {
+        this.paths.handle({ type: 'role-changed', linkId: after.id, role: after.rule.role });
+      }
+      this.paths.handle({ type: 'link-changed', linkId: after.id, isUp, addresses: after.addresses });
     }
-    this.reconcile();
-    this.tellServer();
+    if (isUp) this.resolve();
     this.driver.flushSoon();
   }
 
-  private usableLinks(): HostLink[] {
-    const rank = { always: 0, overflow: 1, backup: 2, never: 3 };
-    return this.monitor.links.filter((l) => l.isUp).sort((a, b) => rank[a.rule.role] - rank[b.rule.role]);
+  /** The server's addresses, as configured, resolved or announced. */
+  private setRemotes(): void {
+    const { port } = this.config.server;
+    const known = this.resolver.addresses.map((address): RemoteEndpoint => ({ address, port }));
+    const more = [...this.announced].map(([addressId, e]): RemoteEndpoint => ({ ...e, addressId }));
+    const isNew = (r: RemoteEndpoint) => !known.some((k) => k.port === r.port && k.address.text === r.address.text);
+    this.paths.handle({ type: 'remote-addresses', remotes: [...known, ...more.filter(isNew)] });
   }
 
-  /** Ways to the server: each usable link, with each of its addresses that has a route to one of the server's. */
-  private ways(): { link: HostLink; local: IpAddress; remote: IpAddress }[] {
-    return this.usableLinks().flatMap((link) =>
-      this.resolver.addresses.flatMap((remote) =>
-        link.addresses
-          .filter((local) => local.family === remote.family)
-          .slice(0, 1)
-          .filter((local) => this.rt.nextHop(link.id, remote, local) !== null)
-          .map((local) => ({ link, local, remote })),
-      ),
-    );
+  private congestionOf(linkId: number): string {
+    return this.monitor.link(linkId)?.rule.congestion ?? this.config.traffic.congestion;
   }
 
-  private async dial(_lane: LaneIndex, attempt: number): Promise<ConnectionApi | null> {
-    if (this.ways().length === 0) return null;
+  /** A connection over the path that is being connected, or the best one in use; null while there is none. */
+  private async dial(): Promise<ConnectionApi | null> {
+    if (this.paths.currentWay === null) return null;
     const guard = this.driver.acquirePort(0);
     await this.driver.guarded();
-    const ways = this.ways();
-    const way = ways[attempt % Math.max(1, ways.length)];
-    if (way === undefined) {
+    const way = this.paths.currentWay;
+    if (way === null) {
       guard.release();
       return null;
     }
-    const { config } = this;
+    const { traffic } = this.config;
     try {
       const connection = this.driver.engine.connect(this.driver.nowUs(), {
-        linkId: way.link.id,
-        localAddress: way.local,
+        linkId: way.linkId,
+        localAddress: way.localAddress,
         localPort: guard.port,
-        remote: { address: way.remote, port: config.server.port },
-        checksum: config.traffic.checksum,
-        congestion: way.link.rule.congestion ?? config.traffic.congestion,
-        scheduler: config.traffic.scheduler,
-        receiveBufferBytes: config.traffic.receiveBufferBytes,
+        remote: way.remote,
+        checksum: traffic.checksum,
+        congestion: this.congestionOf(way.linkId),
+        scheduler: traffic.scheduler,
+        receiveBufferBytes: traffic.receiveBufferBytes,
       });
       this.guards.set(connection.id, guard);
+      this.paths.onDialed(way, connection);
       this.driver.flushSoon();
       return connection;
     } catch (error) {
@@ -270,52 +293,22 @@ export class ClientDaemon {
     }
   }
 
-  /** Every connection over every usable link: opens what is missing. */
-  private reconcile(): void {
-    const nowUs = this.driver.nowUs();
-    const nowMs = nowUs / 1000;
-    for (const { connection } of this.connections) {
-      if (!connection.isMptcp || connection.state !== 'established') continue;
-      const info = connection.info();
-      for (const way of this.ways()) {
-        const { link, local, remote } = way;
-        if (info.subflows.some((s) => s.linkId === link.id && s.state !== 'closed')) continue;
-        const key = joinKey(connection.id, link.id);
-        const earlier = this.joins.get(key) ?? { failures: 0, notBeforeMs: 0 };
-        if (nowMs < earlier.notBeforeMs) continue;
-        const pauseMs = Math.min(this.config.server.reconnectMaxUs / 1000, REJOIN_MIN_MS * 2 ** earlier.failures);
-        this.joins.set(key, { failures: earlier.failures + 1, notBeforeMs: nowMs + pauseMs });
-        connection.join(nowUs, {
-          linkId: link.id,
-          localAddress: local,
-          remote: { address: remote, port: this.config.server.port },
-          backup: link.rule.role === 'backup',
-          congestion: link.rule.congestion ?? this.config.traffic.congestion,
-        });
-        this.driver.flushSoon();
-        break;
-      }
-    }
+  private onTransition(t: PathTransition): void {
+    this.journal.record('info', 'path-state', `${t.linkName}: ${t.from} → ${t.to} (${t.cause})`, {
+      path: t.linkName,
+      data: { from: t.from, to: t.to, cause: t.cause },
+    });
   }
 
   /** The policy channel: what we wish of the server's sending, link by link. */
   private tellServer(): void {
-    const connections = this.connections;
-    if (connections.length === 0) return;
-    const subflows = connections.flatMap(({ lane, connection }) =>
-      connection.info().subflows.map((s) => ({ lane, linkId: s.linkId, addressId: s.localAddressId })),
-    );
-    const known = new Map(this.monitor.links.map((l) => [l.id, l]));
-    const ids = new Set([...subflows.map((s) => s.linkId), ...known.keys()]);
-    const paths = [...ids].map((id) => {
-      const link = known.get(id);
+    if (this.connections.length === 0) return;
+    const paths = this.paths.policyPaths((linkId) => {
+      const link = this.monitor.link(linkId);
       return {
-        name: link?.name ?? `link ${id}`,
-        role: link?.rule.role ?? 'never',
-        state: link?.isUp === true ? ('ok' as const) : ('gone' as const),
+        name: link?.name ?? `link ${linkId}`,
         rateLimitBytesPerS: Math.floor((link?.rule.limitBitPerS ?? 0) / 8),
         congestion: link?.rule.congestion ?? '',
-        addressIds: subflows.filter((s) => s.linkId === id).map(({ lane, addressId }) => ({ lane, addressId })),
       };
     });
     const { mode, scheduler } = this.config.traffic;
@@ -327,10 +320,11 @@ export class ClientDaemon {
     if (this.isResolving) return;
     this.isResolving = true;
     void (async () => {
-      const before = this.resolver.addresses.length;
-      for (const link of this.usableLinks()) if (await this.resolver.refresh(link.name)) break;
+      for (const link of this.monitor.links) {
+        if (link.isUp && (await this.resolver.refresh(link.name))) break;
+      }
       this.isResolving = false;
-      if (before === 0 && this.resolver.addresses.length > 0) this.session.onLinkEvent();
+      if (!this.isClosed) this.setRemotes();
     })();
   }
 
@@ -356,7 +350,7 @@ export class ClientDaemon {
     this.journal.record('info', 'connection-up', `${laneName(lane)} connection is up`, {
       data: { connection: connection.id, mptcp: connection.isMptcp },
     });
-    this.reconcile();
+    this.paths.onConnectionUp(connection);
     this.tellServer();
   }
 
@@ -365,6 +359,7 @@ export class ClientDaemon {
     this.journal.record('warn', 'connection-down', `${laneName(lane)} connection is lost: ${why}`, {
       data: { connection: connection.id },
     });
+    this.paths.onConnectionDown(connection);
     this.driver.flushSoon();
   }
 
@@ -375,6 +370,7 @@ export class ClientDaemon {
       const type = isAuthentication ? 'authentication' : 'connect-failed';
       this.journal.record(isAuthentication ? 'error' : 'warn', type, why, { data: { lane: laneName(lane) } });
     }
+    if (!this.session.isDialing) this.paths.onDialFailed(why, !isAuthentication);
     this.resolve();
     this.driver.flushSoon();
   }
@@ -393,8 +389,4 @@ export class ClientDaemon {
     this.families = [...new Set(routes.map((r) => r.start.family))];
     this.capture.setFamilies(this.families);
   }
-}
-
-function joinKey(connectionId: number, linkId: number): string {
-  return `${connectionId}:${linkId}`;
 }

@@ -352,6 +352,7 @@ class Daemon implements StatusSource {
           limitBps: link.rule.limitBitPerS,
           role: link.rule.role,
           congestion: link.rule.congestion ?? this.config.traffic.congestion,
+          known: this.client?.pathState(link.id) ?? null,
           since: (state) => this.sinceWhen(`${link.id}`, state),
         },
         this.meter,

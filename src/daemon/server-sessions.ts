@@ -240,6 +240,7 @@ export class ServerSessions {
     });
     const rule: AddressRule = { field: 'source', addresses: client.addresses };
     const session = new Session({
+      side: 'server',
       lane,
       writer: options.writer,
       now: options.now,

@@ -23,6 +23,7 @@ export interface SessionConnection {
 }
 
 export interface SessionParts {
+  readonly side: 'client' | 'server';
   readonly lane: PacketLane;
   readonly writer: TunWriter;
   readonly now: () => Micros;
@@ -132,6 +133,12 @@ export class Session {
     this.parts.onPolicy(message);
   }
 
+  /** Paths are named by the client's address ids, whoever speaks. */
+  private isOn(path: PolicyPath, lane: LaneIndex, subflow: SubflowInfo): boolean {
+    const own = this.parts.side === 'client' ? subflow.localAddressId : subflow.remoteAddressId;
+    return path.addressIds.some((id) => id.lane === lane && id.addressId === own);
+  }
+
   /** The peer's wishes, applied to our sending on all connections of the session. */
   private applyPolicy(message: PolicyMessage): void {
     const nowUs = this.parts.now();
@@ -144,14 +151,11 @@ export class Session {
       }
       const subflows = c.connection.info().subflows;
       for (const path of message.paths) {
-        for (const subflow of subflows) if (isOn(path, c.index, subflow)) applyPath(nowUs, c.connection, subflow, path);
+        for (const subflow of subflows)
+          if (this.isOn(path, c.index, subflow)) applyPath(nowUs, c.connection, subflow, path);
       }
     }
   }
-}
-
-function isOn(path: PolicyPath, lane: LaneIndex, subflow: SubflowInfo): boolean {
-  return path.addressIds.some((id) => id.lane === lane && id.addressId === subflow.remoteAddressId);
 }
 
 function applyPath(nowUs: Micros, connection: ConnectionApi, subflow: SubflowInfo, path: PolicyPath): void {

@@ -61,6 +61,8 @@ export interface PathInput {
   readonly limitBps: number | null;
   readonly role: PathStatus['role'];
   readonly congestion: string;
+  /** What the path manager says of the link's best path; null on a server, where the subflows say it. */
+  readonly known: { readonly state: PathStatus['state']; readonly reason: string | null } | null;
   /** When the state was first seen. */
   since(state: string): string;
 }
@@ -71,7 +73,7 @@ export function pathStatus(input: PathInput, meter: RateMeter, nowMs: number): P
     connection.info().subflows.filter((s) => s.linkId === link.id),
   );
   const open = subflows.filter((s) => s.state === 'established');
-  const { state, reason } = pathState(link, subflows, open);
+  const { state, reason } = input.known ?? pathState(link, subflows, open);
   const sum = (f: (s: SubflowInfo) => number) => subflows.reduce((n, s) => n + f(s), 0);
   const best = open.filter((s) => s.srttUs > 0).sort((a, b) => a.srttUs - b.srttUs)[0];
   const sent = sum((s) => s.bytesSent);

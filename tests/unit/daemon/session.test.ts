@@ -311,14 +311,14 @@ test('lost connections come back by themselves, in the same session', async (t) 
   t.pass();
 });
 
-test('without a link it waits, and a link event is enough', async (t) => {
+test('without a way to the server it waits until it is told to dial', async (t) => {
   const { server, client } = await setUp(t);
   client.hasLink = false;
   server.sessions.close('server restarts');
   await client.happenings.until(/^down 0/);
   await client.happenings.until(/^down 1/);
   client.hasLink = true;
-  client.session.onLinkEvent();
+  client.session.dialNow();
   await client.happenings.until(/^up [01]/, 4);
   t.pass();
 });

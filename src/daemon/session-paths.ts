@@ -1,0 +1,390 @@
+/**
+ * Between the path manager (which knows paths) and the session (which has several connections, each with a subflow per
+ * path): carries out each command on every connection, and reports once per path. What the path manager wishes the peer to
+ * know goes into one policy message, which always holds the whole picture.
+ *
+ *   connect → dial the session's connections over this path     join → a further subflow in each connection
+ */
+import type { IpAddress } from '../core/base/ip.js';
+import { type Micros, NEVER } from '../core/base/time.js';
+import type { ConnectionApi, Endpoint, EngineEvent } from '../core/engine/api.js';
+import type { LaneIndex } from '../core/lanes/packet-lane.js';
+import type { PolicyPath, PolicyPathState } from '../core/lanes/policy.js';
+import { PathManager } from '../core/pathman/manager.js';
+import type { PathCommand, PathEvent, PathStatus, PathTransition, RemoteEndpoint } from '../core/pathman/types.js';
+import { DEFAULT_PATH_CONFIG, type PathMode } from '../core/pathman/types.js';
+
+/** A connection that lacks a subflow on a path in use gets one; looked at this often, and tried again after at least this. */
+const REPAIR_MS = 1_000;
+const REPAIR_AGAIN_US = 3_000_000;
+
+export interface Way {
+  readonly pathId: number;
+  readonly linkId: number;
+  readonly localAddress: IpAddress;
+  readonly remote: Endpoint;
+}
+
+export interface LaneOf {
+  readonly lane: LaneIndex;
+  readonly connection: ConnectionApi;
+}
+
+export interface SessionPathsOptions {
+  readonly mode: PathMode;
+  readonly nowUs: () => Micros;
+  readonly random: () => number;
+  /** Connections that are up. */
+  connections(): readonly LaneOf[];
+  /** Dials every lane that has no connection over `currentWay`. */
+  dial(): void;
+  /** Gives up the dials that are under way. */
+  cancelDials(): void;
+  /** Is there a route over this link to the remote address? */
+  hasRoute(way: Way): boolean;
+  congestionOf(linkId: number): string;
+  /** What the peer should know has changed. */
+  tellPeer(): void;
+  onTransition(transition: PathTransition): void;
+  flushSoon(): void;
+}
+
+interface Member {
+  readonly connection: ConnectionApi;
+  readonly subflowId: number;
+  isEstablished: boolean;
+  isStalled: boolean;
+}
+
+interface PathMembers {
+  readonly way: Way;
+  readonly members: Member[];
+  /** The path manager has been told of its first established subflow. */
+  isReported: boolean;
+  isBackup: boolean;
+  readonly lastJoinUs: Map<number, Micros>;
+  state: PolicyPathState;
+}
+
+export class SessionPaths {
+  private readonly manager: PathManager;
+  private readonly paths = new Map<number, PathMembers>();
+  private target: Way | null = null;
+  private timer: NodeJS.Timeout | null = null;
+  private readonly repairTimer: NodeJS.Timeout;
+  private isDraining = false;
+  private isUp = false;
+
+  constructor(private readonly options: SessionPathsOptions) {
+    this.manager = new PathManager({ ...DEFAULT_PATH_CONFIG, side: 'client', mode: options.mode }, options.random);
+    this.repairTimer = setInterval(() => this.repair(), REPAIR_MS);
+  }
+
+  /** Where the next dial goes: the path being connected, or else the best one in use. */
+  get currentWay(): Way | null {
+    if (this.target !== null) return this.target;
+    for (const p of this.manager.paths(this.options.nowUs())) {
+      if ((p.state === 'active' || p.state === 'warm') && !p.isStalled) return this.paths.get(p.id)?.way ?? null;
+    }
+    return null;
+  }
+
+  handle(event: PathEvent): void {
+    this.manager.handle(this.options.nowUs(), event);
+    this.drain();
+  }
+
+  status(): PathStatus[] {
+    return this.manager.paths(this.options.nowUs());
+  }
+
+  close(): void {
+    clearInterval(this.repairTimer);
+    if (this.timer !== null) clearTimeout(this.timer);
+  }
+
+  // ---- From the session --------------------------------------------------------------------------------------------
+
+  /** A dial over `way` has begun: its first subflow belongs to that path. */
+  onDialed(way: Way, connection: ConnectionApi): void {
+    this.join(way, { connection, subflowId: firstSubflowId(connection) });
+  }
+
+  /** A connection's handshakes are done. */
+  onConnectionUp(connection: ConnectionApi): void {
+    const wasUp = this.isUp;
+    this.isUp = true;
+    const own = this.target;
+    this.target = null;
+    if (!wasUp && own !== null) {
+      const path = this.paths.get(own.pathId);
+      if (path !== undefined) path.isReported = true;
+      this.manager.handle(this.options.nowUs(), { type: 'join-established', pathId: own.pathId });
+      this.handle({ type: 'session-ready' });
+    }
+    // Paths that the session uses already, this connection uses too.
+    for (const p of this.manager.paths(this.options.nowUs())) {
+      if (p.state === 'active' || p.state === 'warm') this.cover(p.id, connection);
+    }
+    this.drain();
+  }
+
+  /** A dial failed, and none is left under way. */
+  onDialFailed(why: string, isTransient: boolean): void {
+    const way = this.target;
+    if (way === null) return;
+    this.target = null;
+    this.handle({ type: 'join-failed', pathId: way.pathId, reason: why, isTransient });
+  }
+
+  /** A connection is gone. */
+  onConnectionDown(connection: ConnectionApi): void {
+    for (const [pathId, path] of this.paths) this.leave(pathId, path, connection.id, null, 'its connection is gone');
+    if (this.isUp && this.options.connections().length === 0) {
+      this.isUp = false;
+      this.paths.clear();
+      this.handle({ type: 'session-lost' });
+    }
+  }
+
+  // ---- From the engine ---------------------------------------------------------------------------------------------
+
+  onEngineEvent(event: EngineEvent): void {
+    switch (event.type) {
+      case 'subflow-established':
+        this.withMember(event.connectionId, event.subflowId, (pathId, path, member) => {
+          member.isEstablished = true;
+          // The first subflow of a session counts when TLS and the upgrade are done: see onConnectionUp.
+          if (path.isReported || !this.isUp) return;
+          path.isReported = true;
+          this.handle({ type: 'join-established', pathId });
+        });
+        this.options.tellPeer();
+        break;
+      case 'subflow-closed':
+        this.withMember(event.connectionId, event.subflowId, (pathId, path) => {
+          this.leave(pathId, path, event.connectionId, event.subflowId, event.why);
+        });
+        break;
+      case 'subflow-stalled':
+        this.withMember(event.connectionId, event.subflowId, (pathId, path, member) => {
+          member.isStalled = true;
+          // What one connection has found out, the others need not find out again.
+          for (const other of path.members) {
+            if (other === member || other.isStalled || !other.isEstablished) continue;
+            other.isStalled = true;
+            other.connection.suspectSubflow(this.options.nowUs(), other.subflowId, event.why);
+          }
+          this.handle({ type: 'subflow-stalled', pathId });
+        });
+        break;
+      case 'subflow-recovered':
+        this.withMember(event.connectionId, event.subflowId, (pathId, path, member) => {
+          member.isStalled = false;
+          const isFirst = path.members.every((m) => m === member || m.isStalled || !m.isEstablished);
+          if (isFirst) this.handle({ type: 'subflow-recovered', pathId });
+        });
+        break;
+      case 'priority':
+        this.withMember(event.connectionId, event.subflowId, (pathId) => {
+          const role = event.backup ? 'backup' : 'always';
+          this.handle({ type: 'peer-wish', pathId, wish: { what: 'role', role } });
+        });
+        break;
+      default:
+        break;
+    }
+  }
+
+  // ---- For the policy channel --------------------------------------------------------------------------------------
+
+  /** Our wishes, path by path, with the address ids that name them in each connection. */
+  policyPaths(
+    describe: (linkId: number) => Pick<PolicyPath, 'name' | 'rateLimitBytesPerS' | 'congestion'>,
+  ): PolicyPath[] {
+    const lanes = this.options.connections();
+    return [...this.paths.values()].map((path) => ({
+      ...describe(path.way.linkId),
+      role: path.isBackup ? 'backup' : 'always',
+      state: path.state,
+      addressIds: lanes.flatMap(({ lane, connection }) => {
+        const own = path.members.find((m) => m.connection.id === connection.id);
+        const subflow = connection.info().subflows.find((s) => s.id === own?.subflowId);
+        return subflow === undefined ? [] : [{ lane, addressId: subflow.localAddressId }];
+      }),
+    }));
+  }
+
+  // ---- Commands ----------------------------------------------------------------------------------------------------
+
+  /** Carries out what the path manager orders; orders that come from within are queued behind. */
+  private drain(): void {
+    if (this.isDraining) return;
+    this.isDraining = true;
+    for (let command = this.manager.pollCommand(); command !== undefined; command = this.manager.pollCommand()) {
+      this.carryOut(command);
+    }
+    for (let t = this.manager.pollTransition(); t !== undefined; t = this.manager.pollTransition()) {
+      this.options.onTransition(t);
+    }
+    this.isDraining = false;
+    this.arm();
+    this.options.flushSoon();
+  }
+
+  private carryOut(command: PathCommand): void {
+    const nowUs = this.options.nowUs();
+    switch (command.type) {
+      case 'connect':
+        this.target = wayOf(command);
+        if (this.options.hasRoute(this.target)) this.options.dial();
+        else this.reportSoon(() => this.onDialFailed('no route to the server', true));
+        break;
+      case 'join': {
+        const way = wayOf(command);
+        this.pathOf(way).isBackup = command.backup;
+        const hasRoute = this.options.hasRoute(way);
+        if (hasRoute) for (const { connection } of this.options.connections()) this.open(way, connection);
+        if (this.pathOf(way).members.length === 0) {
+          const reason = hasRoute ? 'the connections cannot take a further subflow' : 'no route to the server';
+          this.reportSoon(() => this.handle({ type: 'join-failed', pathId: way.pathId, reason, isTransient: true }));
+        }
+        break;
+      }
+      case 'close':
+        if (this.target?.pathId === command.pathId) {
+          this.target = null;
+          this.options.cancelDials();
+        }
+        this.each(command.pathId, (m) => m.connection.closeSubflow(nowUs, m.subflowId, command.how));
+        if (command.how === 'reset') this.paths.delete(command.pathId);
+        break;
+      case 'set-backup': {
+        const path = this.paths.get(command.pathId);
+        if (path !== undefined) path.isBackup = command.backup;
+        this.each(command.pathId, (m) => {
+          m.connection.setBackup(nowUs, m.subflowId, command.backup);
+          m.connection.setLocalBackup(nowUs, m.subflowId, command.backup);
+        });
+        break;
+      }
+      case 'link-state':
+        for (const { connection } of this.options.connections()) {
+          connection.onLinkState(nowUs, command.linkId, command.isUp);
+        }
+        break;
+      case 'suspect':
+        this.each(command.pathId, (m) => m.connection.suspectSubflow(nowUs, m.subflowId, command.why));
+        break;
+      case 'tell-peer': {
+        const path = this.paths.get(command.pathId);
+        if (path !== undefined && command.wish.what !== 'role') path.state = command.wish.what;
+        this.options.tellPeer();
+        break;
+      }
+    }
+  }
+
+  private open(way: Way, connection: ConnectionApi): void {
+    if (!connection.isMptcp || connection.state !== 'established') return;
+    const path = this.pathOf(way);
+    const nowUs = this.options.nowUs();
+    if (path.members.some((m) => m.connection.id === connection.id)) return;
+    path.lastJoinUs.set(connection.id, nowUs);
+    const subflowId = connection.join(nowUs, {
+      linkId: way.linkId,
+      localAddress: way.localAddress,
+      remote: way.remote,
+      backup: path.isBackup,
+      congestion: this.options.congestionOf(way.linkId),
+    });
+    if (subflowId >= 0) this.join(way, { connection, subflowId });
+  }
+
+  /** Gives `connection` a subflow on a path that it lacks. */
+  private cover(pathId: number, connection: ConnectionApi): void {
+    const path = this.paths.get(pathId);
+    if (path === undefined || !this.options.hasRoute(path.way)) return;
+    const lastUs = path.lastJoinUs.get(connection.id) ?? Number.NEGATIVE_INFINITY;
+    if (this.options.nowUs() - lastUs >= REPAIR_AGAIN_US) this.open(path.way, connection);
+  }
+
+  private repair(): void {
+    for (const p of this.manager.paths(this.options.nowUs())) {
+      if (p.state !== 'active' && p.state !== 'warm') continue;
+      for (const { connection } of this.options.connections()) this.cover(p.id, connection);
+    }
+    this.options.flushSoon();
+  }
+
+  // ---- Bookkeeping -------------------------------------------------------------------------------------------------
+
+  private pathOf(way: Way): PathMembers {
+    let path = this.paths.get(way.pathId);
+    if (path === undefined) {
+      path = { way, members: [], isReported: false, isBackup: false, lastJoinUs: new Map(), state: 'ok' };
+      this.paths.set(way.pathId, path);
+    }
+    return path;
+  }
+
+  private join(way: Way, { connection, subflowId }: { connection: ConnectionApi; subflowId: number }): void {
+    this.pathOf(way).members.push({ connection, subflowId, isEstablished: false, isStalled: false });
+  }
+
+  /** Removes the members of a connection (one subflow, or all); the last one of a path is news. */
+  private leave(pathId: number, path: PathMembers, connectionId: number, subflowId: number | null, why: string): void {
+    const left = path.members.filter(
+      (m) => m.connection.id !== connectionId || (subflowId !== null && m.subflowId !== subflowId),
+    );
+    if (left.length === path.members.length) return;
+    path.members.splice(0, path.members.length, ...left);
+    if (left.length > 0 || !this.isUp) return;
+    const wasReported = path.isReported;
+    path.isReported = false;
+    if (wasReported) this.handle({ type: 'subflow-closed', pathId, why });
+    else this.handle({ type: 'join-failed', pathId, reason: why, isTransient: why !== 'refused' && why !== 'reset' });
+  }
+
+  private each(pathId: number, action: (member: Member) => void): void {
+    for (const member of [...(this.paths.get(pathId)?.members ?? [])]) action(member);
+  }
+
+  private withMember(
+    connectionId: number,
+    subflowId: number,
+    action: (pathId: number, path: PathMembers, member: Member) => void,
+  ): void {
+    for (const [pathId, path] of this.paths) {
+      const member = path.members.find((m) => m.connection.id === connectionId && m.subflowId === subflowId);
+      if (member === undefined) continue;
+      action(pathId, path, member);
+      return;
+    }
+  }
+
+  /** Never from within a command: the path manager must have finished what it is doing. */
+  private reportSoon(report: () => void): void {
+    process.nextTick(report);
+  }
+
+  private arm(): void {
+    if (this.timer !== null) clearTimeout(this.timer);
+    this.timer = null;
+    const deadlineUs = this.manager.nextDeadline();
+    if (deadlineUs === NEVER) return;
+    const delayMs = Math.max(0, Math.ceil((deadlineUs - this.options.nowUs()) / 1000));
+    this.timer = setTimeout(() => {
+      this.manager.onTimer(this.options.nowUs());
+      this.drain();
+    }, delayMs);
+  }
+}
+
+function wayOf(c: { pathId: number; linkId: number; localAddress: IpAddress; remote: RemoteEndpoint }): Way {
+  return { pathId: c.pathId, linkId: c.linkId, localAddress: c.localAddress, remote: c.remote };
+}
+
+function firstSubflowId(connection: ConnectionApi): number {
+  return connection.info().subflows[0]?.id ?? 0;
+}
