@@ -158,13 +158,13 @@ class Demo {
   }
 
   async #bonded(): Promise<DemoDocument['bonded']> {
-    const result = await this.#bothWays(this.#lab.links.map((link) => link.name).join(' + '), BONDED_SECONDS);
+    const result = rounded(await this.#bothWays(this.#lab.links.map((link) => link.name).join(' + '), BONDED_SECONDS));
     const sum = { down: this.#sumBps('down', BONDED_SECONDS), up: this.#sumBps('up', BONDED_SECONDS) };
     const efficiency = { down: result.down / sum.down, up: result.up / sum.up };
     const shares = `${efficiency.down.toFixed(3)} / ${efficiency.up.toFixed(3)}`;
     this.#report.begin('efficiency');
     this.#report.end(`${shares} of the sum of the raw rates (${mbit(sum.down).trim()} / ${mbit(sum.up).trim()})`);
-    return { down_bps: Math.round(result.down), up_bps: Math.round(result.up), efficiency };
+    return { down_bps: result.down, up_bps: result.up, efficiency };
   }
 
   /** A download of known length, during which the first link becomes a black hole and comes back. */
