@@ -18,5 +18,6 @@ if [ ! -L node_modules ] && ! cmp -s package-lock.json node_modules/.made-from-l
   cp package-lock.json node_modules/.made-from-lock.json
 fi
 command -v "${CC:-cc}" >/dev/null || fail "a C compiler is missing (Debian: sudo apt-get install gcc libc6-dev)"
+[ -e build/mptun_native.node ] && [ -e dist/src/cli/main.js ] || say "compiling the native addon and the TypeScript"
 sh scripts/build-native.sh || fail "the native addon does not build"
 node_modules/.bin/tsc -b || fail "the TypeScript does not compile"
