@@ -166,6 +166,8 @@ class LaneDialer {
   private attempts = 0;
   /** Number of the newest attempt: an answer to an earlier one comes too late. */
   private newest = 0;
+  /** `retryNow` was called since the attempt began. */
+  private isNews = false;
   private state: 'idle' | 'dialing' | 'up' | 'pausing' | 'waiting-for-link' | 'stopped' = 'idle';
   private timer: NodeJS.Timeout | null = null;
   /** Of the attempt that is under way. */
@@ -189,7 +191,9 @@ class LaneDialer {
   }
 
   retryNow(): void {
-    if (this.state === 'waiting-for-link' || this.state === 'pausing') {
+    // While `dial` is still looking for a way, what it finds may be out of date.
+    this.isNews = true;
+    if (this.state === 'idle' || this.state === 'waiting-for-link' || this.state === 'pausing') {
       this.attempts = 0;
       this.attempt();
     }
@@ -215,12 +219,14 @@ class LaneDialer {
   private attempt(): void {
     this.clearTimer();
     this.state = 'dialing';
+    this.isNews = false;
     const attempt = ++this.newest;
     this.options.dial(this.lane, this.attempts++).then(
       (connection) => {
         if (this.state !== 'dialing' || attempt !== this.newest) connection?.abort(this.options.now());
-        else if (connection === null) this.state = 'waiting-for-link';
-        else this.handshake(connection);
+        else if (connection !== null) this.handshake(connection);
+        else if (this.isNews) this.attempt();
+        else this.state = 'waiting-for-link';
       },
       (error: Error) => this.failed(error),
     );

@@ -53,6 +53,8 @@ export class ClientDaemon {
   private isResolving = false;
   private isClosed = false;
 
+  /** Told when `isUp`, links or failures may have changed. */
+  onStateChange: () => void = () => {};
   /** Changes by command, until a reload. */
   private readonly overrides = new Map<string, PathChange>();
 
@@ -125,7 +127,6 @@ export class ClientDaemon {
   }
 
   start(): void {
-    this.session.start();
     this.setRemotes();
     this.resolve();
     this.driver.flushSoon();
@@ -246,6 +247,7 @@ export class ClientDaemon {
     }
     if (isUp) this.resolve();
     this.driver.flushSoon();
+    this.onStateChange();
   }
 
   /** The server's addresses, as configured, resolved or announced. */
@@ -352,6 +354,7 @@ export class ClientDaemon {
     });
     this.paths.onConnectionUp(connection);
     this.tellServer();
+    this.onStateChange();
   }
 
   private onConnectionDown(lane: LaneIndex, connection: ConnectionApi, why: string): void {
@@ -361,6 +364,7 @@ export class ClientDaemon {
     });
     this.paths.onConnectionDown(connection);
     this.driver.flushSoon();
+    this.onStateChange();
   }
 
   private onAttemptFailed(lane: LaneIndex, why: string, isAuthentication: boolean): void {
@@ -373,6 +377,7 @@ export class ClientDaemon {
     if (!this.session.isDialing) this.paths.onDialFailed(why, !isAuthentication);
     this.resolve();
     this.driver.flushSoon();
+    this.onStateChange();
   }
 
   private onAddresses(addresses: readonly IpAddress[], peerMtuBytes: number): void {
@@ -383,6 +388,7 @@ export class ClientDaemon {
     this.capture.setAddresses(this.addresses);
     const texts = this.addresses.map((a) => a.text).join(', ');
     this.journal.record('info', 'addresses', `inner addresses: ${texts}`, { data: { mtu_bytes: mtuBytes } });
+    this.onStateChange();
   }
 
   private onRoutes(routes: readonly RouteEntry[]): void {

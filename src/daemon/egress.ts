@@ -9,7 +9,7 @@ import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Prefix, ServerConfig } from '../config/types.js';
 import type { Family, IpAddress } from '../core/base/ip.js';
-import type { Rtnetlink } from '../native/index.js';
+import { findTool, type Rtnetlink } from '../native/index.js';
 
 /** The host cannot do what the configuration asks for. */
 export class EgressError extends Error {
@@ -203,14 +203,11 @@ function readSysctl(path: string): string | null {
 }
 
 function nft(ruleset: string): void {
-  const run = spawnSync('nft', ['-f', '-'], { input: ruleset, encoding: 'utf8' });
-  if (run.error !== undefined) {
-    throw new EgressError(`cannot run nft (${(run.error as NodeJS.ErrnoException).code})`, 'install nftables');
-  }
+  const path = findTool('nft');
+  if (path === null) throw new EgressError('nft is not installed, and a server needs it', 'install nftables');
+  const run = spawnSync(path, ['-f', '-'], { input: ruleset, encoding: 'utf8' });
   if (run.status !== 0) {
-    throw new EgressError(
-      `nft refused our table: ${run.stderr.trim().split('\n')[0]}`,
-      'it needs CAP_NET_ADMIN and nf_tables',
-    );
+    const why = run.error?.message ?? run.stderr.trim().split('\n')[0];
+    throw new EgressError(`nft refused our table: ${why}`, 'it needs CAP_NET_ADMIN and nf_tables');
   }
 }

@@ -125,8 +125,9 @@ class Daemon implements StatusSource {
     );
     this.client?.start();
     this.server?.start();
-    this.updateState();
     this.sampler = setInterval(() => this.sample(), SAMPLE_MS);
+    if (this.client !== null) this.client.onStateChange = () => this.updateState();
+    this.updateState();
     this.notifier.ready(`${this.config.mode} is running`);
     this.notifier.startWatchdog(() => true);
   }
