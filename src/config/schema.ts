@@ -74,8 +74,8 @@ const traffic = () =>
   z
     .strictObject({
       mode: oneOf('auto', 'aggregate', 'handover', 'interactive', 'redundant').default('auto'),
-      scheduler: oneOf('min-rtt', 'round-robin').default('min-rtt'),
-      congestion: oneOf('cubic', 'reno', 'bbr').default('cubic'),
+      scheduler: oneOf('adaptive', 'min-rtt', 'round-robin', 'blest', 'ecf').default('adaptive'),
+      congestion: oneOf('bbr', 'cubic', 'reno').default('bbr'),
       checksum: bool().default(false),
       receive_buffer: size().default('16MiB'),
     })
@@ -107,7 +107,7 @@ const pathRule = z.strictObject({
   role: oneOf('always', 'overflow', 'backup', 'never').default('always'),
   metered: bool().default(false),
   limit: orNull(rate()).default(null),
-  congestion: orNull(oneOf('cubic', 'reno', 'bbr')).default(null),
+  congestion: orNull(oneOf('bbr', 'cubic', 'reno')).default(null),
 });
 
 /** Not 443: a service without CAP_NET_BIND_SERVICE must be able to reserve it. */

@@ -93,7 +93,7 @@ export interface PathRule {
 }
 
 export type TrafficMode = 'auto' | 'aggregate' | 'handover' | 'interactive' | 'redundant';
-export type SchedulerName = 'min-rtt' | 'round-robin';
+export type SchedulerName = 'adaptive' | 'min-rtt' | 'round-robin' | 'blest' | 'ecf';
 export type CongestionName = 'cubic' | 'reno' | 'bbr';
 
 export interface TrafficConfig {
