@@ -170,6 +170,8 @@ export class Host implements Edge {
   private timerUs(deadlineUs: Micros): Micros {
     const slackUs = this.options.timerSlackUs;
     if (deadlineUs === NEVER) return NEVER;
+    if (!Number.isSafeInteger(deadlineUs))
+      throw new Error(`host ${this.name}: the deadline is not in whole microseconds: ${deadlineUs}`);
     const atUs = Math.max(deadlineUs, this.network.nowUs);
     return slackUs > 0 ? Math.ceil(atUs / slackUs) * slackUs : atUs;
   }

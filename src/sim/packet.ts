@@ -3,7 +3,7 @@
  * middleboxes care about. Deliberately independent of core/wire: the network must not share the stack's mistakes.
  */
 import { getU16, getU32, putU16, putU32 } from '../core/base/wire-int.js';
-import { CSUM_PARTIAL } from '../core/engine/ports.js';
+import { CSUM_PARTIAL, CSUM_UNKNOWN, CSUM_VALID } from '../core/engine/ports.js';
 
 export const TCP_FIN = 0x01;
 export const TCP_SYN = 0x02;
@@ -125,6 +125,11 @@ export class SimPacket {
       o += bytes;
     }
     return -1;
+  }
+
+  /** A box changed the packet and mended the checksum by the difference: what was wrong before is still wrong. */
+  markRewritten(): void {
+    if (this.checksum !== CSUM_UNKNOWN) this.checksum = CSUM_VALID;
   }
 
   /** TCP checksum over pseudo-header, header and payload, as it should be on the wire. */

@@ -20,8 +20,11 @@ test('random scenarios deliver every byte once, in order, and end', (t) => {
     try {
       const result = simulate(scenario);
       const broken = violations(result, scenario.budget);
-      for (const [i, { finishedUs }] of result.traffic.entries())
+      for (const [i, { finishedUs, fallbackReason }] of result.traffic.entries()) {
         if (finishedUs < 0) broken.push(`traffic ${i} did not finish`);
+        if (fallbackReason?.includes('without') === true)
+          broken.push(`traffic ${i}: no box strips options: ${fallbackReason}`);
+      }
       if (broken.length > 0) failures.push(report(t, result, broken));
     } catch (cause) {
       failures.push((cause as Error).stack ?? String(cause));

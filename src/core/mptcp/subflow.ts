@@ -43,6 +43,8 @@ export const RST_REASON = {
 const DATA_OPTION_BYTES = 28;
 /** Widest gap between two signals on one subflow: at most two duplicate ACKs in a row (RFC 8684 4). */
 const SIGNAL_GAP_US: Micros = 5_000;
+/** Each ACK of so many first bytes of a subflow carries a DATA_ACK. */
+const ALWAYS_DATA_ACK_BYTES = 65_536;
 /**
  * Bytes that may wait for their mapping while there are other subflows to turn to: a mapping covers less than 64 KB, so
  * this is several mappings lost at once. (With one subflow the whole window may wait, RFC 8684 3.3.1.)
@@ -203,8 +205,10 @@ export class MptcpSubflow implements SubflowOwner {
     }
     if (dssBytes(8, 0, false) > room) return o;
     // While this subflow has holes of its own its SACK blocks are worth more than a DATA_ACK that says nothing new (the
-    // option is needed only when DATA_ACK advances, RFC 8684 3.3.2).
-    if (ack === this.lastDataAckSent && this.tcp.maxRcvNxt > this.tcp.rcvNxt && c.receiver.windowBytes() > 0) return o;
+    // option is needed only when DATA_ACK advances, RFC 8684 3.3.2). Not among the first, which may be lost: a peer that
+    // sees data acknowledged without a DATA_ACK before it ever saw one falls back (3.7).
+    const isSilent = ack === this.lastDataAckSent && this.tcp.rcvNxt > ALWAYS_DATA_ACK_BYTES;
+    if (isSilent && this.tcp.maxRcvNxt > this.tcp.rcvNxt && c.receiver.windowBytes() > 0) return o;
     this.noteDataAckSent(ack);
     return writeDss(out, o, 8, dsnHi(ack, idsnRemote), dsnLo(ack, idsnRemote), 0, 0, 0, 0, 0, -1, false);
   }
@@ -395,7 +399,8 @@ export class MptcpSubflow implements SubflowOwner {
     const c = this.connection;
     const dataStripped = seg.payloadLen > 0 && !this.sawMapping;
     const acksData = (seg.flags & TCP_ACK) !== 0 && unwrap32(seg.ack, this.tcp.iss, this.tcp.sndUna) > 1;
-    const ackStripped = acksData && !this.sawDataAck && this.tcp.sndNxt > 1;
+    // An ACK full of SACK blocks may have left its DATA_ACK out (writeAckOptions does): it proves nothing.
+    const ackStripped = acksData && seg.sackCount === 0 && !this.sawDataAck && this.tcp.sndNxt > 1;
     if (!dataStripped && !ackStripped) return 'continue';
     if (c.subflowsEver === 1) {
       if (dataStripped) c.fallBack(nowUs, 'data without MPTCP options');

@@ -1,7 +1,6 @@
 /** Boxes that meddle with the conversation: change its bytes, reset it, or answer in the receiver's name. */
 
 import { getU16, putU16, putU32 } from '../../core/base/wire-int.js';
-import { CSUM_VALID } from '../../core/engine/ports.js';
 import type { Heading, Middlebox, MiddleboxOut } from '../middlebox.js';
 import { type SimPacket, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN } from '../packet.js';
 import { FlowTable, seqDistance } from './flows.js';
@@ -44,7 +43,7 @@ export class PayloadEditor implements Middlebox {
       const acked = seqDistance(packet.ack, (flow.isn + 1) >>> 0);
       if (acked > atByte) packet.ack = packet.ack - Math.min(insert.length, acked - atByte);
       if (acked > atByte) shiftSack(packet, -insert.length);
-      packet.checksum = CSUM_VALID;
+      packet.markRewritten();
     }
     out.forward(packet, heading);
   }
@@ -59,7 +58,7 @@ export class PayloadEditor implements Middlebox {
     }
     if (!changed) return;
     this.edits++;
-    packet.checksum = CSUM_VALID;
+    packet.markRewritten();
   }
 
   private insertInto(packet: SimPacket, at: number, bytes: Uint8Array, out: MiddleboxOut): SimPacket {
@@ -72,7 +71,7 @@ export class PayloadEditor implements Middlebox {
     longer.buf.set(bytes, cut);
     longer.buf.set(packet.buf.subarray(cut, packet.length), cut + bytes.length);
     longer.setLength(packet.length + bytes.length);
-    longer.checksum = CSUM_VALID;
+    longer.markRewritten();
     out.pool.release(packet);
     this.edits++;
     return longer;
@@ -177,6 +176,6 @@ function bareSegment(like: SimPacket, out: MiddleboxOut, reversed: boolean): Sim
     putU32(buf, packet.l4Offset + 8, (like.seq + like.payloadBytes) >>> 0);
   }
   packet.setLength(packet.length);
-  packet.checksum = CSUM_VALID;
+  packet.markRewritten();
   return packet;
 }

@@ -1,5 +1,4 @@
 /** Boxes that do not like TCP options: firewalls that blank them, normalisers that remove them or drop the segment. */
-import { CSUM_VALID } from '../../core/engine/ports.js';
 import type { Heading, Middlebox, MiddleboxOut } from '../middlebox.js';
 import type { SimPacket } from '../packet.js';
 import { Classifier, type SegmentClass } from './flows.js';
@@ -50,7 +49,7 @@ export class OptionFilter implements Middlebox {
           return;
         }
         packet.buf.fill(OPTION_NOP, o, o + packet.buf[o + 1]!);
-        packet.checksum = CSUM_VALID;
+        packet.markRewritten();
       }
       if (action === 'remove') squeezeNops(packet);
     }

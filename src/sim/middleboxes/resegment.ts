@@ -1,6 +1,6 @@
 /** Boxes that cut segments up or glue them together: proxies of small MTU, and LRO in a router (which must not, and does). */
 import { type Micros, NEVER } from '../../core/base/time.js';
-import { CSUM_VALID } from '../../core/engine/ports.js';
+import { CSUM_UNKNOWN } from '../../core/engine/ports.js';
 import type { Heading, Middlebox, MiddleboxOut } from '../middlebox.js';
 import { type SimPacket, TCP_ACK, TCP_FIN, TCP_PSH, TCP_RST, TCP_SYN } from '../packet.js';
 import { finishSegment } from '../segment.js';
@@ -31,7 +31,8 @@ export class Splitter implements Middlebox {
       piece.buf.set(packet.buf.subarray(from, from + sizeBytes), packet.payloadOffset);
       piece.length = packet.payloadOffset + sizeBytes;
       piece.parse();
-      piece.checksum = CSUM_VALID;
+      piece.checksum = packet.checksum;
+      piece.markRewritten();
       if (at > 0 && this.options === 'first') piece.buf.fill(1, piece.l4Offset + 20, piece.payloadOffset);
       finishSegment(piece, at, this.maxBytes, at + sizeBytes === payloadBytes);
       out.forward(piece, heading);
@@ -69,7 +70,8 @@ export class Coalescer implements Middlebox {
       return;
     }
     const held = this.flows[heading].of(packet, heading);
-    const isPlainData = packet.payloadBytes > 0 && (packet.flags & (TCP_SYN | TCP_RST | TCP_FIN)) === 0;
+    const isSound = packet.checksum !== CSUM_UNKNOWN;
+    const isPlainData = isSound && packet.payloadBytes > 0 && (packet.flags & (TCP_SYN | TCP_RST | TCP_FIN)) === 0;
     const first = held.packet;
     if (first !== null) {
       const isNext = packet.seq === (first.seq + first.payloadBytes) >>> 0;
@@ -119,7 +121,7 @@ function glue(first: SimPacket, next: SimPacket, out: MiddleboxOut): SimPacket {
   whole.window = next.window;
   whole.flags = first.flags | (next.flags & (TCP_PSH | TCP_ACK));
   whole.setLength(first.length + next.payloadBytes);
-  whole.checksum = CSUM_VALID;
+  whole.markRewritten();
   out.pool.release(first);
   out.pool.release(next);
   return whole;

@@ -1,7 +1,6 @@
 /** Boxes that rewrite numbers: sequence number randomisers and address translators. */
 
 import { getU32, putU32 } from '../../core/base/wire-int.js';
-import { CSUM_VALID } from '../../core/engine/ports.js';
 import type { Heading, Middlebox, MiddleboxOut } from '../middlebox.js';
 import { type SimPacket, TCP_ACK } from '../packet.js';
 import { Prng } from '../prng.js';
@@ -31,7 +30,7 @@ export class IsnRewriter implements Middlebox {
       packet.seq = packet.seq + own;
       if ((packet.flags & TCP_ACK) !== 0) packet.ack = packet.ack - other;
       if (this.fixesSack) shiftSack(packet, -other);
-      packet.checksum = CSUM_VALID;
+      packet.markRewritten();
     }
     out.forward(packet, heading);
   }
@@ -91,7 +90,7 @@ export class Nat implements Middlebox {
       packet.destinationPort = target.port;
     }
     packet.fixIpChecksum();
-    packet.checksum = CSUM_VALID;
+    packet.markRewritten();
     out.forward(packet, heading);
   }
 
