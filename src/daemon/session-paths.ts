@@ -74,6 +74,7 @@ export class SessionPaths {
   private readonly repairTimer: NodeJS.Timeout;
   private isDraining = false;
   private isUp = false;
+  private isClosed = false;
 
   constructor(private readonly options: SessionPathsOptions) {
     this.manager = new PathManager({ ...DEFAULT_PATH_CONFIG, side: 'client', mode: options.mode }, options.random);
@@ -98,7 +99,9 @@ export class SessionPaths {
     return this.manager.paths(this.options.nowUs());
   }
 
+  /** What the closing of the connections brings is not acted upon any more. */
   close(): void {
+    this.isClosed = true;
     clearInterval(this.repairTimer);
     if (this.timer !== null) clearTimeout(this.timer);
   }
@@ -219,7 +222,7 @@ export class SessionPaths {
 
   /** Carries out what the path manager orders; orders that come from within are queued behind. */
   private drain(): void {
-    if (this.isDraining) return;
+    if (this.isDraining || this.isClosed) return;
     this.isDraining = true;
     for (let command = this.manager.pollCommand(); command !== undefined; command = this.manager.pollCommand()) {
       this.carryOut(command);

@@ -15,10 +15,14 @@ export class Poller {
   readonly #handle: PollHandle;
   #events = 0;
   #isClosed = false;
+  #resume: NodeJS.Timeout | null = null;
 
   /** `onReady(events)`: READABLE | WRITABLE, or a negative errno. Starts stopped: see `watch`. */
   constructor(fd: number, onReady: (events: number) => void) {
-    const handle = addon.pollOpen(fd, onReady);
+    const handle = addon.pollOpen(fd, (ready) => {
+      if (ready < 0) this.#resumeLater();
+      onReady(ready);
+    });
     if (typeof handle === 'number') check(handle, 'poll');
     this.#handle = handle as PollHandle;
   }
@@ -37,9 +41,23 @@ export class Poller {
 
   close(): void {
     this.#isClosed = true;
+    if (this.#resume !== null) clearTimeout(this.#resume);
     addon.pollClose(this.#handle);
   }
+
+  /**
+   * libuv stops polling after an error condition, and a packet socket has one (ENETDOWN) whenever its interface goes
+   * down; it works again when the interface is back. The pause keeps a lasting error from becoming a busy loop.
+   */
+  #resumeLater(): void {
+    this.#resume ??= setTimeout(() => {
+      this.#resume = null;
+      if (this.#events !== 0) check(addon.pollStart(this.#handle, this.#events), 'poll');
+    }, ERROR_PAUSE_MS).unref();
+  }
 }
+
+const ERROR_PAUSE_MS = 50;
 
 /**
  * A timerfd: absolute deadlines on the clock of `monotonicUs`, exact to microseconds where setTimeout is not to 1 ms.
