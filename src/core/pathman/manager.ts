@@ -9,12 +9,13 @@
  */
 import type { IpAddress } from '../base/ip.js';
 import { type Micros, NEVER } from '../base/time.js';
-import { Path, pathKey } from './path.js';
-import { canPair, chooseActive, comparePaths, strictestRole } from './policy.js';
+import { Outbox } from './outbox.js';
+import type { Path } from './path.js';
+import { chooseActive, strictestRole } from './policy.js';
 import { nextState, type PathTrigger } from './states.js';
 import { statusOf } from './status.js';
+import { isWorking, PathTable } from './table.js';
 import type {
-  LinkRole,
   PathCommand,
   PathEvent,
   PathLink,
@@ -41,34 +42,26 @@ const STABLE_US = 10_000_000;
 /** Overflow links stay in use this long after saturation ended. */
 const OVERFLOW_HOLD_US = 5_000_000;
 
-/** Address pairs beyond this are not tried (the table would grow with the peer's announcements). */
-const MAX_PATHS = 64;
-/** The driver drains both after every call; if it does not, the oldest go. */
-const MAX_COMMANDS = 1024;
-const MAX_TRANSITIONS = 256;
-
 export class PathManager {
   readonly #config: PathManagerConfig;
   readonly #random: () => number;
-  readonly #links = new Map<number, PathLink>();
-  readonly #fading = new Set<number>();
-  #remotes: readonly RemoteEndpoint[] = [];
-  readonly #paths = new Map<string, Path>();
-  #nextPathId = 1;
+  readonly #table: PathTable;
+  readonly #outbox = new Outbox();
   /** none: nothing is connected; connected: joins must wait for session-ready. */
   #session: 'none' | 'connected' | 'ready' = 'none';
   #saturatedUntilUs: Micros = Number.NEGATIVE_INFINITY;
   #settledUs: Micros = Number.NEGATIVE_INFINITY;
-  readonly #commands: PathCommand[] = [];
-  readonly #transitions: PathTransition[] = [];
 
   /** `random` is uniform in [0, 1). */
   constructor(config: PathManagerConfig, random: () => number) {
     this.#config = config;
     this.#random = random;
+    this.#table = new PathTable(config);
   }
 
   handle(nowUs: Micros, event: PathEvent): void {
+    // These come by the thousand and seldom mean anything.
+    if (event.type === 'packet-received' && !this.#isNews(event.linkId)) return;
     this.#take(nowUs, event);
     this.#settle(nowUs);
   }
@@ -84,7 +77,7 @@ export class PathManager {
       if (us > this.#settledUs && us < next) next = us;
     };
     consider(this.#saturatedUntilUs);
-    for (const path of this.#paths.values()) {
+    for (const path of this.#table.all()) {
       consider(path.deadlineUs);
       if (path.state === 'blocked' || (path.state === 'probing' && !path.hasSubflow)) consider(path.retryAtUs);
       if (path.isStalled) consider(path.stalledSinceUs + STALL_REPLACE_US);
@@ -93,22 +86,24 @@ export class PathManager {
   }
 
   pollCommand(): PathCommand | undefined {
-    return this.#commands.shift();
+    return this.#outbox.nextCommand();
   }
 
   /** Changes of state since the last call, oldest first. */
   pollTransition(): PathTransition | undefined {
-    return this.#transitions.shift();
+    return this.#outbox.nextTransition();
   }
 
   /** Best first. */
   paths(nowUs: Micros): PathStatus[] {
-    const all = this.#ordered([...this.#paths.values()]);
-    return all.map((path) => statusOf(path, nowUs, this.#roleOf(path), this.#fading.has(path.link.id), all));
+    const all = this.#table.ordered([...this.#table.all()]);
+    return all.map((path) =>
+      statusOf(path, nowUs, this.#table.roleOf(path), this.#table.fading.has(path.link.id), all),
+    );
   }
 
   pathIdOf(linkId: number, localAddress: IpAddress, remote: RemoteEndpoint): number | undefined {
-    return this.#paths.get(this.#key(linkId, localAddress, remote))?.id;
+    return this.#table.byAddresses(linkId, localAddress, remote)?.id;
   }
 
   // --- facts -----------------------------------------------------------------------------------------------------------
@@ -119,29 +114,29 @@ export class PathManager {
         this.#setLink(event.link);
         break;
       case 'link-changed': {
-        const old = this.#links.get(event.linkId);
+        const old = this.#table.links.get(event.linkId);
         if (old === undefined) break;
         this.#setLink({ ...old, isUp: event.isUp ?? old.isUp, addresses: event.addresses ?? old.addresses });
         break;
       }
       case 'link-removed': {
-        const old = this.#links.get(event.linkId);
+        const old = this.#table.links.get(event.linkId);
         if (old === undefined) break;
         this.#setLink({ ...old, isUp: false, addresses: [] });
-        this.#links.delete(event.linkId);
-        this.#fading.delete(event.linkId);
+        this.#table.links.delete(event.linkId);
+        this.#table.fading.delete(event.linkId);
         break;
       }
       case 'link-fading':
-        if (!this.#links.has(event.linkId)) break;
-        if (event.isFading) this.#fading.add(event.linkId);
-        else this.#fading.delete(event.linkId);
+        if (!this.#table.links.has(event.linkId)) break;
+        if (event.isFading) this.#table.fading.add(event.linkId);
+        else this.#table.fading.delete(event.linkId);
         break;
       case 'packet-received':
         this.#signOfLife(nowUs, event.linkId);
         break;
       case 'remote-addresses':
-        this.#remotes = event.remotes;
+        this.#table.remotes = event.remotes;
         break;
       case 'session-ready':
         this.#session = 'ready';
@@ -153,17 +148,17 @@ export class PathManager {
         this.#peerJoined(nowUs, event.linkId, event.localAddress, event.remote);
         break;
       case 'role-changed': {
-        const old = this.#links.get(event.linkId);
+        const old = this.#table.links.get(event.linkId);
         if (old === undefined) break;
         this.#setLink({ ...old, role: event.role });
-        for (const path of this.#onLink(event.linkId)) path.resetBackOff(nowUs);
+        for (const path of this.#table.onLink(event.linkId)) path.resetBackOff(nowUs);
         break;
       }
       case 'saturation':
         this.#saturatedUntilUs = event.isSaturated ? NEVER : Math.min(this.#saturatedUntilUs, nowUs + OVERFLOW_HOLD_US);
         break;
       default: {
-        const path = this.#byId(event.pathId);
+        const path = this.#table.byId(event.pathId);
         if (path !== undefined) this.#takePathEvent(nowUs, path, event);
       }
     }
@@ -186,7 +181,7 @@ export class PathManager {
         path.isStalled = true;
         path.stalledSinceUs = nowUs;
         // Of a link that is down the peer knows already.
-        if (path.state !== 'down' && this.#anotherWorks(path)) this.#tell(path, { what: 'silent' });
+        if (path.state !== 'down' && this.#table.anotherWorks(path)) this.#tell(path, { what: 'silent' });
         break;
       case 'subflow-recovered':
         this.#recovered(nowUs, path);
@@ -201,17 +196,25 @@ export class PathManager {
 
   /** Everything about links goes through here, so that the engine hears of up and down before anything else. */
   #setLink(link: PathLink): void {
-    const wasUp = this.#links.get(link.id)?.isUp;
-    this.#links.set(link.id, link);
-    for (const path of this.#onLink(link.id)) path.link = link;
+    const wasUp = this.#table.links.get(link.id)?.isUp;
+    this.#table.links.set(link.id, link);
+    for (const path of this.#table.onLink(link.id)) path.link = link;
     if (wasUp !== undefined && wasUp !== link.isUp) {
-      this.#command({ type: 'link-state', linkId: link.id, isUp: link.isUp });
+      this.#outbox.order({ type: 'link-state', linkId: link.id, isUp: link.isUp });
     }
+  }
+
+  /** Some path over this link waits for an answer or has never got one. */
+  #isNews(linkId: number): boolean {
+    for (const path of this.#table.all()) {
+      if (path.link.id === linkId && path.state === 'probing' && (path.hasSubflow || path.wasSilent)) return true;
+    }
+    return false;
   }
 
   /** A packet from where there was silence: whatever kept it away may be over. */
   #signOfLife(nowUs: Micros, linkId: number): void {
-    const onLink = this.#onLink(linkId);
+    const onLink = this.#table.onLink(linkId);
     const suspended = onLink.filter((p) => p.state === 'probing' && p.hasSubflow);
     if (suspended.length === 1) this.#recovered(nowUs, suspended[0]!);
     if (onLink.some((p) => p.isEstablished)) return;
@@ -279,7 +282,7 @@ export class PathManager {
         path.isPeerGoing = false;
         if (!path.isPeerGone) break;
         path.isPeerGone = false;
-        if (path.hasSubflow) this.#command({ type: 'link-state', linkId: path.link.id, isUp: path.link.isUp });
+        if (path.hasSubflow) this.#outbox.order({ type: 'link-state', linkId: path.link.id, isUp: path.link.isUp });
         break;
       case 'gone':
         path.isPeerGone = path.hasSubflow;
@@ -291,12 +294,12 @@ export class PathManager {
   }
 
   #suspect(path: Path, why: string): void {
-    if (path.hasSubflow && path.isEstablished) this.#command({ type: 'suspect', pathId: path.id, why });
+    if (path.hasSubflow && path.isEstablished) this.#outbox.order({ type: 'suspect', pathId: path.id, why });
   }
 
   #loseSession(nowUs: Micros): void {
     this.#session = 'none';
-    for (const path of this.#paths.values()) {
+    for (const path of this.#table.all()) {
       const wasJoining = path.state === 'joining';
       path.forgetSubflow();
       path.peerRole = 'always';
@@ -307,9 +310,9 @@ export class PathManager {
   }
 
   #peerJoined(nowUs: Micros, linkId: number, localAddress: IpAddress, remote: RemoteEndpoint): void {
-    const link = this.#links.get(linkId);
+    const link = this.#table.links.get(linkId);
     if (link === undefined) return;
-    const path = this.#pathFor(link, localAddress, remote);
+    const path = this.#table.ensure(link, localAddress, remote);
     if (path === undefined) return;
     if (path.hasSubflow) {
       this.#recovered(nowUs, path);
@@ -323,9 +326,9 @@ export class PathManager {
 
   #settle(nowUs: Micros): void {
     this.#settledUs = nowUs;
-    for (const path of this.#paths.values()) this.#expire(nowUs, path);
-    this.#matchAddresses();
-    for (const path of this.#paths.values()) this.#reach(nowUs, path);
+    for (const path of this.#table.all()) this.#expire(nowUs, path);
+    this.#table.matchAddresses();
+    for (const path of this.#table.all()) this.#reach(nowUs, path);
     if (this.#config.side === 'client') {
       this.#trim(nowUs);
       this.#attempt(nowUs);
@@ -337,13 +340,13 @@ export class PathManager {
   #expire(nowUs: Micros, path: Path): void {
     const isDue = nowUs >= path.deadlineUs;
     if (path.state === 'joining' && isDue) {
-      this.#command({ type: 'close', pathId: path.id, how: 'reset' });
+      this.#outbox.order({ type: 'close', pathId: path.id, how: 'reset' });
       this.#failed(nowUs, path, 'timeout', false);
     } else if (path.state === 'probing' && path.hasSubflow && isDue) {
       // The last subflow is never given up: the connection lives in it, and it may yet answer. A server leaves it to the
       // client, which alone can open another.
       if (this.#config.side === 'server') path.deadlineUs = NEVER;
-      else if (this.#hasAnotherSubflow(path)) this.#reset(path);
+      else if (this.#table.hasAnotherSubflow(path)) this.#reset(path);
       else path.deadlineUs = nowUs + RECOVER_US;
     } else if (path.state === 'draining') this.#drain(nowUs, path);
     else if (path.state === 'blocked' && nowUs >= path.retryAtUs) this.#move(nowUs, path, 'retry', 'time to try again');
@@ -352,7 +355,7 @@ export class PathManager {
       (path.state === 'warm' || path.state === 'active') &&
       nowUs >= path.stalledSinceUs + STALL_REPLACE_US &&
       this.#config.side === 'client' &&
-      this.#anotherWorks(path)
+      this.#table.anotherWorks(path)
     ) {
       this.#reset(path);
       path.resetBackOff(nowUs);
@@ -368,47 +371,17 @@ export class PathManager {
       return;
     }
     // Make before break: another path has to work, unless none comes in time.
-    const waitUs = this.#anotherWorks(path) ? DRAIN_US : DRAIN_ALONE_US;
+    const waitUs = this.#table.anotherWorks(path) ? DRAIN_US : DRAIN_ALONE_US;
     path.deadlineUs = path.stateSinceUs + waitUs;
     if (nowUs < path.deadlineUs) return;
     path.isCloseSent = true;
     path.deadlineUs = nowUs + CLOSE_US;
-    this.#command({ type: 'close', pathId: path.id, how: 'fin' });
-  }
-
-  /** Which paths exist: every pair that may be one, and those that were one and still hold a subflow. */
-  #matchAddresses(): void {
-    const remoteKeys = new Set(this.#remotes.map((r) => `${r.address.text} ${r.port}`));
-    for (const path of this.#paths.values()) {
-      const link = this.#links.get(path.link.id);
-      path.isOrphan = link === undefined || !link.addresses.some((a) => a.text === path.localAddress.text);
-      if (this.#config.side === 'server') continue;
-      path.isUnlisted = !remoteKeys.has(`${path.remote.address.text} ${path.remote.port}`);
-    }
-    if (this.#config.side === 'server') return;
-    for (const link of this.#links.values()) {
-      for (const remote of this.#remotes) {
-        for (const local of link.addresses) {
-          if (canPair(this.#config, local, remote.address)) this.#pathFor(link, local, remote);
-        }
-      }
-    }
-  }
-
-  #pathFor(link: PathLink, localAddress: IpAddress, remote: RemoteEndpoint): Path | undefined {
-    const key = this.#key(link.id, localAddress, remote);
-    let path = this.#paths.get(key);
-    if (path === undefined) {
-      if (this.#paths.size >= MAX_PATHS) return undefined;
-      path = new Path(this.#nextPathId++, link, localAddress, remote);
-      this.#paths.set(key, path);
-    } else path.remote = remote;
-    return path;
+    this.#outbox.order({ type: 'close', pathId: path.id, how: 'fin' });
   }
 
   #reach(nowUs: Micros, path: Path): void {
     const isThere = path.link.isUp && !path.isOrphan;
-    const isAllowed = this.#roleOf(path) !== 'never';
+    const isAllowed = this.#table.roleOf(path) !== 'never';
     if (isThere && isAllowed) {
       if (path.state === 'draining' && !path.isCloseSent) {
         path.deadlineUs = NEVER;
@@ -431,7 +404,7 @@ export class PathManager {
       this.#setBackup(path, true);
       this.#tell(path, { what: 'going' });
       this.#move(nowUs, path, 'drop', 'role is never');
-      path.deadlineUs = nowUs + (this.#anotherWorks(path) ? DRAIN_US : DRAIN_ALONE_US);
+      path.deadlineUs = nowUs + (this.#table.anotherWorks(path) ? DRAIN_US : DRAIN_ALONE_US);
       return;
     }
     if (isThere && path.state === 'draining') return;
@@ -455,24 +428,24 @@ export class PathManager {
   #resume(nowUs: Micros, path: Path): void {
     path.deadlineUs = nowUs + RECOVER_US;
     // A link that came up has been announced as such; one that was up all the time lost only the address.
-    if (path.isUnprobed) this.#command({ type: 'link-state', linkId: path.link.id, isUp: true });
+    if (path.isUnprobed) this.#outbox.order({ type: 'link-state', linkId: path.link.id, isUp: true });
     path.isUnprobed = false;
   }
 
   #attempt(nowUs: Micros): void {
-    const ready = this.#ordered(
-      [...this.#paths.values()].filter(
+    const ready = this.#table.ordered(
+      [...this.#table.all()].filter(
         (p) => p.state === 'probing' && !p.hasSubflow && !p.isUnlisted && p.retryAtUs <= nowUs,
       ),
     );
     if (this.#session === 'none') {
-      const isConnecting = [...this.#paths.values()].some((p) => p.state === 'joining');
+      const isConnecting = [...this.#table.all()].some((p) => p.state === 'joining');
       if (ready.length > 0 && !isConnecting) this.#open(nowUs, ready[0]!, ready.length > 1);
       return;
     }
     if (this.#session !== 'ready') return;
     for (const path of ready) {
-      const held = this.#held();
+      const held = this.#table.held();
       if (held.filter((p) => p.link.id === path.link.id).length >= this.#config.maxPathsPerLink) continue;
       if (held.length >= this.#config.maxSubflows && !this.#makeRoom(nowUs, path, held)) continue;
       this.#open(nowUs, path, false);
@@ -487,24 +460,27 @@ export class PathManager {
     this.#move(nowUs, path, 'attempt', 'its turn');
     if (this.#session === 'none') {
       path.isBackupSet = false;
-      this.#command({ type: 'connect', pathId, linkId, localAddress, remote });
+      this.#outbox.order({ type: 'connect', pathId, linkId, localAddress, remote });
       return;
     }
-    const works = this.#working().concat(path);
-    path.isBackupSet = !this.#choose(nowUs, this.#ordered(works)).includes(path);
-    this.#command({ type: 'join', pathId, linkId, localAddress, remote, backup: path.isBackupSet });
+    const works = this.#table.working().concat(path);
+    path.isBackupSet = !this.#choose(nowUs, this.#table.ordered(works)).includes(path);
+    this.#outbox.order({ type: 'join', pathId, linkId, localAddress, remote, backup: path.isBackupSet });
   }
 
   /** True if there is room for `path` now: a suspended subflow goes at once, a lesser one is drained first. */
   #makeRoom(nowUs: Micros, path: Path, held: readonly Path[]): boolean {
-    const suspended = held.find((p) => p.state === 'down' && this.#hasAnotherSubflow(p));
+    const suspended = held.find((p) => p.state === 'down' && this.#table.hasAnotherSubflow(p));
     if (suspended !== undefined) {
       this.#reset(suspended);
       return true;
     }
     if (held.some((p) => p.state === 'draining')) return false;
-    const worst = this.#ordered(held.filter((p) => p.state === 'warm')).at(-1);
-    if (worst === undefined || strictestRole(this.#roleOf(path), this.#roleOf(worst)) === this.#roleOf(path))
+    const worst = this.#table.ordered(held.filter((p) => p.state === 'warm')).at(-1);
+    if (
+      worst === undefined ||
+      strictestRole(this.#table.roleOf(path), this.#table.roleOf(worst)) === this.#table.roleOf(path)
+    )
       return false;
     this.#dismiss(nowUs, worst, 'a better path needs its place');
     return false;
@@ -512,11 +488,11 @@ export class PathManager {
 
   /** A subflow came back with its address after another had taken its place: the lesser one goes. */
   #trim(nowUs: Micros): void {
-    const held = this.#held().filter((p) => p.state !== 'draining');
+    const held = this.#table.held().filter((p) => p.state !== 'draining');
     const isOver = (path: Path) =>
       held.length > this.#config.maxSubflows ||
       held.filter((p) => p.link.id === path.link.id).length > this.#config.maxPathsPerLink;
-    for (const path of this.#ordered([...held]).reverse()) {
+    for (const path of this.#table.ordered([...held]).reverse()) {
       if (!path.isEstablished || !isOver(path) || !held.some((p) => p !== path && isWorking(p))) continue;
       if (path.state === 'warm' || path.state === 'active') this.#dismiss(nowUs, path, 'more subflows than allowed');
       else this.#reset(path);
@@ -530,25 +506,21 @@ export class PathManager {
     this.#move(nowUs, path, 'drop', cause);
     path.isCloseSent = true;
     path.deadlineUs = nowUs + CLOSE_US;
-    this.#command({ type: 'close', pathId: path.id, how: 'fin' });
-  }
-
-  /** Paths with a subflow that counts. That of an address that is gone only keeps the connection: it takes no place. */
-  #held(): Path[] {
-    return [...this.#paths.values()].filter((p) => p.hasSubflow && !p.isOrphan);
+    this.#outbox.order({ type: 'close', pathId: path.id, how: 'fin' });
   }
 
   #chooseCarriers(nowUs: Micros): void {
-    const working = this.#ordered(this.#working());
+    const working = this.#table.ordered(this.#table.working());
     const chosen = this.#choose(nowUs, working);
-    const established = [...this.#paths.values()].filter((p) => p.state === 'warm' || p.state === 'active');
+    const established = [...this.#table.all()].filter((p) => p.state === 'warm' || p.state === 'active');
     // First the new ones, then the others: make before break.
     for (const path of established) if (chosen.includes(path)) this.#use(nowUs, path);
     for (const path of established) {
       if (chosen.includes(path)) continue;
       // Nothing works: leave everything as it is; whatever answers first is used.
       if (working.length === 0) continue;
-      const isHopeful = !working.includes(path) && this.#config.mode === 'aggregate' && this.#roleOf(path) === 'always';
+      const isHopeful =
+        !working.includes(path) && this.#config.mode === 'aggregate' && this.#table.roleOf(path) === 'always';
       if (!isHopeful) this.#rest(nowUs, path);
     }
   }
@@ -566,61 +538,23 @@ export class PathManager {
 
   /** Forgets paths that are no more, and ends the subflows of links that are no more, the last one excepted. */
   #forget(): void {
-    for (const [key, path] of this.#paths) {
-      if (path.isOrphan && path.hasSubflow && this.#hasAnotherSubflow(path)) this.#reset(path);
+    for (const path of this.#table.all()) {
+      if (path.isOrphan && path.hasSubflow && this.#table.hasAnotherSubflow(path)) this.#reset(path);
       const isOver = path.isOrphan || path.isUnlisted || this.#config.side === 'server';
-      if (isOver && !path.hasSubflow) this.#paths.delete(key);
+      if (isOver && !path.hasSubflow) this.#table.remove(path);
     }
   }
 
   // --- small things ----------------------------------------------------------------------------------------------------
 
   #choose(nowUs: Micros, working: readonly Path[]): readonly Path[] {
-    return chooseActive(working, (p) => this.#roleOf(p), nowUs < this.#saturatedUntilUs, this.#config.mode);
-  }
-
-  /** Ours, the peer's, and what a link that is about to go is still good for. */
-  #roleOf(path: Path): LinkRole {
-    const wished = strictestRole(path.link.role, path.peerRole);
-    const isGoing = path.isPeerGoing || this.#fading.has(path.link.id);
-    return isGoing ? strictestRole(wished, 'backup') : wished;
-  }
-
-  #working(): Path[] {
-    return [...this.#paths.values()].filter(isWorking);
-  }
-
-  #anotherWorks(path: Path): boolean {
-    for (const other of this.#paths.values()) if (other !== path && isWorking(other)) return true;
-    return false;
-  }
-
-  #hasAnotherSubflow(path: Path): boolean {
-    for (const other of this.#paths.values()) if (other !== path && other.isEstablished) return true;
-    return false;
-  }
-
-  #onLink(linkId: number): Path[] {
-    return [...this.#paths.values()].filter((p) => p.link.id === linkId);
-  }
-
-  #byId(pathId: number): Path | undefined {
-    for (const path of this.#paths.values()) if (path.id === pathId) return path;
-    return undefined;
-  }
-
-  #ordered(paths: Path[]): Path[] {
-    return paths.sort(comparePaths(this.#config, this.#remotes, (p) => this.#roleOf(p)));
-  }
-
-  #key(linkId: number, localAddress: IpAddress, remote: RemoteEndpoint): string {
-    return pathKey(linkId, localAddress, this.#config.side === 'server' ? { ...remote, port: 0 } : remote);
+    return chooseActive(working, (p) => this.#table.roleOf(p), nowUs < this.#saturatedUntilUs, this.#config.mode);
   }
 
   #setBackup(path: Path, backup: boolean): void {
     if (path.isBackupSet === backup) return;
     path.isBackupSet = backup;
-    this.#command({ type: 'set-backup', pathId: path.id, backup });
+    this.#outbox.order({ type: 'set-backup', pathId: path.id, backup });
     // A server does not tell roles: it would echo the client's, and neither could ever take it back.
     if (this.#config.side === 'client') this.#tell(path, { what: 'role', role: backup ? 'backup' : 'always' });
   }
@@ -632,30 +566,19 @@ export class PathManager {
   }
 
   #tell(path: Path, wish: PeerWish): void {
-    this.#command({ type: 'tell-peer', pathId: path.id, wish });
+    this.#outbox.order({ type: 'tell-peer', pathId: path.id, wish });
   }
 
   #reset(path: Path): void {
-    this.#command({ type: 'close', pathId: path.id, how: 'reset' });
+    this.#outbox.order({ type: 'close', pathId: path.id, how: 'reset' });
     path.forgetSubflow();
-  }
-
-  #command(command: PathCommand): void {
-    if (this.#commands.length >= MAX_COMMANDS) this.#commands.shift();
-    this.#commands.push(command);
   }
 
   #move(nowUs: Micros, path: Path, trigger: PathTrigger, cause: string): void {
     const to = nextState(path.state, trigger);
     if (to === undefined) return;
-    if (this.#transitions.length >= MAX_TRANSITIONS) this.#transitions.shift();
-    this.#transitions.push({ nowUs, pathId: path.id, linkName: path.link.name, from: path.state, to, cause });
+    this.#outbox.note({ nowUs, pathId: path.id, linkName: path.link.name, from: path.state, to, cause });
     path.state = to;
     path.stateSinceUs = nowUs;
   }
-}
-
-/** Established, and as far as anybody knows things get through. */
-function isWorking(path: Path): boolean {
-  return (path.state === 'warm' || path.state === 'active') && !path.isStalled && !path.isPeerGone;
 }

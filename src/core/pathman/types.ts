@@ -61,7 +61,7 @@ export type PathEvent =
   | { type: 'link-removed'; linkId: number }
   /** The signal is falling (true) or good again: use another path if there is one, before this one breaks. */
   | { type: 'link-fading'; linkId: number; isFading: boolean }
-  /** A packet of ours arrived over this link. */
+  /** A packet of ours arrived over this link; may be told for every batch. */
   | { type: 'packet-received'; linkId: number }
   /** All that is known now: configured, resolved, announced. */
   | { type: 'remote-addresses'; remotes: readonly RemoteEndpoint[] }
