@@ -65,6 +65,12 @@ export interface SubflowOwner {
    */
   hasPending(sf: TcpSubflow): boolean;
 
+  /**
+   * True while data waits for nothing but the peer's connection-level window (RFC 8684 3.3.5), which TCP cannot see: the
+   * persist timer then runs on `sf` although its own window may be open. Plain TCP needs none.
+   */
+  isWindowBlocked?(sf: TcpSubflow): boolean;
+
   /** Bytes that `pull` could return. Only the Nagle algorithm asks (config.noDelay false); without it there is no Nagle. */
   pendingBytes?(sf: TcpSubflow): number;
 

@@ -86,6 +86,9 @@ export class Sender implements ScoreboardObserver {
   #probeIntervalUs: Micros = 0;
   #nextProbeUs: Micros = NEVER;
   #pacingBlockedUntilUs: Micros = NEVER;
+  /** The controller knows of the current pause in sending. */
+  #hasRestarted = false;
+  #kickedUs: Micros = 0;
 
   // Congestion-window validation (RFC 7661), as of the last flight.
   #wasCwndLimited = false;
@@ -241,7 +244,6 @@ export class Sender implements ScoreboardObserver {
       this.#prr.onAck(this.#deliveredBytes, this.inFlightBytes, this.cc.ssthreshBytes, this.mssBytes, isSafe);
     }
     this.#informController(nowUs, seg, advanced ? ack - prevUna : 0, priorInFlightBytes, rttUs);
-    if (this.windowRoomBytes >= this.mssBytes) this.#clearPersist();
     if (this.board.isEmpty) this.#rack.deadlineUs = NEVER;
   }
 
@@ -326,6 +328,7 @@ export class Sender implements ScoreboardObserver {
   /** The path may be back: forget the back-off and ask at once. */
   kick(nowUs: Micros): void {
     this.rtoCount = 0;
+    this.#kickedUs = nowUs;
     this.#rtoBaseUs = nowUs;
     this.#persistCount = 0;
     this.#probeDue = true;
@@ -355,8 +358,9 @@ export class Sender implements ScoreboardObserver {
 
   /** Since when nothing has got through although something should: for R2 (RFC 9293 3.8.3). NEVER: nothing is owed. */
   get stuckSinceUs(): Micros {
-    if (this.board.isEmpty) return NEVER;
-    return Math.max(this.lastProgressUs, this.board.oldestFirstSentUs);
+    // A path that the owner probes is the owner's to give up; one that was away starts anew when it is back.
+    if (this.board.isEmpty || this.isProbing) return NEVER;
+    return Math.max(this.lastProgressUs, this.board.oldestFirstSentUs, this.#kickedUs);
   }
 
   // ---- sending
@@ -383,6 +387,7 @@ export class Sender implements ScoreboardObserver {
   hasUrgentWork(nowUs: Micros): boolean {
     if (this.#forceRetransmit && this.board.firstLost !== null) return true;
     if (this.#tlpDue || this.#probeDue || this.#persistDue || (this.finQueued && this.finSeq < 0)) return true;
+    if (this.#persistAtUs === NEVER && this.#isWindowBlocked()) return true; // to arm the persist timer
     if (this.isProbing || this.board.firstLost === null) return false;
     this.#pacer.update(nowUs, this.cc.pacingRateBytesPerS, this.mssBytes);
     return Math.min(this.#cwndRoom(), this.#pacer.allowanceBytes) >= this.#retransmitUnit(this.board.firstLost);
@@ -502,6 +507,7 @@ export class Sender implements ScoreboardObserver {
   /** Pulls and sends one (super-)unit; false: nothing to send, or not now. */
   #sendNew(nowUs: Micros, sink: SegmentSink): boolean {
     if (this.finQueued || !this.sf.canSendData) return false;
+    this.#restartAfterIdle(nowUs);
     const cwndRoom = this.#cwndRoom();
     const window = this.#usableWindow();
     if (!this.owner.hasPending(this.sf)) {
@@ -524,12 +530,15 @@ export class Sender implements ScoreboardObserver {
     return this.#pullAndSend(nowUs, sink, most);
   }
 
+  /** RFC 5681 4.1: what the window was worth before a pause is not known to hold. Once per pause. */
+  #restartAfterIdle(nowUs: Micros): void {
+    const idleUs = nowUs - this.lastSentUs;
+    if (!this.board.isEmpty || this.#hasRestarted || this.lastSentUs === 0 || idleUs <= this.rtt.rtoUs) return;
+    this.#hasRestarted = true;
+    this.cc.onIdleRestart(nowUs, idleUs, this.rtt.rtoUs);
+  }
+
   #pullAndSend(nowUs: Micros, sink: SegmentSink, maxBytes: number): boolean {
-    const wasEmpty = this.board.isEmpty;
-    if (wasEmpty && this.lastSentUs > 0) {
-      const idleUs = nowUs - this.lastSentUs;
-      if (idleUs > this.rtt.rtoUs) this.cc.onIdleRestart(nowUs, idleUs, this.rtt.rtoUs);
-    }
     const unit = this.owner.pull(nowUs, this.sf, maxBytes);
     // Pending bytes that we do not get are the scheduler's choice; it says itself when that leaves the path idle.
     if (unit === null) return false;
@@ -538,6 +547,7 @@ export class Sender implements ScoreboardObserver {
   }
 
   #append(nowUs: Micros, sink: SegmentSink, unit: SendUnit): void {
+    this.#hasRestarted = false;
     if (this.board.isEmpty) this.#rtoBaseUs = nowUs; // RFC 6298 5.1
     const isFlightEmpty = this.board.inFlightBytes === 0;
     const rec = this.board.append(nowUs, this.sndNxt, unit);
@@ -586,7 +596,8 @@ export class Sender implements ScoreboardObserver {
   #validateWindow(): void {
     const flight = this.inFlightBytes;
     const isLimited = this.cc.cwndBytes - flight < this.mssBytes;
-    if (this.sndUna >= this.#usageSeq || isLimited || flight > this.#maxFlightBytes) {
+    const isMore = !this.#wasCwndLimited && flight > this.#maxFlightBytes;
+    if (this.sndUna >= this.#usageSeq || isLimited || isMore) {
       this.#wasCwndLimited = isLimited;
       this.#maxFlightBytes = flight;
       this.#usageSeq = this.sndNxt;
@@ -638,8 +649,8 @@ export class Sender implements ScoreboardObserver {
   #sendWindowProbe(nowUs: Micros, sink: SegmentSink): void {
     this.#persistDue = false;
     if (!this.board.isEmpty || !this.sf.canSendData) return;
+    if (!this.#isWindowBlocked()) return; // opened meanwhile
     const room = this.windowRoomBytes;
-    if (room >= this.mssBytes) return; // opened meanwhile
     this.stats.zeroWindowProbes++;
     // The override timeout of sender SWS avoidance (3.8.6.2.1 condition 4): a small window is used after all.
     if (room > 0 && this.#pullAndSend(nowUs, sink, room)) return;
@@ -647,9 +658,15 @@ export class Sender implements ScoreboardObserver {
     this.sendKeepalive(nowUs, sink);
   }
 
+  /** Nothing is outstanding, and only a window keeps it so: nobody but a probe would learn that it opened. */
+  #isWindowBlocked(): boolean {
+    if (!this.board.isEmpty || !this.sf.canSendData || this.isProbing) return false;
+    if (this.owner.isWindowBlocked?.(this.sf) === true) return true;
+    return this.#usableWindow() <= 0 && this.owner.hasPending(this.sf);
+  }
+
   #armPersist(nowUs: Micros): void {
-    const isBlocked =
-      this.board.isEmpty && this.sf.canSendData && this.#usableWindow() <= 0 && this.owner.hasPending(this.sf);
+    const isBlocked = this.#isWindowBlocked();
     if (!isBlocked) this.#clearPersist();
     else if (this.#persistAtUs === NEVER) this.#persistAtUs = nowUs + this.rtt.backedOffUs(this.#persistCount);
   }

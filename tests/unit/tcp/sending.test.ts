@@ -32,6 +32,41 @@ test('T14: a shut window is probed with back-off for as long as the probes are a
   t.is(s.sf.stats.zeroWindowProbes, times.length);
 });
 
+test('T14: a window shut at connection level is probed although the subflow’s own is open', (t) => {
+  const s = established();
+  let isBlocked = true;
+  Object.assign(s.owner, { isWindowBlocked: () => isBlocked });
+  t.true(s.sf.hasWork(s.nowUs), 'to arm the timer');
+  t.deepEqual(s.out(), []);
+  t.false(s.sf.hasWork(s.nowUs));
+  const probes = s.advance(3_000_000);
+  t.true(probes.length >= 3 && probes.length <= 5);
+  t.true(probes.every((x) => x.flags === '.' && x.seq === 0 && x.len === 0));
+  isBlocked = false;
+  t.deepEqual(s.advance(60_000_000), []);
+});
+
+test('a link that was away for longer than R2 does not end the subflow when it is back', (t) => {
+  const s = established();
+  s.owner.toSend = MSS;
+  s.out();
+  s.nowUs += 600_000_000; // its clocks stood still: nobody called onTimer
+  s.sf.kick(s.nowUs);
+  s.sf.onTimer(s.nowUs);
+  t.is(s.out()[0]!.seq, 1);
+  s.inject({ ack: at(1) });
+  t.is(s.sf.state, 'established');
+});
+
+test('while the owner probes a path, the owner decides when to give it up', (t) => {
+  const s = established();
+  s.owner.toSend = MSS;
+  s.out();
+  s.sf.setProbeInterval(5_000_000);
+  t.true(s.advance(600_000_000).length >= 119);
+  t.is(s.sf.state, 'established');
+});
+
 test('T16: a small window is not filled with crumbs, until the override timeout', (t) => {
   const s = established({ peer: { wscale: 0 } });
   s.inject({ win: 60_000 });
