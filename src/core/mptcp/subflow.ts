@@ -269,6 +269,11 @@ export class MptcpSubflow implements SubflowOwner {
     return this.isUsable && this.connection.hasPendingData;
   }
 
+  /** Only the peer's window holds bytes back: TCP must ask whether it opened (RFC 9293 3.8.6.1). */
+  isWindowBlocked(): boolean {
+    return this.isUsable && this.connection.sender.isWindowLimited;
+  }
+
   onAcked(nowUs: Micros, _sf: TcpSubflow, seq: number, lengthBytes: number, tag: unknown): void {
     const c = this.connection;
     const m = tag as OutboundMapping | null;

@@ -284,8 +284,10 @@ export class Sender implements ScoreboardObserver {
 
   /** Credit matters only to who has something to send and a window for it: else the deadline wakes us for nothing. */
   #pacingDeadlineUs(): Micros {
-    if (this.#pacingBlockedUntilUs === NEVER || this.#cwndRoom() < this.mssBytes) return NEVER;
-    return this.board.firstLost !== null || this.owner.hasPending(this.sf) ? this.#pacingBlockedUntilUs : NEVER;
+    if (this.#pacingBlockedUntilUs === NEVER) return NEVER;
+    const lost = this.board.firstLost;
+    if (this.#cwndRoom() < (lost === null ? this.mssBytes : this.#retransmitUnit(lost))) return NEVER;
+    return lost !== null || this.owner.hasPending(this.sf) ? this.#pacingBlockedUntilUs : NEVER;
   }
 
   onTimer(nowUs: Micros): void {
