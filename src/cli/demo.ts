@@ -5,6 +5,7 @@ import { DemoFailure, runDemo } from '../lab/demo.js';
 import { Reporter } from '../lab/report.js';
 import { enterSandbox, isInSandbox, runInSandbox, SandboxError } from '../lab/sandbox.js';
 import type { Lab, LinkSpec } from '../lab/topology.js';
+import { TunnelError } from '../lab/tunnel.js';
 
 const EXIT_FAILED = 1;
 const EXIT_PERMISSION = 9;
@@ -52,7 +53,7 @@ async function demo(flags: DemoFlags): Promise<number> {
     return await demoInside(flags);
   } catch (error) {
     if (error instanceof SandboxError) return complain(error.message, EXIT_PERMISSION);
-    if (error instanceof DemoFailure) return complain(error.message, EXIT_FAILED);
+    if (error instanceof DemoFailure || error instanceof TunnelError) return complain(error.message, EXIT_FAILED);
     throw error;
   }
 }

@@ -6,6 +6,7 @@
  * earlier), so its device is left alone and read on the next tick of the timer: one wake-up then moves many packets.
  */
 import { readFileSync } from 'node:fs';
+import { setPriority } from 'node:os';
 import { createInterface } from 'node:readline';
 import { type Micros, NEVER } from '../core/base/time.js';
 import { DeadlineTimer, monotonicUs, Poller, READABLE } from '../native/index.js';
@@ -26,6 +27,8 @@ const TICK_US = 250;
 const WAKE_UP_US = 60;
 /** A device may wait this long to be read, if the backlog covers it: bounds what gathers in the device's own queue. */
 const MAX_DEFER_US = 1000;
+
+const PRIORITY = -15;
 
 class Emulator {
   readonly #links: RunningLink[] = [];
@@ -133,6 +136,11 @@ function toChanges(change: Partial<DirectionSpec>, nowUs: Micros): Partial<LinkC
 }
 
 function main(): void {
+  try {
+    setPriority(PRIORITY); // a radio does not wait for the processor
+  } catch {
+    // an ordinary user may not: then it competes
+  }
   const emulator = new Emulator();
   createInterface({ input: process.stdin })
     .on('line', (line) => {

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { stringify } from 'yaml';
 import { generateKey, PIN_PREFIX, parseKey, pinOf } from '../config/keys.js';
-import type { PathsDocument, StatusDocument } from '../control/protocol.js';
+import type { StatusDocument } from '../control/protocol.js';
 import { monotonicMs } from './arrivals.js';
 import { endChild } from './namespaces.js';
 import { INNER_PREFIXES, labScript, SERVER } from './topology.js';
@@ -45,7 +45,10 @@ export interface TunnelEnd {
   status(): Promise<StatusDocument>;
 }
 
-/** Starts both ends and waits until every path that may be used is. Throws with the end of both logs when it does not come up. */
+/** The tunnel did not come up; the message has the end of both logs. */
+export class TunnelError extends Error {}
+
+/** Starts both ends and waits until every path that may be used is. Throws TunnelError. */
 export async function startTunnel(lab: TunnelSite, options: TunnelOptions = {}): Promise<Tunnel> {
   const dir = mkdtempSync(join(tmpdir(), 'mptun-lab-'));
   const keys = { client: newKey(dir, 'client'), server: newKey(dir, 'server') };
@@ -64,28 +67,34 @@ export async function startTunnel(lab: TunnelSite, options: TunnelOptions = {}):
     ...(options.traffic !== undefined && { traffic: options.traffic }),
     ...options.server,
   });
-  const client = startEnd(lab, 'client', dir, {
-    mode: 'client',
-    name: 'lab-client',
-    key_file: keys.client.file,
-    server: { host: SERVER.v4, port: SERVER_PORT, public_key: keys.server.pin },
-    paths: lab.links.map((link) => ({ match: { name: link.name }, role: roleOf(link.name) })),
-    ...(options.traffic !== undefined && { traffic: options.traffic }),
-    ...options.client,
-  });
+  const timeoutMs = options.startTimeoutMs ?? 15_000;
+  const ends: TunnelEnd[] = [server];
   const dispose = async () => {
-    await Promise.all([endChild(client.process, 3000), endChild(server.process, 3000)]);
+    await Promise.all(ends.map((end) => endChild(end.process, 3000)));
     rmSync(dir, { recursive: true, force: true });
   };
   try {
+    await waitUntil(server, 'mptun run (server)', timeoutMs, (status) =>
+      status.state === 'up' ? null : stateText(status),
+    );
+    const client = startEnd(lab, 'client', dir, {
+      mode: 'client',
+      name: 'lab-client',
+      key_file: keys.client.file,
+      server: { host: SERVER.v4, port: SERVER_PORT, public_key: keys.server.pin },
+      paths: lab.links.map((link) => ({ match: { name: link.name }, role: roleOf(link.name) })),
+      ...(options.traffic !== undefined && { traffic: options.traffic }),
+      ...options.client,
+    });
+    ends.push(client);
     const wanted = lab.links.map((link) => link.name).filter((name) => roleOf(name) !== 'never');
-    await waitUntilUp(client, server, wanted, options.startTimeoutMs ?? 15_000);
+    await waitUntil(client, 'mptun run (client)', timeoutMs, (status) => whyNotReady(status, wanted));
+    return { client, server, dispose };
   } catch (error) {
-    const logs = [client, server].map((end) => `--- ${end.logFile}\n${tail(end.logFile)}`);
+    const logs = ends.map((end) => `--- ${end.logFile}\n${tail(end.logFile)}`);
     await dispose();
-    throw new Error(`${(error as Error).message}\n${logs.join('\n')}`);
+    throw new TunnelError(`${(error as Error).message}\n${logs.join('\n')}`);
   }
-  return { client, server, dispose };
 }
 
 const SERVER_PORT = 443;
@@ -113,33 +122,36 @@ function startEnd(lab: TunnelSite, node: 'client' | 'server', dir: string, confi
   return { process: process_, configFile, logFile, status };
 }
 
-async function waitUntilUp(
-  client: TunnelEnd,
-  server: TunnelEnd,
-  links: readonly string[],
+/** Polls the status of `end` until `problem` finds none. Throws what it found last, or that the process ended. */
+async function waitUntil(
+  end: TunnelEnd,
+  who: string,
   timeoutMs: number,
+  problem: (status: StatusDocument) => string | null,
 ): Promise<void> {
   const deadlineMs = monotonicMs() + timeoutMs;
-  let last = 'it does not answer on its control socket';
+  let last: string | null = 'it does not answer on its control socket';
   while (monotonicMs() < deadlineMs) {
-    for (const end of [client, server]) {
-      if (end.process.exitCode !== null || end.process.signalCode !== null) {
-        const who = end === client ? 'client' : 'server';
-        throw new Error(`mptun run (${who}) ended with ${end.process.exitCode ?? end.process.signalCode}`);
-      }
-    }
-    try {
-      const status = await client.status();
-      const ready = (status.paths as PathsDocument['paths']).filter((p) => p.state === 'active' || p.state === 'warm');
-      const missing = links.filter((name) => !ready.some((path) => path.name === name));
-      if (status.state === 'up' && missing.length === 0) return;
-      last = `state ${status.state}${status.reason === null ? '' : ` (${status.reason})`}, not in use: ${missing.join(', ') || 'none'}`;
-    } catch {
-      // not listening yet
-    }
+    const { exitCode, signalCode } = end.process;
+    if (exitCode !== null || signalCode !== null) throw new Error(`${who} ended with ${exitCode ?? signalCode}`);
+    const status = await end.status().catch(() => null); // not listening yet
+    if (status !== null) last = problem(status);
+    if (last === null) return;
     await sleep(POLL_MS);
   }
-  throw new Error(`the tunnel did not come up within ${timeoutMs / 1000} s: ${last}`);
+  throw new Error(`${who} is not ready after ${timeoutMs / 1000} s: ${last}`);
+}
+
+function whyNotReady(status: StatusDocument, links: readonly string[]): string | null {
+  if (status.state !== 'up') return stateText(status);
+  const isReady = (name: string) =>
+    status.paths.some((p) => p.name === name && (p.state === 'active' || p.state === 'warm'));
+  const missing = links.filter((name) => !isReady(name));
+  return missing.length === 0 ? null : `not in use: ${missing.join(', ')}`;
+}
+
+function stateText({ state, reason }: StatusDocument): string {
+  return reason === null ? `state ${state}` : `state ${state} (${reason})`;
 }
 
 function getJson<T>(socketPath: string, path: string): Promise<T> {
