@@ -61,22 +61,32 @@ async function demo(flags: DemoFlags): Promise<number> {
 async function demoInside(flags: DemoFlags): Promise<number> {
   const report = new Reporter(flags.json === true ? process.stderr : process.stdout);
   let lab: Lab | undefined;
+  let isStopping = false;
   const stop = async () => {
+    if (isStopping) return;
+    isStopping = true;
+    process.stderr.write('\nmptun demo: interrupted, cleaning up\n');
     await lab?.dispose();
     process.exit(EXIT_SIGINT);
   };
-  process.once('SIGINT', stop).once('SIGTERM', stop);
+  process.on('SIGINT', stop).on('SIGTERM', stop);
   const options = {
     links: linksOf(flags),
     ...(flags.trace !== undefined && { traceFile: flags.trace }),
     ...(flags.linksOnly === true && { linksOnly: true }),
     ...(flags.congestion !== undefined && { traffic: { congestion: flags.congestion } }),
   };
-  const { document, failures } = await runDemo(options, report, (made) => {
-    lab = made;
-  });
-  if (flags.json === true) process.stdout.write(`${JSON.stringify(document)}\n`);
-  return failures.length === 0 ? 0 : complain(failures.join('\n'), EXIT_FAILED);
+  try {
+    const { document, failures } = await runDemo(options, report, (made) => {
+      lab = made;
+    });
+    if (flags.json === true) process.stdout.write(`${JSON.stringify(document)}\n`);
+    return failures.length === 0 ? 0 : complain(failures.join('\n'), EXIT_FAILED);
+  } catch (error) {
+    // What breaks because it is being taken down is no news; `stop` ends the process.
+    if (isStopping) return new Promise(() => {});
+    throw error;
+  }
 }
 
 function linksOf(flags: DemoFlags): LinkSpec[] {

@@ -10,6 +10,7 @@ import { generateKey, PIN_PREFIX, parseKey, pinOf } from '../config/keys.js';
 import type { StatusDocument } from '../control/protocol.js';
 import { monotonicMs } from './arrivals.js';
 import { endChild } from './namespaces.js';
+import { isInSandbox } from './sandbox.js';
 import { INNER_PREFIXES, labScript, SERVER } from './topology.js';
 
 export interface TunnelOptions {
@@ -50,7 +51,10 @@ export class TunnelError extends Error {}
 
 /** Starts both ends and waits until every path that may be used is. Throws TunnelError. */
 export async function startTunnel(lab: TunnelSite, options: TunnelOptions = {}): Promise<Tunnel> {
-  const dir = mkdtempSync(join(tmpdir(), 'mptun-lab-'));
+  // In a sandbox /run is private, so that not even `kill -9` leaves the keys behind.
+  const dir = mkdtempSync(join(isInSandbox() ? '/run' : tmpdir(), 'mptun-lab-'));
+  const removeDir = () => rmSync(dir, { recursive: true, force: true });
+  process.on('exit', removeDir);
   const keys = { client: newKey(dir, 'client'), server: newKey(dir, 'server') };
   const roleOf = (name: string) =>
     options.roles?.[name] ?? (options.only !== undefined && options.only !== name ? 'never' : 'always');
@@ -71,7 +75,8 @@ export async function startTunnel(lab: TunnelSite, options: TunnelOptions = {}):
   const ends: TunnelEnd[] = [server];
   const dispose = async () => {
     await Promise.all(ends.map((end) => endChild(end.process, 3000)));
-    rmSync(dir, { recursive: true, force: true });
+    process.off('exit', removeDir);
+    removeDir();
   };
   try {
     await waitUntil(server, 'mptun run (server)', timeoutMs, (status) =>
