@@ -22,6 +22,7 @@ import type {
 import { ClientDaemon } from './client.js';
 import { ControlServer } from './control-server.js';
 import { Driver } from './driver.js';
+import { tuneHeap } from './heap.js';
 import { Journal } from './journal.js';
 import type { HostLink } from './link-monitor.js';
 import { SystemdNotifier } from './notify-systemd.js';
@@ -43,6 +44,7 @@ const SAMPLE_MS = 1_000;
 
 /** Runs until a signal ends it; resolves to the exit code. Throws what stops it from starting. */
 export async function runDaemon(config: Config): Promise<number> {
+  tuneHeap();
   const daemon = await Daemon.start(config);
   return daemon.ended;
 }
