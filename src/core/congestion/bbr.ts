@@ -38,8 +38,8 @@ const CUT = 0.85;
 const DRAINED_SEGMENTS = 2;
 /** After this many rounds with a queue that deliver below this share of the estimate, the link has become slower. */
 const SLOWED_ROUNDS = 3;
-const SLOWED_SHARE = 0.75;
-const SLOWED_RTT = 1.5;
+const SLOWED_SHARE = 0.5;
+const SLOWED_RTT = 2;
 /** An RTT sample within this of the minimum (an eighth, or 1 ms) confirms it. */
 const MIN_RTT_TOLERANCE = 1.125;
 const MIN_RTT_TOLERANCE_US = 1_000;
