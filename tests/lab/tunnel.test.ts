@@ -1,0 +1,176 @@
+/**
+ * The tunnel as users have it: `mptun run` at both ends, two emulated links (WiFi is Ethernet, cellular is raw IP), real
+ * curl and ping through the TUN. What must hold: bytes are right both ways and in both families, a cut link is not the
+ * end of anything, nothing leaks, and nothing is left behind, whatever way a daemon ends.
+ */
+import { once } from 'node:events';
+import { setTimeout as delay } from 'node:timers/promises';
+import test from 'ava';
+import {
+  createLab,
+  DEFAULT_LINKS,
+  download,
+  type Lab,
+  SITE,
+  startTunnel,
+  type Tunnel,
+  upload,
+} from '../../src/lab/index.js';
+import { findTool } from '../../src/native/index.js';
+
+let lab: Lab;
+
+test.before(async () => {
+  lab = await createLab({ links: DEFAULT_LINKS, prefix: 'mtx-tunnel-' });
+});
+
+test.after.always(async () => {
+  await lab?.dispose();
+});
+
+async function withTunnel(options: Parameters<typeof startTunnel>[1], body: (tunnel: Tunnel) => Promise<void>) {
+  const tunnel = await startTunnel(lab, { startTimeoutMs: 30_000, ...options });
+  try {
+    await body(tunnel);
+  } finally {
+    await tunnel.dispose();
+  }
+}
+
+async function client(...argv: string[]): Promise<string> {
+  const { stdout, stderr } = await lab.exec('client', argv, { timeoutMs: 30_000 });
+  return stdout + stderr;
+}
+
+/** Rules and routes of ours at the client, and devices that are not there without a tunnel. */
+async function traces(): Promise<string[]> {
+  const [rules, rules6, routes, links] = await Promise.all([
+    client('ip', 'rule', 'show'),
+    client('ip', '-6', 'rule', 'show'),
+    client('ip', 'route', 'show', 'table', 'all', 'proto', '77'),
+    client('ip', '-o', 'link', 'show'),
+  ]);
+  const ours = [...`${rules}${rules6}`.split('\n').filter((l) => l.includes('proto 77')), ...routes.split('\n')];
+  return [...ours, ...links.split('\n').filter((l) => l.includes(' mt-'))].filter((l) => l.trim() !== '');
+}
+
+async function statesOf(tunnel: Tunnel): Promise<Record<string, string>> {
+  const status = await tunnel.client.status();
+  return Object.fromEntries(status.paths.map((p) => [p.name, p.state]));
+}
+
+async function waitFor(what: string, condition: () => Promise<boolean>, timeoutMs = 30_000): Promise<void> {
+  const deadline = performance.now() + timeoutMs;
+  while (!(await condition())) {
+    if (performance.now() > deadline) throw new Error(`timed out: ${what}`);
+    await delay(100);
+  }
+}
+
+test.serial('both links carry the session; IPv4 and IPv6, both ways, byte-exact; a clean end', async (t) => {
+  await withTunnel({}, async (tunnel) => {
+    t.deepEqual(await statesOf(tunnel), { wlan0: 'active', wwan0: 'active' });
+    const status = await tunnel.client.status();
+    t.is(status.sessions.length, 1);
+    t.is(status.sessions[0]!.connections, 2);
+    t.regex(await client('ping', '-c', '2', '-W', '5', SITE.v4), / 0% packet loss/);
+    t.regex(await client('ping', '-c', '2', '-W', '5', SITE.v6), / 0% packet loss/);
+    for (const address of [SITE.v4, SITE.v6]) {
+      const down = await download(lab, { address, bytes: 3_000_000 });
+      t.true(down.isIntact);
+      t.is(down.bytes, 3_000_000);
+      const up = await upload(lab, { address, bytes: 1_000_000 });
+      t.true(up.isIntact);
+    }
+    const server = await tunnel.server.status();
+    t.deepEqual(
+      server.sessions.map((s) => s.peer),
+      ['laptop'],
+    );
+    t.true((await traces()).length > 0);
+    tunnel.client.process.kill('SIGTERM');
+    const [code] = (await once(tunnel.client.process, 'exit')) as [number];
+    t.is(code, 0);
+    t.deepEqual(await traces(), []);
+  });
+});
+
+test.serial(
+  'a link cut without warning: the transfer goes on, and the link is used again after it returns',
+  async (t) => {
+    await withTunnel({}, async (tunnel) => {
+      const wifi = lab.link('wlan0');
+      const transfer = download(lab, { address: SITE.v4, bytes: 15_000_000, timeoutSeconds: 90 });
+      await delay(1_500);
+      await wifi.cut();
+      try {
+        await waitFor('wlan0 is found out', async () => {
+          const status = await tunnel.client.status();
+          return status.paths.find((p) => p.name === 'wlan0')?.reason !== null;
+        });
+      } finally {
+        await wifi.restore();
+      }
+      await waitFor('wlan0 is in use again', async () => (await statesOf(tunnel)).wlan0 === 'active');
+      const { isIntact, bytes } = await transfer;
+      t.true(isIntact);
+      t.is(bytes, 15_000_000);
+    });
+  },
+);
+
+test.serial('every link gone, then back: a waiting request still gets its answer', async (t) => {
+  await withTunnel({}, async (tunnel) => {
+    const transfer = download(lab, { address: SITE.v4, bytes: 4_000_000, timeoutSeconds: 90 });
+    await delay(500);
+    for (const link of lab.links) await link.carrier(false);
+    await waitFor('both links are down', async () => Object.values(await statesOf(tunnel)).every((s) => s === 'down'));
+    await delay(1_000);
+    for (const link of lab.links) await link.carrier(true);
+    const { isIntact } = await transfer;
+    t.true(isIntact);
+    await waitFor('up again', async () => (await tunnel.client.status()).state === 'up');
+  });
+});
+
+test.serial('killed, and started again: as a clean start', async (t) => {
+  await withTunnel({}, async (tunnel) => {
+    tunnel.client.process.kill('SIGKILL');
+    await once(tunnel.client.process, 'exit');
+    const left = await traces();
+    t.false(
+      left.some((l) => l.includes(' dev mt-')),
+      'routes into the TUN went with it',
+    );
+  });
+  await withTunnel({}, async (tunnel) => {
+    t.regex(await client('ping', '-c', '1', '-W', '5', SITE.v4), / 0% packet loss/);
+    tunnel.client.process.kill('SIGTERM');
+    await once(tunnel.client.process, 'exit');
+    t.deepEqual(await traces(), []);
+  });
+});
+
+test.serial('where the server has no IPv6, it is unreachable at once, and does not leak', async (t) => {
+  await withTunnel({ server: { pool: { ipv4: '10.77.0.0/24', ipv6: null } } }, async () => {
+    const started = performance.now();
+    const answer = await client('ping', '-6', '-c', '1', '-W', '5', SITE.v6).catch((e: Error) => e.message);
+    t.regex(answer, /unreachable|No route to host/i);
+    t.true(performance.now() - started < 4_000);
+    t.regex(await client('ip', '-6', 'route', 'get', SITE.v6).catch((e: Error) => e.message), /unreachable|No route/i);
+    t.regex(await client('ping', '-c', '1', '-W', '5', SITE.v4), / 0% packet loss/);
+  });
+});
+
+test.serial('a masquerading server: private destinations are denied, its table goes with it', async (t) => {
+  await withTunnel({ server: { egress: { masquerade: true } } }, async (tunnel) => {
+    const server = async (...argv: string[]) => (await lab.exec('server', argv)).stdout;
+    t.true((await download(lab, { address: SITE.v4, bytes: 500_000 })).isIntact);
+    t.regex(await server(findTool('nft')!, 'list', 'ruleset'), /table inet mptun_lab_server/);
+    const denied = await client('ping', '-c', '1', '-W', '5', '10.99.0.1').catch((e: Error) => e.message);
+    t.regex(denied, /Packet filtered|prohibited/i);
+    tunnel.server.process.kill('SIGTERM');
+    await once(tunnel.server.process, 'exit');
+    t.notRegex(await server(findTool('nft')!, 'list', 'ruleset'), /mptun/);
+  });
+});
