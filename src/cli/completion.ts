@@ -74,24 +74,22 @@ complete -o filenames -F _mptun mptun
 function zshScript(verbs: readonly Verb[]): string {
   const cases = verbs.map((verb) => {
     const words = [...verb.children, ...verb.options].map((word) => `'${word.name}:${zshText(word.description)}'`);
-    return `    '${verb.words.join(' ')}') words=(${words.join(' ')}); files=${verb.takesFile ? 1 : 0} ;;`;
+    return `    '${verb.words.join(' ')}') offers=(${words.join(' ')}); files=${verb.takesFile ? 1 : 0} ;;`;
   });
   const known = verbs.filter((verb) => verb.words.length > 0).map((verb) => `'${verb.words.join(' ')}'`);
   return `#compdef mptun
 _mptun() {
-  local verb='' word next files=0
-  local -a words_before; words_before=("\${words[@]:1:$((CURRENT - 2))}")
-  for word in "\${words_before[@]}"; do
-    next="\${verb:+$verb }$word"
-    case "$next" in
-      ${known.join('|')}) verb="$next" ;;
+  local verb='' word files=0
+  local -a offers
+  for word in "\${words[@]:1:$((CURRENT - 2))}"; do
+    case "\${verb:+$verb }$word" in
+      ${known.join('|')}) verb="\${verb:+$verb }$word" ;;
     esac
   done
-  local -a words
   case "$verb" in
 ${cases.join('\n')}
   esac
-  _describe 'mptun' words
+  _describe 'mptun' offers
   if (( files )); then _files; fi
 }
 compdef _mptun mptun

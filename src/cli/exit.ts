@@ -42,6 +42,10 @@ export function describeError(err: unknown): { text: string; exitCode: ExitCode 
   }
   if (err instanceof KeyError) return { text: `${err.message}; ${err.hint}`, exitCode: EXIT.configInvalid };
   const { code, message, stack } = err as { code?: unknown; message?: unknown; stack?: unknown };
+  if (code === 'EACCES' || code === 'EPERM') {
+    const text = `${message}; run it as root, or as a service with CAP_NET_ADMIN and CAP_NET_RAW`;
+    return { text, exitCode: EXIT.permission };
+  }
   const exitCode = CODES.get(String(code));
   if (exitCode !== undefined) return { text: String(message), exitCode };
   if (typeof code === 'string') return { text: String(message), exitCode: EXIT.failed };
@@ -54,6 +58,4 @@ const CODES: ReadonlyMap<string, ExitCode> = new Map([
   ['MPTUN_NOT_PERMITTED', EXIT.permission],
   ['MPTUN_AUTH', EXIT.authentication],
   ['MPTUN_UNREACHABLE', EXIT.unreachable],
-  ['EACCES', EXIT.permission],
-  ['EPERM', EXIT.permission],
 ]);
