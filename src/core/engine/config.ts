@@ -1,4 +1,6 @@
 /** Settings of an engine. */
+import { DEFAULT_CONTROLLER } from '../congestion/index.js';
+import { DEFAULT_SCHEDULER } from '../scheduler/index.js';
 import type { SubflowConfig } from '../tcp/subflow.js';
 
 export interface EngineConfig {
@@ -20,8 +22,8 @@ export interface EngineConfig {
 }
 
 export const DEFAULT_ENGINE_CONFIG: EngineConfig = {
-  congestion: 'bbr',
-  scheduler: 'adaptive',
+  congestion: DEFAULT_CONTROLLER,
+  scheduler: DEFAULT_SCHEDULER,
   checksum: false,
   receiveBufferBytes: 8 * 1024 * 1024,
   windowScale: 8,

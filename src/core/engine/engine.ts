@@ -8,13 +8,13 @@ import { ipFromBytes } from '../base/ip.js';
 import { type Micros, NEVER } from '../base/time.js';
 import { TimerQueue } from '../base/timer-queue.js';
 import type { ControllerFactory } from '../congestion/controller.js';
-import { controllers } from '../congestion/index.js';
+import { controllers, DEFAULT_CONTROLLER } from '../congestion/index.js';
 import { Connection } from '../mptcp/connection.js';
 import { CAPABLE_A_CHECKSUM, isAcceptableSyn } from '../mptcp/handshake.js';
 import type { ConnectionHost } from '../mptcp/host.js';
 import { deriveFromKey, randomKey } from '../mptcp/keys.js';
 import { type MptcpSubflow, RST_REASON } from '../mptcp/subflow.js';
-import { schedulers } from '../scheduler/index.js';
+import { DEFAULT_SCHEDULER, schedulers } from '../scheduler/index.js';
 import type { Scheduler } from '../scheduler/scheduler.js';
 import type { FlowTuple } from '../tcp/flow.js';
 import { IsnGenerator } from '../tcp/isn.js';
@@ -379,11 +379,11 @@ export class Engine implements EngineApi, ConnectionHost {
   }
 
   scheduler(name: string | undefined): Scheduler {
-    return (schedulers[name ?? this.config.scheduler] ?? schedulers['min-rtt']!)();
+    return (schedulers[name ?? this.config.scheduler] ?? schedulers[DEFAULT_SCHEDULER]!)();
   }
 
   controller(name: string | undefined): ControllerFactory {
-    return controllers[name ?? this.config.congestion] ?? controllers.cubic!;
+    return controllers[name ?? this.config.congestion] ?? controllers[DEFAULT_CONTROLLER]!;
   }
 
   sink(linkId: number): SegmentSink {
