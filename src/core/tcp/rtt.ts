@@ -47,7 +47,9 @@ export class RttEstimator {
     } else {
       const n = Math.max(1, expectedSamples);
       // RFC 6298 2.3: RTTVAR first, with the old SRTT.
-      this.rttVarUs += (Math.abs(this.srttUs - r) - this.rttVarUs) / (4 * n);
+      // It grows at full speed: a queue that fills within one round trip must not overtake the RTO.
+      const change = Math.abs(this.srttUs - r) - this.rttVarUs;
+      this.rttVarUs += change / (change > 0 ? 4 : 4 * n);
       this.srttUs += (r - this.srttUs) / (8 * n);
     }
     this.#computeRto();

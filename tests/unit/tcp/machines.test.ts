@@ -33,6 +33,8 @@ test('O7: many samples a round trip do not make the estimate forget its variance
   rtt.onSample(0, 100_000, 1);
   for (let i = 0; i < 20; i++) rtt.onSample(i, 100_000, 20);
   t.true(rtt.rttVarUs > 35_000);
+  for (let i = 0; i < 4; i++) rtt.onSample(100 + i, 300_000, 20);
+  t.true(rtt.rtoUs > 500_000, 'but follow a queue that fills');
 });
 
 test('the minimum RTT follows a route that became longer after five minutes', (t) => {
