@@ -1,7 +1,8 @@
 /**
  * A connection as a Node Duplex, for node:tls. Writing hands references to the engine and is done at once: how much may
- * be written is the writer's business (lane-pump.ts). Reading copies, because the engine lends its bytes only until the
- * call returns; where nobody reads, the connection's receive window fills up instead of our memory.
+ * be written is the writer's business (lane-pump.ts). Reading lends: a 'data' listener that is called at once gets the
+ * engine's own bytes and must be done with them when it returns, as node:tls is (it decrypts out of a copy). Bytes that
+ * have to wait are copied; where nobody reads, the connection's receive window fills up instead of our memory.
  */
 import { Duplex } from 'node:stream';
 import type { Micros } from '../core/base/time.js';
@@ -19,6 +20,8 @@ export class ConnectionDuplex extends Duplex {
   /** Bytes given to the connection so far. */
   bytesQueued = 0;
   private isHolding = false;
+  /** Inside `_read`, where `push` only queues. */
+  private isReading = false;
 
   constructor(
     private readonly connection: ConnectionApi,
@@ -55,7 +58,9 @@ export class ConnectionDuplex extends Duplex {
   override _read(): void {
     if (!this.isHolding) return;
     this.isHolding = false;
+    this.isReading = true;
     this.connection.resume(this.host.nowUs());
+    this.isReading = false;
     this.host.flushSoon();
   }
 
@@ -77,14 +82,24 @@ export class ConnectionDuplex extends Duplex {
     onBytes: (buf, offset, lengthBytes) => {
       if (this.destroyed) return lengthBytes;
       if (this.isHolding) return 0;
-      // A copy of its own, not of the pool: TLS keeps slices, and a slice would pin 8 KB for a few bytes.
-      const copy = Buffer.allocUnsafeSlow(lengthBytes);
-      copy.set(buf.subarray(offset, offset + lengthBytes));
-      if (!this.push(copy)) this.isHolding = true;
+      const isAtOnce = this.readableFlowing === true && this.readableLength === 0 && !this.isReading;
+      const bytes = isAtOnce ? lend(buf, offset, lengthBytes) : copyOf(buf, offset, lengthBytes);
+      if (!this.push(bytes)) this.isHolding = true;
       return lengthBytes;
     },
     onEnd: () => {
       if (!this.destroyed) this.push(null);
     },
   };
+}
+
+function lend(buf: Uint8Array, offset: number, lengthBytes: number): Buffer {
+  return Buffer.from(buf.buffer, buf.byteOffset + offset, lengthBytes);
+}
+
+/** Not from Node's pool: a slice that waits would pin 8 KB for a few bytes. */
+function copyOf(buf: Uint8Array, offset: number, lengthBytes: number): Buffer {
+  const copy = Buffer.allocUnsafeSlow(lengthBytes);
+  copy.set(buf.subarray(offset, offset + lengthBytes));
+  return copy;
 }

@@ -2,7 +2,6 @@
  * In-memory twins for tests above the engine: a pair of connections whose bytes cross at once, a Duplex over one, and a
  * TUN that remembers what was sent to it.
  */
-import { Duplex } from 'node:stream';
 import { parseIp } from '../../src/core/base/ip.js';
 import type { Micros } from '../../src/core/base/time.js';
 import type {
@@ -13,7 +12,7 @@ import type {
   SubflowInfo,
 } from '../../src/core/engine/api.js';
 import type { TransmitBatch, TunPort } from '../../src/core/engine/ports.js';
-import type { ConnectionStream } from '../../src/daemon/lane-pump.js';
+import { ConnectionDuplex } from '../../src/daemon/duplex.js';
 
 let nextId = 1;
 
@@ -122,7 +121,16 @@ export class LoopbackConnection implements ConnectionApi {
     if (this.isBlocked || this.state === 'closed' || to === null || to.reader === null) return;
     for (let chunk = this.queue.shift(); chunk !== undefined; chunk = this.queue.shift()) {
       this.unsentBytes -= chunk.length;
-      to.reader.onBytes(chunk.slice(), 0, chunk.length);
+      // Lent, at an odd offset, and gone afterwards: as from the engine.
+      const lent = new Uint8Array(chunk.length + 3);
+      lent.set(chunk, 3);
+      const taken = to.reader.onBytes(lent, 3, chunk.length);
+      lent.fill(0xee);
+      if (taken < chunk.length) {
+        this.queue.unshift(chunk.subarray(taken));
+        this.unsentBytes += chunk.length - taken;
+        return;
+      }
       if (this.isClosed()) return;
     }
     if (this.hasEnded) to.reader.onEnd();
@@ -138,37 +146,11 @@ export function loopbackPair(): [LoopbackConnection, LoopbackConnection] {
   return [a, b];
 }
 
-export class LoopbackStream extends Duplex implements ConnectionStream {
-  bytesQueued = 0;
-
-  constructor(private readonly connection: LoopbackConnection) {
-    super({ allowHalfOpen: false });
-    connection.onClosed = () => this.destroy();
-    connection.setReader({
-      onBytes: (buf, offset, lengthBytes) => {
-        this.push(Buffer.from(buf.subarray(offset, offset + lengthBytes)));
-        return lengthBytes;
-      },
-      onEnd: () => this.push(null),
-    });
-  }
-
-  override _read(): void {}
-
-  override _write(chunk: Buffer, _encoding: string, done: () => void): void {
-    this.bytesQueued += chunk.length;
-    this.connection.write(0, chunk);
-    done();
-  }
-
-  override _final(done: () => void): void {
-    this.connection.end();
-    done();
-  }
-
-  override _destroy(error: Error | null, done: (error: Error | null) => void): void {
-    this.connection.abort();
-    done(error);
+/** The daemon's own Duplex, over a twin. */
+export class LoopbackStream extends ConnectionDuplex {
+  constructor(connection: LoopbackConnection) {
+    super(connection, { nowUs: () => 0, flushSoon: () => undefined });
+    connection.onClosed = () => this.onConnectionClosed('reset');
   }
 }
 
