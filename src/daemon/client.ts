@@ -14,7 +14,7 @@ import type { Micros } from '../core/base/time.js';
 import type { ConnectionApi, Endpoint, EngineEvent } from '../core/engine/api.js';
 import { CSUM_PARTIAL, type PortGuard, type ReceiveBatch } from '../core/engine/ports.js';
 import type { RouteEntry } from '../core/lanes/connect-ip.js';
-import { type LaneIndex, PacketLane } from '../core/lanes/packet-lane.js';
+import { BULK, type LaneIndex, PacketLane } from '../core/lanes/packet-lane.js';
 import type { PathState as ManagedState, PathTransition, RemoteEndpoint } from '../core/pathman/types.js';
 import { openTun, Rtnetlink, type TunDevice } from '../native/index.js';
 import { Capture, cleanCapture } from './capture.js';
@@ -28,6 +28,10 @@ import { SessionPaths } from './session-paths.js';
 import type { TlsIdentity } from './tls.js';
 import { TunLoop } from './tun-loop.js';
 import { TunWriter } from './tun-writer.js';
+
+/** The bulk queue is looked at this often; never empty for so many looks in a row: the links in use are full. */
+const SATURATION_MS = 200;
+const SATURATION_LOOKS = 5;
 
 export class ClientDaemon {
   readonly lane: PacketLane;
@@ -50,6 +54,8 @@ export class ClientDaemon {
   private readonly loop: TunLoop;
   private readonly guards = new Map<number, PortGuard>();
   private readonly announced = new Map<number, Endpoint>();
+  private readonly saturationTimer: NodeJS.Timeout;
+  private fullLooks = 0;
   private isResolving = false;
   private isClosed = false;
 
@@ -124,6 +130,7 @@ export class ClientDaemon {
     });
     this.monitor = new LinkMonitor(this.rt, config.paths, this.tun.name, (change) => this.onLink(change));
     for (const link of this.monitor.links) this.addLink(link);
+    this.saturationTimer = setInterval(() => this.lookAtQueue(), SATURATION_MS);
   }
 
   start(): void {
@@ -180,6 +187,7 @@ export class ClientDaemon {
 
   close(): void {
     this.isClosed = true;
+    clearInterval(this.saturationTimer);
     this.paths.close();
     this.loop.close();
     this.monitor.close();
@@ -214,6 +222,18 @@ export class ClientDaemon {
       }
       const isUnfinished = batch.checksum[i] === CSUM_PARTIAL;
       this.lane.enqueue(nowUs, batch.slab, batch.offset[i]!, batch.length[i]!, batch.gsoSize[i]!, isUnfinished);
+    }
+  }
+
+  /** Overflow links are opened up when the others cannot carry all that comes. */
+  private lookAtQueue(): void {
+    const isFull = this.lane.queueOf(BULK).backlogPackets > 0;
+    const before = this.fullLooks;
+    this.fullLooks = isFull ? Math.min(SATURATION_LOOKS, before + 1) : 0;
+    if (this.fullLooks === SATURATION_LOOKS && before < SATURATION_LOOKS) {
+      this.paths.handle({ type: 'saturation', isSaturated: true });
+    } else if (!isFull && before === SATURATION_LOOKS) {
+      this.paths.handle({ type: 'saturation', isSaturated: false });
     }
   }
 

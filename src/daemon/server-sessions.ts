@@ -105,6 +105,14 @@ export class ServerSessions {
     return [...this.byName.values()];
   }
 
+  /** The session that a connection belongs to. */
+  ofConnection(connectionId: number): ClientOfServer | null {
+    for (const s of this.byName.values()) {
+      if (s.session.connections.some((c) => c?.connection.id === connectionId)) return s;
+    }
+    return null;
+  }
+
   /** A connection that the engine accepted. */
   accept(connection: ConnectionApi): void {
     const { options } = this;

@@ -6,12 +6,13 @@ import type { PathRule, ServerConfig } from '../config/types.js';
 import type { IpAddress } from '../core/base/ip.js';
 import type { ConnectionApi, EngineEvent } from '../core/engine/api.js';
 import type { PortGuard } from '../core/engine/ports.js';
+import type { PolicyPath } from '../core/lanes/policy.js';
 import { openTun, Rtnetlink, type TunDevice } from '../native/index.js';
 import type { Driver } from './driver.js';
 import { Egress, offeredFamilies } from './egress.js';
 import type { Journal } from './journal.js';
 import { type LinkChange, LinkMonitor } from './link-monitor.js';
-import { type KnownClient, ServerSessions } from './server-sessions.js';
+import { type ClientOfServer, type KnownClient, ServerSessions } from './server-sessions.js';
 import { laneName } from './session.js';
 import type { TlsIdentity } from './tls.js';
 import { TunLoop } from './tun-loop.js';
@@ -111,7 +112,12 @@ export class ServerDaemon {
     this.sessions.kick();
   }
 
-  onEvent(_event: EngineEvent): void {}
+  /** What we hear nothing on, the client should know: it may believe that all is well. */
+  onEvent(event: EngineEvent): void {
+    if (event.type !== 'subflow-stalled' && event.type !== 'subflow-recovered') return;
+    const s = this.sessions.ofConnection(event.connectionId);
+    if (s !== null) s.session.sendPolicy({ paths: silentPaths(s), modes: [] });
+  }
 
   close(): void {
     this.loop.close();
@@ -148,6 +154,29 @@ export class ServerDaemon {
   private note(type: string, message: string, session: string): void {
     this.journal.record('info', type, message, { session });
   }
+}
+
+/** The client's paths as the server sees them, by the client's address ids. */
+function silentPaths(s: ClientOfServer): PolicyPath[] {
+  const paths = new Map<number, { isStalled: boolean; lanes: number[]; name: string }>();
+  for (const c of s.session.connections) {
+    if (c === null) continue;
+    for (const subflow of c.connection.info().subflows) {
+      const id = subflow.remoteAddressId;
+      const path = paths.get(id) ?? { isStalled: false, lanes: [], name: subflow.remote.address.text };
+      path.isStalled ||= subflow.isStalled;
+      path.lanes.push(c.index);
+      paths.set(id, path);
+    }
+  }
+  return [...paths].map(([addressId, path]) => ({
+    name: path.name,
+    role: 'always',
+    state: path.isStalled ? 'silent' : 'ok',
+    rateLimitBytesPerS: 0,
+    congestion: '',
+    addressIds: path.lanes.map((lane) => ({ lane, addressId })),
+  }));
 }
 
 function knownClients(config: ServerConfig): KnownClient[] {

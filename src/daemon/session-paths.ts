@@ -127,7 +127,7 @@ export class SessionPaths {
     }
     // Paths that the session uses already, this connection uses too.
     for (const p of this.manager.paths(this.options.nowUs())) {
-      if (p.state === 'active' || p.state === 'warm') this.cover(p.id, connection);
+      if (p.state === 'active' || p.state === 'warm' || p.state === 'joining') this.cover(p.id, connection);
     }
     this.drain();
   }

@@ -152,15 +152,24 @@ export class Session {
       const subflows = c.connection.info().subflows;
       for (const path of message.paths) {
         for (const subflow of subflows)
-          if (this.isOn(path, c.index, subflow)) applyPath(nowUs, c.connection, subflow, path);
+          if (this.isOn(path, c.index, subflow)) applyPath(nowUs, this.parts.side, c.connection, subflow, path);
       }
     }
   }
 }
 
-function applyPath(nowUs: Micros, connection: ConnectionApi, subflow: SubflowInfo, path: PolicyPath): void {
-  const isBackup = path.role === 'backup' || path.role === 'never' || path.state === 'going';
-  if (isBackup !== subflow.isBackupLocal) connection.setLocalBackup(nowUs, subflow.id, isBackup);
+function applyPath(
+  nowUs: Micros,
+  side: 'client' | 'server',
+  connection: ConnectionApi,
+  subflow: SubflowInfo,
+  path: PolicyPath,
+): void {
+  if (side === 'server') {
+    // The client decides what its links are for; in the other direction only what was observed counts.
+    const isBackup = path.role === 'backup' || path.role === 'never' || path.state === 'going';
+    if (isBackup !== subflow.isBackupLocal) connection.setLocalBackup(nowUs, subflow.id, isBackup);
+  }
   if (path.state === 'gone' || path.state === 'silent') {
     connection.suspectSubflow(nowUs, subflow.id, `the peer says that ${path.name} is ${path.state}`);
   }

@@ -1,0 +1,198 @@
+/** Commands of the path manager on several connections, and what it hears of them. */
+import test from 'ava';
+import { parseIp } from '../../../src/core/base/ip.js';
+import type { JoinOptions, SubflowInfo } from '../../../src/core/engine/api.js';
+import { BULK, type LaneIndex, SPARSE } from '../../../src/core/lanes/packet-lane.js';
+import { SessionPaths } from '../../../src/daemon/session-paths.js';
+import { LoopbackConnection } from '../../support/loopback.js';
+
+const SERVER = { address: parseIp('198.51.100.2'), port: 443 };
+const WIFI = {
+  id: 1,
+  name: 'wlan0',
+  isUp: true,
+  addresses: [parseIp('192.168.1.2')],
+  role: 'always',
+  priority: 0,
+} as const;
+const LTE = {
+  id: 2,
+  name: 'wwan0',
+  isUp: true,
+  addresses: [parseIp('192.168.2.2')],
+  role: 'always',
+  priority: 0,
+} as const;
+
+class JoiningConnection extends LoopbackConnection {
+  override join(_nowUs?: number, options?: JoinOptions): number {
+    this.calls.push(`join link ${options!.linkId}${options!.backup === true ? ' backup' : ''}`);
+    const id = this.subflows.length;
+    this.addSubflow(options!.linkId);
+    return id;
+  }
+  override closeSubflow(_nowUs?: number, id?: number, how?: string): void {
+    this.calls.push(`close ${id} ${how}`);
+  }
+  override setBackup(_nowUs?: number, id?: number, backup?: boolean): void {
+    this.calls.push(`setBackup ${id} ${backup}`);
+  }
+  override onLinkState(_nowUs?: number, linkId?: number, isUp?: boolean): void {
+    this.calls.push(`link ${linkId} ${isUp ? 'up' : 'down'}`);
+  }
+  addSubflow(linkId: number): void {
+    const id = this.subflows.length;
+    this.subflows.push({ id, linkId, localAddressId: linkId } as unknown as SubflowInfo);
+  }
+}
+
+class Rig {
+  nowUs = 1_000_000;
+  dials = 0;
+  told = 0;
+  routeless = new Set<number>();
+  readonly lanes: { lane: LaneIndex; connection: JoiningConnection }[] = [];
+  readonly transitions: string[] = [];
+  readonly paths = new SessionPaths({
+    mode: 'aggregate',
+    nowUs: () => this.nowUs,
+    random: () => 0.5,
+    connections: () => this.lanes,
+    dial: () => {
+      this.dials++;
+    },
+    cancelDials: () => {},
+    hasRoute: (way) => !this.routeless.has(way.linkId),
+    congestionOf: () => 'cubic',
+    tellPeer: () => {
+      this.told++;
+    },
+    onTransition: (t) => this.transitions.push(`${t.linkName} ${t.to}`),
+    flushSoon: () => {},
+  });
+
+  start(): void {
+    this.paths.handle({ type: 'link-added', link: WIFI });
+    this.paths.handle({ type: 'link-added', link: LTE });
+    this.paths.handle({ type: 'remote-addresses', remotes: [SERVER] });
+  }
+
+  /** A lane's connection over the current way: dialed, and its handshakes done. */
+  connect(lane: LaneIndex): JoiningConnection {
+    const connection = new JoiningConnection();
+    const way = this.paths.currentWay!;
+    connection.addSubflow(way.linkId);
+    this.paths.onDialed(way, connection);
+    this.lanes.push({ lane, connection });
+    this.paths.onConnectionUp(connection);
+    this.event('subflow-established', connection, 0);
+    return connection;
+  }
+
+  event(
+    type: 'subflow-established' | 'subflow-closed' | 'subflow-stalled' | 'subflow-recovered',
+    c: JoiningConnection,
+    subflowId: number,
+  ): void {
+    const linkId = c.subflows[subflowId]!.linkId;
+    this.paths.onEngineEvent({ type, connectionId: c.id, subflowId, linkId, why: 'test', stalledUs: 0 });
+  }
+
+  stateOf(linkId: number): string {
+    return this.paths.status().find((p) => p.linkId === linkId)!.state;
+  }
+}
+
+function setUp(t: { teardown(fn: () => void): void }): Rig {
+  const rig = new Rig();
+  t.teardown(() => rig.paths.close());
+  rig.start();
+  return rig;
+}
+
+test('one path is dialed; once it is up, every connection joins over the other', (t) => {
+  const rig = setUp(t);
+  t.is(rig.dials, 1);
+  t.is(rig.paths.currentWay!.linkId, 1);
+  const sparse = rig.connect(SPARSE);
+  t.is(rig.stateOf(1), 'active');
+  t.deepEqual(sparse.calls, ['join link 2']);
+  const bulk = rig.connect(BULK);
+  rig.event('subflow-established', sparse, 1);
+  t.is(rig.stateOf(2), 'active', 'reported once, with the first');
+  t.deepEqual(bulk.calls, ['join link 2']);
+});
+
+test('a connection that comes later joins the paths in use', (t) => {
+  const rig = setUp(t);
+  const sparse = rig.connect(SPARSE);
+  rig.event('subflow-established', sparse, 1);
+  const bulk = rig.connect(BULK);
+  t.deepEqual(bulk.calls, ['join link 2']);
+  t.deepEqual(
+    rig.paths.policyPaths(() => ({ name: 'x', rateLimitBytesPerS: 0, congestion: '' })).map((p) => p.addressIds),
+    [
+      [
+        { lane: SPARSE, addressId: 1 },
+        { lane: BULK, addressId: 1 },
+      ],
+      [
+        { lane: SPARSE, addressId: 2 },
+        { lane: BULK, addressId: 2 },
+      ],
+    ],
+  );
+});
+
+test('a path is lost when its last subflow is, and stalled for all when it is for one', (t) => {
+  const rig = setUp(t);
+  const sparse = rig.connect(SPARSE);
+  rig.event('subflow-established', sparse, 1);
+  const bulk = rig.connect(BULK);
+  rig.event('subflow-established', bulk, 1);
+  sparse.calls.length = 0;
+  rig.event('subflow-stalled', bulk, 1);
+  t.deepEqual(sparse.calls, ['suspect 1: test']);
+  t.true(rig.paths.status().find((p) => p.linkId === 2)!.isStalled);
+  rig.event('subflow-recovered', bulk, 1);
+  t.false(rig.paths.status().find((p) => p.linkId === 2)!.isStalled);
+
+  rig.event('subflow-closed', bulk, 1);
+  t.is(rig.stateOf(2), 'active');
+  rig.event('subflow-closed', sparse, 1);
+  t.not(rig.stateOf(2), 'active');
+});
+
+test('a link that goes down is told to the connections and to the peer', (t) => {
+  const rig = setUp(t);
+  const sparse = rig.connect(SPARSE);
+  rig.event('subflow-established', sparse, 1);
+  const told = rig.told;
+  rig.paths.handle({ type: 'link-changed', linkId: 1, isUp: false });
+  t.true(sparse.calls.includes('link 1 down'));
+  t.true(rig.told > told);
+  const gone = rig.paths.policyPaths(() => ({ name: '', rateLimitBytesPerS: 0, congestion: '' }))[0]!;
+  t.is(gone.state, 'gone');
+  rig.paths.handle({ type: 'link-changed', linkId: 1, isUp: true });
+  t.true(sparse.calls.includes('link 1 up'));
+});
+
+test('a dial that fails, and a link without a route: the other one is tried', async (t) => {
+  const rig = setUp(t);
+  rig.routeless.add(2);
+  rig.paths.onDialFailed('refused', true);
+  await new Promise((resolve) => setImmediate(resolve));
+  t.is(rig.dials, 1, 'no dial where there is no route');
+  t.deepEqual(
+    rig.paths.status().map((p) => p.state),
+    ['probing', 'probing'],
+  );
+});
+
+test('when no connection is left the session starts over', (t) => {
+  const rig = setUp(t);
+  const sparse = rig.connect(SPARSE);
+  rig.lanes.length = 0;
+  rig.paths.onConnectionDown(sparse);
+  t.is(rig.dials, 2);
+});
