@@ -157,9 +157,10 @@ export class Bbr implements CongestionController {
     this.#priorCwnd = 0;
   }
 
-  onRto(_nowUs: Micros, inFlightBytes: number): void {
+  onRto(_nowUs: Micros, _inFlightBytes: number): void {
     this.#saveCwnd();
-    this.#cwnd = inFlightBytes + this.#mssBytes;
+    // Everything in flight is presumed lost: start with one segment, as RFC 5681 (4) and Linux do.
+    this.#cwnd = this.#mssBytes;
     this.#fullBw = 0;
   }
 
