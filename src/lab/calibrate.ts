@@ -52,7 +52,7 @@ export async function calibrateProbes(lab: Lab, link: LabLink): Promise<ProbeCal
 export async function calibrateRate(lab: Lab, link: LabLink, seconds: number): Promise<RateCalibration> {
   const warmUpMs = WARM_UP_MS + WARM_UP_ROUND_TRIPS * 2 * link.spec.delayMs;
   const totalMs = warmUpMs + seconds * 1000;
-  return attempt(2, async () => {
+  return attempt(3, async () => {
     const problems: string[] = [];
     const bps = { down: 0, up: 0 };
     for (const direction of ['down', 'up'] as const) {

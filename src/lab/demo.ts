@@ -3,6 +3,7 @@
  * cut. Calibrates the links first, then measures each alone and both bonded, then cuts one in mid-transfer.
  */
 import { existsSync, readFileSync } from 'node:fs';
+import { availableParallelism, loadavg } from 'node:os';
 import { parseTrace, traceRateBps } from '../sim/trace.js';
 import { monotonicMs } from './arrivals.js';
 import { calibrateProbes, calibrateRate } from './calibrate.js';
@@ -124,8 +125,7 @@ class Demo {
       report.end(`${mbit(rate.bps.down)} ${mbit(rate.bps.up)}   ${share('down')} / ${share('up')} of the rate`);
       problems.push(...rate.problems.map((problem) => `${link.name}: ${problem}`));
     }
-    if (problems.length > 0)
-      throw new DemoFailure(`the emulated links are not as configured:\n  ${problems.join('\n  ')}`);
+    if (problems.length > 0) throw new DemoFailure(calibrationFailure(problems));
     return raw;
   }
 
@@ -301,4 +301,11 @@ function describe(links: readonly LinkSpec[]): string {
 
 function rounded({ down, up }: UpDown): UpDown {
   return { down: Math.round(down), up: Math.round(up) };
+}
+
+function calibrationFailure(problems: readonly string[]): string {
+  const load = loadavg()[0]!;
+  const cores = availableParallelism();
+  const busy = `\nThis machine is busy (load ${load.toFixed(1)} on ${cores} cores): try again when it is not.`;
+  return `the emulated links are not as configured:\n  ${problems.join('\n  ')}${load > cores ? busy : ''}`;
 }

@@ -6,7 +6,6 @@
  * earlier), so its device is left alone and read on the next tick of the timer: one wake-up then moves many packets.
  */
 import { readFileSync } from 'node:fs';
-import { setPriority } from 'node:os';
 import { createInterface } from 'node:readline';
 import { type Micros, NEVER } from '../core/base/time.js';
 import { DeadlineTimer, monotonicUs, Poller, READABLE } from '../native/index.js';
@@ -20,6 +19,7 @@ import {
   type LinkCounters,
   queueDefaultBytes,
 } from './emulator-protocol.js';
+import { goFirst } from './priority.js';
 
 /** Deliveries closer together than this share one wake-up. */
 const TICK_US = 250;
@@ -28,6 +28,7 @@ const WAKE_UP_US = 60;
 /** A device may wait this long to be read, if the backlog covers it: bounds what gathers in the device's own queue. */
 const MAX_DEFER_US = 1000;
 
+/** A radio does not wait for a processor. */
 const PRIORITY = -15;
 
 class Emulator {
@@ -136,11 +137,7 @@ function toChanges(change: Partial<DirectionSpec>, nowUs: Micros): Partial<LinkC
 }
 
 function main(): void {
-  try {
-    setPriority(PRIORITY); // a radio does not wait for the processor
-  } catch {
-    // an ordinary user may not: then it competes
-  }
+  goFirst(PRIORITY);
   const emulator = new Emulator();
   createInterface({ input: process.stdin })
     .on('line', (line) => {

@@ -10,6 +10,7 @@ import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream';
 import { Arrivals, monotonicMs } from './arrivals.js';
+import { goFirst } from './priority.js';
 import { openProbeResponders } from './probe-responder.js';
 import { randomStream } from './random-stream.js';
 
@@ -52,6 +53,7 @@ function takeUpload(request: IncomingMessage, response: ServerResponse): void {
   request.on('error', () => {}); // given up by the client: nobody waits for an answer
 }
 
+goFirst(-5);
 const server = createServer(onRequest);
 server.requestTimeout = 0; // an upload may take as long as it takes
 await Promise.all([
