@@ -10,6 +10,7 @@ import { type IpAddress, parseIp } from '../core/base/ip.js';
 import { type Micros, NEVER, US_PER_MS, US_PER_S } from '../core/base/time.js';
 import type { ConnectionApi, EngineEvent } from '../core/engine/api.js';
 import type { EngineFactory, Host } from './host.js';
+import { Nat } from './middleboxes/index.js';
 import { Network, type Tap, type Wire } from './network.js';
 import { Prng } from './prng.js';
 import {
@@ -250,7 +251,7 @@ class ScenarioRun {
   private join(flow: Flow, linkId: number, retryUs: Micros = JOIN_RETRY_US): void {
     const connection = flow.client!;
     const link = this.client.links.get(linkId)!;
-    if (!link.isUp || !connection.isMptcp || connection.state !== 'established') return;
+    if (!link.isUp || !connection.isMptcp || connection.state === 'closed') return;
     if (connection.info().subflows.some((sf) => sf.linkId === linkId && sf.state !== 'closed')) return;
     const localAddress = link.addresses[0]!;
     const subflowId = connection.join(this.network.nowUs, {
@@ -291,6 +292,9 @@ class ScenarioRun {
         wire.setState('up');
         this.client.updateLink(index, { isUp: true });
         for (const flow of this.flows) if (flow.client !== null) this.join(flow, index);
+        break;
+      case 'rebinds':
+        for (const box of wire.options.middleboxes ?? []) if (box instanceof Nat) box.rebind();
         break;
       case 'changes':
         if (step.up !== undefined) wire.up.configure(step.up);

@@ -52,8 +52,9 @@ export interface PathSpec {
  * dies         packets vanish, nobody is told            carrier-lost  as dies, and the client's system sees it
  * returns      the reverse of dies                       carrier-back  the reverse of carrier-lost
  * pauses       the radio holds packets                   resumes       it goes on
+ * rebinds      the path's NAT forgets its translations
  */
-export type StepKind = 'dies' | 'returns' | 'carrier-lost' | 'carrier-back' | 'pauses' | 'resumes';
+export type StepKind = 'dies' | 'returns' | 'carrier-lost' | 'carrier-back' | 'pauses' | 'resumes' | 'rebinds';
 
 export type Step = { readonly atUs: Micros; readonly path: string } & (
   | { readonly what: StepKind }
