@@ -3,7 +3,7 @@ import { randomInt } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { addressAt } from '../config/prefix.js';
 import type { PathRule, ServerConfig } from '../config/types.js';
-import type { IpAddress } from '../core/base/ip.js';
+import { type IpAddress, ipEquals } from '../core/base/ip.js';
 import type { ConnectionApi, EngineEvent } from '../core/engine/api.js';
 import type { PortGuard } from '../core/engine/ports.js';
 import type { PolicyPath } from '../core/lanes/policy.js';
@@ -11,7 +11,7 @@ import { openTun, Rtnetlink, type TunDevice } from '../native/index.js';
 import type { Driver } from './driver.js';
 import { Egress, offeredFamilies } from './egress.js';
 import type { Journal } from './journal.js';
-import { type LinkChange, LinkMonitor } from './link-monitor.js';
+import { type HostLink, type LinkChange, LinkMonitor } from './link-monitor.js';
 import { type ClientOfServer, type KnownClient, ServerSessions } from './server-sessions.js';
 import { laneName } from './session.js';
 import type { TlsIdentity } from './tls.js';
@@ -87,7 +87,7 @@ export class ServerDaemon {
       },
     });
     this.monitor = new LinkMonitor(this.rt, [EVERY_LINK], this.tun.name, (change) => this.onLink(change));
-    for (const link of this.monitor.links) driver.addLink(link);
+    for (const link of this.monitor.links) driver.addLink(this.listening(link));
     this.guard = driver.acquirePort(config.listen.port);
     this.listener = driver.engine.listen({
       port: config.listen.port,
@@ -145,10 +145,17 @@ export class ServerDaemon {
   }
 
   private onLink({ before, after }: LinkChange): void {
-    if (before === null) this.driver.addLink(after!);
-    else if (after === null) this.driver.removeLink(before.id);
-    else this.driver.updateLink(after);
+    if (after === null) this.driver.removeLink(before!.id);
+    else if (before === null) this.driver.addLink(this.listening(after));
+    else this.driver.updateLink(this.listening(after));
     this.driver.flushSoon();
+  }
+
+  /** The link with those of its addresses only that are listened on. */
+  private listening(link: HostLink): HostLink {
+    const wanted = this.config.listen.addresses;
+    if (wanted.length === 0) return link;
+    return { ...link, addresses: link.addresses.filter((a) => wanted.some((w) => ipEquals(w, a))) };
   }
 
   private note(type: string, message: string, session: string): void {

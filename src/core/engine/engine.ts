@@ -4,7 +4,7 @@
  * core/mptcp and core/tcp. Sans-I/O: see api.ts for the driver's loop.
  */
 import type { CoreEnv } from '../base/env.js';
-import { ipFromBytes } from '../base/ip.js';
+import { ipEqualsAt, ipFromBytes } from '../base/ip.js';
 import { type Micros, NEVER } from '../base/time.js';
 import { TimerQueue } from '../base/timer-queue.js';
 import type { ControllerFactory } from '../congestion/controller.js';
@@ -170,6 +170,11 @@ export class Engine implements EngineApi, ConnectionHost {
   /** A segment of no subflow: a SYN to a listener, a join by token, or something to reset. */
   private onStray(nowUs: Micros, linkId: number): void {
     const { seg } = this;
+    if (!this.isForUs()) {
+      // A host that forwards sees other hosts' segments on its links, to ports of ours by chance.
+      this.drop('not-for-us', linkId);
+      return;
+    }
     const kind = seg.flags & (TCP_SYN | TCP_ACK | TCP_RST);
     if (kind !== TCP_SYN) {
       this.reset(nowUs, linkId, -1);
@@ -192,6 +197,17 @@ export class Engine implements EngineApi, ConnectionHost {
     const listener = this.listeners.get(seg.dstPort);
     if (listener === undefined) this.reset(nowUs, linkId, -1);
     else this.accept(nowUs, linkId, listener);
+  }
+
+  /** The segment's destination is an address of any of our links (weak host model, RFC 1122 3.3.4.2). */
+  private isForUs(): boolean {
+    const { seg } = this;
+    for (const { info } of this.links.values()) {
+      for (const address of info.addresses) {
+        if (address.family === seg.family && ipEqualsAt(address, seg.buf, seg.dstOff)) return true;
+      }
+    }
+    return false;
   }
 
   private accept(nowUs: Micros, linkId: number, listener: Listener): void {
