@@ -49,7 +49,7 @@ for (const [to, other] of [
       t.is(afterReceiving({ to, flags }).sent, 1);
       const foreign = afterReceiving({ to: other, flags });
       t.is(foreign.sent, 0);
-      t.is(foreign.counters['drop_not-for-us'], 1);
+      t.is(foreign.counters.drop_not_for_us, 1);
     }
   });
 }
