@@ -31,7 +31,8 @@ function serve(socket: Socket): void {
 
 if (role === 'listen') {
   const server = createServer({ allowHalfOpen: true }, (socket) => {
-    server.close();
+    // Open to the end: the kernel takes joins only where somebody listens.
+    socket.on('close', () => server.close());
     serve(socket);
   });
   server.listen(Number(rest[0]), '::', () => process.stderr.write('ready\n'));
