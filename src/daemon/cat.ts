@@ -5,7 +5,7 @@
  */
 import { lookup } from 'node:dns/promises';
 import { type IpAddress, parseIp } from '../core/base/ip.js';
-import type { ConnectionApi, Endpoint, EngineEvent, LinkInfo } from '../core/engine/api.js';
+import type { ConnectionApi, ConnectionInfo, Endpoint, EngineEvent, LinkInfo } from '../core/engine/api.js';
 import type { PortGuard } from '../core/engine/ports.js';
 import { type Link, NetlinkMonitor, Rtnetlink } from '../native/index.js';
 import { Driver } from './driver.js';
@@ -54,6 +54,8 @@ class Cat {
   private readonly joined = new Set<string>();
   private connection: ConnectionApi | null = null;
   private isStdoutFull = false;
+  /** Taken before an interruption resets everything. */
+  private lastInfo: ConnectionInfo | null = null;
   private retry: NodeJS.Timeout | null = null;
   private finish: (why: string) => void = () => undefined;
 
@@ -75,6 +77,7 @@ class Cat {
       this.finish = resolve;
     });
     const interrupt = () => {
+      this.lastInfo = this.connection?.info() ?? null;
       this.connection?.abort(this.driver.nowUs());
       this.driver.flushSoon();
       this.finish('interrupted');
@@ -296,9 +299,9 @@ class Cat {
 
   private report(why: string): void {
     const links = [...this.links.values()].map(({ id, name }) => ({ id, name, host_drops: this.driver.hostDrops(id) }));
-    const info = this.connection?.info() ?? null;
+    const info = this.lastInfo ?? this.connection?.info() ?? null;
     const counters = this.driver.engine.counters();
-    process.stderr.write(`${JSON.stringify({ schema: 'mptun.cat/1', end: why, links, counters, connection: info })}\n`);
+    process.stderr.write(`${JSON.stringify({ schema: 'mptun.cat/1', end: why, links, counters, connection: info }, plain)}\n`);
   }
 
   // ---- Links -------------------------------------------------------------------------------------------------------
@@ -341,6 +344,11 @@ class Cat {
     own.sort((a, b) => Number(b.text === preferred) - Number(a.text === preferred));
     return own.find((a) => this.rt.nextHop(link.id, remote, a) !== null) ?? null;
   }
+}
+
+/** Addresses as text, and infinity as null, which is what JSON has. */
+function plain(_key: string, value: unknown): unknown {
+  return typeof value === 'object' && value !== null && 'text' in value ? value.text : value;
 }
 
 function isUsable(link: Link): boolean {

@@ -75,8 +75,8 @@ export interface CatReport {
     readonly fallbackReason: string | null;
     readonly bytesReinjected: number;
     readonly subflows: readonly {
-      readonly local: { readonly address: { readonly text: string } };
-      readonly remote: { readonly address: { readonly text: string } };
+      readonly local: { readonly address: string };
+      readonly remote: { readonly address: string };
       readonly bytesSent: number;
       readonly bytesReceived: number;
       readonly isBackupLocal: boolean;
