@@ -54,6 +54,8 @@ class Cat {
   private readonly joined = new Set<string>();
   private connection: ConnectionApi | null = null;
   private isStdoutFull = false;
+  private hasRemoteEnd = false;
+  private closedBecause: string | null = null;
   /** Taken before an interruption resets everything. */
   private lastInfo: ConnectionInfo | null = null;
   private retry: NodeJS.Timeout | null = null;
@@ -146,16 +148,11 @@ class Cat {
   private async listen({ address, port }: { address: string | null; port: number }): Promise<void> {
     const wanted = address === null ? null : parseIp(address).text;
     const named = [...this.options.interfaces, ...this.options.backupInterfaces];
-    const names =
-      named.length > 0
-        ? named
-        : this.rt
-            .links()
-            .filter(isUsable)
-            .map((link) => link.name);
-    for (const name of names) {
-      const link = this.readLink(name);
-      if (wanted === null || link.addresses.some((a) => a.text === wanted)) this.openLink(name);
+    for (const name of named) this.openLink(name);
+    if (named.length === 0) {
+      for (const { name } of this.rt.links().filter(isUsable)) {
+        if (wanted === null || this.readLink(name).addresses.some((a) => a.text === wanted)) this.openLink(name);
+      }
     }
     if (this.links.size === 0) throw new Error(`no interface with the address ${wanted}`);
     this.guards.push(this.driver.acquirePort(port));
@@ -193,8 +190,10 @@ class Cat {
         this.isStdoutFull = !process.stdout.write(copy);
         return lengthBytes;
       },
-      // Stdout stays open until the end: the other direction may still have something to say about its own end.
-      onEnd: () => undefined,
+      onEnd: () => {
+        this.hasRemoteEnd = true;
+        this.finishIfRead();
+      },
     });
     process.stdout.on('drain', () => {
       this.isStdoutFull = false;
@@ -248,11 +247,18 @@ class Cat {
         say(`plain TCP: ${event.why}`);
         break;
       case 'connection-closed':
-        this.finish(event.why);
+        this.closedBecause = event.why;
+        this.finishIfRead();
         break;
       default:
     }
     driver.flushSoon();
+  }
+
+  /** After an orderly close the last bytes may still wait for stdout. */
+  private finishIfRead(): void {
+    if (this.closedBecause === null || (this.closedBecause === 'done' && !this.hasRemoteEnd)) return;
+    this.finish(this.closedBecause);
   }
 
   /** Opens what is missing of the mesh of our links and the peer's addresses. Only the side that connected joins. */
@@ -301,7 +307,9 @@ class Cat {
     const links = [...this.links.values()].map(({ id, name }) => ({ id, name, host_drops: this.driver.hostDrops(id) }));
     const info = this.lastInfo ?? this.connection?.info() ?? null;
     const counters = this.driver.engine.counters();
-    process.stderr.write(`${JSON.stringify({ schema: 'mptun.cat/1', end: why, links, counters, connection: info }, plain)}\n`);
+    process.stderr.write(
+      `${JSON.stringify({ schema: 'mptun.cat/1', end: why, links, counters, connection: info }, plain)}\n`,
+    );
   }
 
   // ---- Links -------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ async function run(
   what: Transfer,
 ): Promise<[TransferResult, Record<string, number>]> {
   const result = await transfer(lab, what);
+  if (result.exitCode !== 0) t.log(result.stderr, lab.kernelCounters());
   t.deepEqual(result.atPeer, { received: BYTES, sha256: FROM_US }, 'what the peer got');
   t.deepEqual(result.atUs, { received: BYTES, sha256: FROM_PEER }, 'what we got');
   t.is(result.exitCode, 0, result.stderr);
@@ -78,7 +79,10 @@ for (const family of [4, 6] as const) {
       [],
     );
     const joined = report.connection.subflows.find((s) => s.local.address.startsWith(second))!;
-    t.true(joined.bytesSent > 0 && joined.bytesReceived > 0, 'both directions used the second link');
+    t.true(
+      joined.bytesSent > 0 && joined.bytesReceived > 0,
+      `both directions used the second link: ${JSON.stringify(joined)}`,
+    );
   });
 
   withLab(`IPv${family}, we are the server, two subflows: the kernel joins where we announced`, async (t, lab) => {
@@ -92,13 +96,16 @@ for (const family of [4, 6] as const) {
       isPeerMptcp: true,
     });
     t.like(kernel, { MPTcpExtMPCapableSYNTX: 1, MPTcpExtMPCapableSYNACKRX: 1, MPTcpExtAddAddr: 1 });
-    t.true(kernel.MPTcpExtMPJoinSynAckRx! >= 1);
+    t.true(kernel.MPTcpExtMPJoinSynAckRx! >= 1, JSON.stringify([kernel, report]));
     t.deepEqual(
       Object.keys(kernel).filter((name) => TROUBLE.test(name)),
       [],
     );
     const joined = report.connection.subflows.find((s) => s.local.address.startsWith(second))!;
-    t.true(joined.bytesSent > 0 && joined.bytesReceived > 0, 'both directions used the second link');
+    t.true(
+      joined.bytesSent > 0 && joined.bytesReceived > 0,
+      `both directions used the second link: ${JSON.stringify(joined)}`,
+    );
   });
 }
 

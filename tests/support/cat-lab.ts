@@ -14,6 +14,7 @@ import { TestNamespace } from './netns.js';
 const CLI = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
 const PEER = fileURLToPath(new URL('./tcp-peer.js', import.meta.url));
 const PORT = 5000;
+const LIMIT_MS = 30_000;
 
 export class CatLab {
   readonly ours: TestNamespace;
@@ -114,10 +115,11 @@ export async function transfer(lab: CatLab, t: Transfer): Promise<TransferResult
   Readable.from(byteStream('ours', t.bytes), { objectMode: false, highWaterMark: 1 << 20 }).pipe(cat.stdin!);
   cat.stdin!.on('error', () => undefined);
   const said = collect(peer);
+  // Asked to stop it still reports, which says where it hung.
   const timer = setTimeout(() => {
-    cat.kill('SIGKILL');
-    peer.kill('SIGKILL');
-  }, 40_000);
+    cat.kill('SIGTERM');
+    peer.kill('SIGTERM');
+  }, LIMIT_MS);
   const [exitCode, answer] = await Promise.all([ended(cat), said]);
   clearTimeout(timer);
   const report = /^\{.*\}$/m.exec(stderr)?.[0];

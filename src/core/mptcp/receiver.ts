@@ -20,7 +20,7 @@ export class DataReceiver {
   /** The DATA_FIN was reached: the stream is complete. */
   isFinished = false;
   bytesReceived = 0;
-  /** Bytes beyond the window, dropped (RFC 8684 3.8). */
+  /** Bytes far beyond the window, dropped (RFC 8684 3.8). */
   outOfWindowBytes = 0;
 
   private reader: ByteReader | null = null;
@@ -83,7 +83,11 @@ export class DataReceiver {
     let at = dsn;
     let off = offset;
     let end = dsn + lengthBytes;
-    const edge = this.finDsn >= 0 ? Math.min(this.rightEdge, this.finDsn) : this.rightEdge;
+    // Linux adds a window that it saw earlier on a subflow to a newer DATA_ACK, and so overshoots one that shrinks. What
+    // it sent is acknowledged at subflow level already: dropped, it would come back only by data-level timeouts. So as
+    // much again as the window is taken; the reassembly's own limit bounds what that can cost.
+    const taken = this.rightEdge + this.limitBytes;
+    const edge = this.finDsn >= 0 ? Math.min(taken, this.finDsn) : taken;
     if (end > edge) {
       this.outOfWindowBytes += end - Math.max(edge, at);
       end = edge;

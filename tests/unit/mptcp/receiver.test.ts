@@ -58,12 +58,24 @@ test('W1: the right edge never moves left, even when the application stops readi
   t.is(r.windowBytes(), 40);
 });
 
-test('D23: bytes beyond the window are dropped, and only those', (t) => {
+test('D23: bytes beyond the window by more than a window are dropped, and only those', (t) => {
   const r = new DataReceiver(10);
   r.setReader(collector().reader);
-  r.accept(1, new Uint8Array(15), 0, 15);
-  t.is(r.rcvNxt, 11);
+  r.accept(1, new Uint8Array(25), 0, 25);
+  t.is(r.rcvNxt, 21);
   t.is(r.outOfWindowBytes, 5);
+});
+
+test('bytes beyond a window that shrank are kept: a kernel overshoots, and they were acknowledged below', (t) => {
+  const r = new DataReceiver(2000);
+  r.setReader(collector(0).reader);
+  r.accept(1, new Uint8Array(2000), 0, 2000);
+  t.is(r.windowBytes(), 0);
+  r.accept(3001, new Uint8Array(500), 0, 500);
+  t.is(r.outOfOrderBytes, 500);
+  r.accept(2001, new Uint8Array(1000), 0, 1000);
+  t.is(r.rcvNxt, 3501);
+  t.is(r.outOfWindowBytes, 0);
 });
 
 test('F1, F3: the DATA_FIN takes one DSN, and is reached only after every byte before it', (t) => {
