@@ -13,7 +13,7 @@ import { Egress, offeredFamilies } from './egress.js';
 import type { Journal } from './journal.js';
 import { type HostLink, type LinkChange, LinkMonitor } from './link-monitor.js';
 import { type ClientOfServer, type KnownClient, ServerSessions } from './server-sessions.js';
-import { laneName } from './session.js';
+import { laneName, PEER_SAYS } from './session.js';
 import type { TlsIdentity } from './tls.js';
 import { TunLoop } from './tun-loop.js';
 import { TunWriter } from './tun-writer.js';
@@ -115,6 +115,7 @@ export class ServerDaemon {
   /** What we hear nothing on, the client should know: it may believe that all is well. */
   onEvent(event: EngineEvent): void {
     if (event.type !== 'subflow-stalled' && event.type !== 'subflow-recovered') return;
+    if (event.type === 'subflow-stalled' && event.why.startsWith(PEER_SAYS)) return;
     const s = this.sessions.ofConnection(event.connectionId);
     if (s !== null) s.session.sendPolicy({ paths: silentPaths(s), modes: [] });
   }

@@ -13,6 +13,7 @@ import type { PolicyPath, PolicyPathState } from '../core/lanes/policy.js';
 import { PathManager } from '../core/pathman/manager.js';
 import type { PathCommand, PathEvent, PathStatus, PathTransition, RemoteEndpoint } from '../core/pathman/types.js';
 import { DEFAULT_PATH_CONFIG, type PathMode } from '../core/pathman/types.js';
+import { PEER_SAYS } from './session.js';
 
 /** A connection that lacks a subflow on a path in use gets one; looked at this often, and tried again after at least this. */
 const REPAIR_MS = 1_000;
@@ -62,6 +63,8 @@ interface PathMembers {
   /** The path manager has been told of its first established subflow. */
   isReported: boolean;
   isBackup: boolean;
+  /** Its stall is the peer's word, not our observation: the peer need not be told. */
+  isPeersWord: boolean;
   readonly lastJoinUs: Map<number, Micros>;
   state: PolicyPathState;
 }
@@ -172,6 +175,7 @@ export class SessionPaths {
       case 'subflow-stalled':
         this.withMember(event.connectionId, event.subflowId, (pathId, path, member) => {
           member.isStalled = true;
+          path.isPeersWord = event.why.startsWith(PEER_SAYS);
           // What one connection has found out, the others need not find out again.
           for (const other of path.members) {
             if (other === member || other.isStalled || !other.isEstablished) continue;
@@ -185,7 +189,9 @@ export class SessionPaths {
         this.withMember(event.connectionId, event.subflowId, (pathId, path, member) => {
           member.isStalled = false;
           const isFirst = path.members.every((m) => m === member || m.isStalled || !m.isEstablished);
-          if (isFirst) this.handle({ type: 'subflow-recovered', pathId });
+          if (!isFirst) return;
+          if (path.state === 'silent') path.state = 'ok';
+          this.handle({ type: 'subflow-recovered', pathId });
         });
         break;
       case 'priority':
@@ -277,11 +283,14 @@ export class SessionPaths {
         }
         break;
       case 'suspect':
-        this.each(command.pathId, (m) => m.connection.suspectSubflow(nowUs, m.subflowId, command.why));
+        this.each(command.pathId, (m) => {
+          m.connection.suspectSubflow(nowUs, m.subflowId, `${PEER_SAYS}: ${command.why}`);
+        });
         break;
       case 'tell-peer': {
         const path = this.paths.get(command.pathId);
-        if (path !== undefined && command.wish.what !== 'role') path.state = command.wish.what;
+        if (path === undefined || (command.wish.what === 'silent' && path.isPeersWord)) break;
+        if (command.wish.what !== 'role') path.state = command.wish.what;
         this.options.tellPeer();
         break;
       }
@@ -325,7 +334,15 @@ export class SessionPaths {
   private pathOf(way: Way): PathMembers {
     let path = this.paths.get(way.pathId);
     if (path === undefined) {
-      path = { way, members: [], isReported: false, isBackup: false, lastJoinUs: new Map(), state: 'ok' };
+      path = {
+        way,
+        members: [],
+        isReported: false,
+        isBackup: false,
+        isPeersWord: false,
+        lastJoinUs: new Map(),
+        state: 'ok',
+      };
       this.paths.set(way.pathId, path);
     }
     return path;

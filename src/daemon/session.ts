@@ -12,6 +12,9 @@ import { ALL_LANES, encodePolicy, type PolicyMessage, type PolicyPath, parsePoli
 import { type ConnectionStream, LanePump } from './lane-pump.js';
 import type { TunWriter } from './tun-writer.js';
 
+/** How the reason of a suspicion begins that is the peer's and not our own observation: it is not told back. */
+export const PEER_SAYS = 'the peer says that';
+
 export const LANES: readonly LaneIndex[] = [SPARSE, BULK];
 
 /** One connection of the session, from the end of its handshakes on. */
@@ -78,7 +81,7 @@ export class Session {
       if (this.connections[index] === attached) this.detach(index, 'the connection was closed');
     });
     if (this.ownPolicy !== null) pump.sendControl(this.ownPolicy);
-    if (this.peerPolicy !== null) this.applyPolicy(this.peerPolicy);
+    if (this.peerPolicy !== null) this.applyPolicy(this.peerPolicy, null, attached, true);
     pump.start(rest);
     return attached;
   }
@@ -128,8 +131,9 @@ export class Session {
   private onPolicy(message: PolicyMessage): void {
     // The same picture comes over every connection, in any order: only news counts.
     if (this.peerPolicy !== null && message.serial <= this.peerPolicy.serial) return;
+    const before = this.peerPolicy;
     this.peerPolicy = message;
-    this.applyPolicy(message);
+    for (const c of this.connections) if (c !== null) this.applyPolicy(message, before, c, false);
     this.parts.onPolicy(message);
   }
 
@@ -139,39 +143,38 @@ export class Session {
     return path.addressIds.some((id) => id.lane === lane && id.addressId === own);
   }
 
-  /** The peer's wishes, applied to our sending on all connections of the session. */
-  private applyPolicy(message: PolicyMessage): void {
-    const nowUs = this.parts.now();
-    for (const c of this.connections) {
-      if (c === null) continue;
-      for (const mode of message.modes) {
-        if (mode.scheduler !== '' && (mode.lane === ALL_LANES || mode.lane === c.index)) {
-          c.connection.setScheduler(mode.scheduler);
+  /**
+   * The peer's wishes, applied to our sending on `c`. Only news: what was said `before` has been done, and a path that was
+   * silent once may have recovered since. To a new connection only what lasts applies.
+   */
+  private applyPolicy(
+    message: PolicyMessage,
+    before: PolicyMessage | null,
+    c: SessionConnection,
+    isNew: boolean,
+  ): void {
+    const schedulerOf = (m: PolicyMessage | null) =>
+      m?.modes.find((mode) => mode.lane === c.index || mode.lane === ALL_LANES)?.scheduler ?? '';
+    const scheduler = schedulerOf(message);
+    if (scheduler !== '' && scheduler !== schedulerOf(before)) c.connection.setScheduler(scheduler);
+    const subflows = c.connection.info().subflows;
+    for (const path of message.paths) {
+      const wasState = before?.paths.find((p) => p.name === path.name)?.state;
+      for (const subflow of subflows) {
+        if (!this.isOn(path, c.index, subflow)) continue;
+        if (this.parts.side === 'server') this.applyRole(c.connection, subflow, path);
+        if (wasState === path.state || isNew) continue;
+        if (path.state === 'gone' || path.state === 'silent') {
+          c.connection.suspectSubflow(this.parts.now(), subflow.id, `${PEER_SAYS} ${path.name} is ${path.state}`);
         }
-      }
-      const subflows = c.connection.info().subflows;
-      for (const path of message.paths) {
-        for (const subflow of subflows)
-          if (this.isOn(path, c.index, subflow)) applyPath(nowUs, this.parts.side, c.connection, subflow, path);
       }
     }
   }
-}
 
-function applyPath(
-  nowUs: Micros,
-  side: 'client' | 'server',
-  connection: ConnectionApi,
-  subflow: SubflowInfo,
-  path: PolicyPath,
-): void {
-  if (side === 'server') {
-    // The client decides what its links are for; in the other direction only what was observed counts.
+  /** The client decides what its links are for; in the other direction only what was observed counts. */
+  private applyRole(connection: ConnectionApi, subflow: SubflowInfo, path: PolicyPath): void {
     const isBackup = path.role === 'backup' || path.role === 'never' || path.state === 'going';
-    if (isBackup !== subflow.isBackupLocal) connection.setLocalBackup(nowUs, subflow.id, isBackup);
-  }
-  if (path.state === 'gone' || path.state === 'silent') {
-    connection.suspectSubflow(nowUs, subflow.id, `the peer says that ${path.name} is ${path.state}`);
+    if (isBackup !== subflow.isBackupLocal) connection.setLocalBackup(this.parts.now(), subflow.id, isBackup);
   }
 }
 

@@ -3,6 +3,7 @@ import test from 'ava';
 import { parseIp } from '../../../src/core/base/ip.js';
 import type { JoinOptions, SubflowInfo } from '../../../src/core/engine/api.js';
 import { BULK, type LaneIndex, SPARSE } from '../../../src/core/lanes/packet-lane.js';
+import { PEER_SAYS } from '../../../src/daemon/session.js';
 import { SessionPaths } from '../../../src/daemon/session-paths.js';
 import { LoopbackConnection } from '../../support/loopback.js';
 
@@ -93,9 +94,10 @@ class Rig {
     type: 'subflow-established' | 'subflow-closed' | 'subflow-stalled' | 'subflow-recovered',
     c: JoiningConnection,
     subflowId: number,
+    why = 'test',
   ): void {
     const linkId = c.subflows[subflowId]!.linkId;
-    this.paths.onEngineEvent({ type, connectionId: c.id, subflowId, linkId, why: 'test', stalledUs: 0 });
+    this.paths.onEngineEvent({ type, connectionId: c.id, subflowId, linkId, why, stalledUs: 0 });
   }
 
   stateOf(linkId: number): string {
@@ -161,6 +163,24 @@ test('a path is lost when its last subflow is, and stalled for all when it is fo
   t.is(rig.stateOf(2), 'active');
   rig.event('subflow-closed', sparse, 1);
   t.not(rig.stateOf(2), 'active');
+});
+
+test('our own observation is told to the peer; its own word is not told back to it', (t) => {
+  const rig = setUp(t);
+  const sparse = rig.connect(SPARSE);
+  rig.event('subflow-established', sparse, 1);
+  const stateOf2 = () =>
+    rig.paths
+      .policyPaths((linkId) => ({ name: String(linkId), rateLimitBytesPerS: 0, congestion: '' }))
+      .find((p) => p.name === '2')!.state;
+  rig.event('subflow-stalled', sparse, 1);
+  t.is(stateOf2(), 'silent');
+  rig.event('subflow-recovered', sparse, 1);
+  t.is(stateOf2(), 'ok');
+  const told = rig.told;
+  rig.event('subflow-stalled', sparse, 1, `${PEER_SAYS} wwan0 is silent`);
+  t.is(stateOf2(), 'ok');
+  t.is(rig.told, told);
 });
 
 test('a link that goes down is told to the connections and to the peer', (t) => {

@@ -384,6 +384,13 @@ test('policy goes to all connections of the session, and is told to new ones', a
       `setLocalBackup ${20 + i} true`,
     ]);
   }
+  // The same picture again is no news: wlan0 may have recovered since.
+  client.session.session.sendPolicy({
+    paths: [{ ...path('wlan0', 1), role: 'always', state: 'gone' }],
+    modes: [{ lane: ALL_LANES, mode: 'auto', scheduler: 'round-robin' }],
+  });
+  await server.happenings.until(/^policy laptop 2/);
+  for (const lane of lanes) t.is(lane.calls.length, 3);
   server.only.session.detach(BULK, 'for the test');
   await client.happenings.until(/^up 1/, 2);
   await server.happenings.until(/^up laptop 1/, 2);
