@@ -5,7 +5,7 @@
  */
 import { lookup } from 'node:dns/promises';
 import { type IpAddress, parseIp } from '../core/base/ip.js';
-import type { ConnectionApi, ConnectionInfo, Endpoint, EngineEvent, LinkInfo } from '../core/engine/api.js';
+import type { ConnectionApi, Endpoint, EngineEvent, LinkInfo, SubflowInfo } from '../core/engine/api.js';
 import type { PortGuard } from '../core/engine/ports.js';
 import { type Link, NetlinkMonitor, Rtnetlink } from '../native/index.js';
 import { Driver } from './driver.js';
@@ -15,6 +15,7 @@ const UNSENT_LIMIT_BYTES = 1 << 20;
 /** Pairs of addresses that are joined at most. */
 const MAX_SUBFLOWS = 8;
 const JOIN_RETRY_MS = 20;
+const OBSERVE_MS = 100;
 /** After the end of both streams, the FINs of the subflows may take this long. */
 const LINGER_MS = 2_000;
 const LINGER_STEP_MS = 10;
@@ -56,8 +57,9 @@ class Cat {
   private isStdoutFull = false;
   private hasRemoteEnd = false;
   private closedBecause: string | null = null;
-  /** Taken before an interruption resets everything. */
-  private lastInfo: ConnectionInfo | null = null;
+  /** Subflows as last seen: they are gone from the connection when the report is written. */
+  private readonly seen = new Map<number, SubflowInfo>();
+  private readonly observer = setInterval(() => this.observe(), OBSERVE_MS);
   private retry: NodeJS.Timeout | null = null;
   private finish: (why: string) => void = () => undefined;
 
@@ -79,7 +81,7 @@ class Cat {
       this.finish = resolve;
     });
     const interrupt = () => {
-      this.lastInfo = this.connection?.info() ?? null;
+      this.observe();
       this.connection?.abort(this.driver.nowUs());
       this.driver.flushSoon();
       this.finish('interrupted');
@@ -97,6 +99,7 @@ class Cat {
   }
 
   close(): void {
+    clearInterval(this.observer);
     if (this.retry !== null) clearTimeout(this.retry);
     this.monitor.close();
     for (const guard of this.guards) guard.release();
@@ -192,6 +195,7 @@ class Cat {
       },
       onEnd: () => {
         this.hasRemoteEnd = true;
+        this.observe();
         this.finishIfRead();
       },
     });
@@ -233,6 +237,7 @@ class Cat {
         this.joinAll();
         break;
       case 'subflow-established':
+        this.observe();
         this.markBackup(event.subflowId, event.linkId);
         this.joinAll();
         break;
@@ -303,9 +308,14 @@ class Cat {
     }
   }
 
+  private observe(): void {
+    for (const subflow of this.connection?.info().subflows ?? []) this.seen.set(subflow.id, subflow);
+  }
+
   private report(why: string): void {
     const links = [...this.links.values()].map(({ id, name }) => ({ id, name, host_drops: this.driver.hostDrops(id) }));
-    const info = this.lastInfo ?? this.connection?.info() ?? null;
+    this.observe();
+    const info = this.connection === null ? null : { ...this.connection.info(), subflows: [...this.seen.values()] };
     const counters = this.driver.engine.counters();
     process.stderr.write(
       `${JSON.stringify({ schema: 'mptun.cat/1', end: why, links, counters, connection: info }, plain)}\n`,
