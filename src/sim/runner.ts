@@ -32,6 +32,7 @@ const FIRST_SERVER_PORT = 5000;
 const FIRST_CLIENT_PORT = 40_000;
 const REJOIN_AFTER_US = US_PER_S;
 const JOIN_RETRY_US = 10 * US_PER_MS;
+const MAX_JOIN_RETRY_US = 30 * US_PER_S;
 const MTU_BYTES = 1500;
 
 export function runScenario(scenario: Scenario, engine: EngineFactory, tap: Tap | null = null): ScenarioResult {
@@ -263,7 +264,7 @@ class ScenarioRun {
     // Until the server has confirmed MPTCP, joining is too early (RFC 8684 3.1, "fully established").
     if (subflowId < 0)
       this.network.at(this.network.nowUs + retryUs, () =>
-        this.join(flow, linkId, Math.min(2 * retryUs, REJOIN_AFTER_US)),
+        this.join(flow, linkId, Math.min(2 * retryUs, MAX_JOIN_RETRY_US)),
       );
     this.client.poke();
   }

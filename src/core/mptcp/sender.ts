@@ -35,7 +35,7 @@ export class DataSender {
   }
 
   get unackedBytes(): number {
-    return Math.min(this.sndNxt, this.buffer.endDsn) - this.sndUna;
+    return Math.max(0, Math.min(this.sndNxt, this.buffer.endDsn) - this.sndUna); // sndUna passes endDsn with the DATA_FIN
   }
 
   /** New bytes that the peer's window admits now. */
