@@ -16,15 +16,15 @@ status=0
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
-# ava ends with lines such as "12 tests passed", "1 test failed", "1 uncaught exception".
-count() { sed -n "s/^ *\([0-9][0-9]*\) $1\$/\1/p" "$log" | awk '{ n += $1 } END { print n + 0 }'; }
+# TAP (ava --tap) ends with "# pass 12" and "# fail 1".
+count() { sed -n "s/^# $1 \([0-9][0-9]*\)\$/\1/p" "$log" | awk '{ n += $1 } END { print n + 0 }'; }
 
 run() {
-  { node_modules/.bin/ava "$@" 2>&1; echo $? >"$log.status"; } | tee "$log"
+  { node_modules/.bin/ava --tap "$@" 2>&1; echo $? >"$log.status"; } | tee "$log"
   [ "$(cat "$log.status")" = 0 ] || status=1
   rm -f "$log.status"
-  passed=$((passed + $(count 'tests* passed')))
-  failed=$((failed + $(count 'tests* failed') + $(count 'known failures*') + $(count 'uncaught exceptions*') + $(count 'unhandled rejections*')))
+  passed=$((passed + $(count pass)))
+  failed=$((failed + $(count fail)))
 }
 
 if [ $# -gt 0 ]; then

@@ -53,7 +53,7 @@ function takeUpload(request: IncomingMessage, response: ServerResponse): void {
   request.on('error', () => {}); // given up by the client: nobody waits for an answer
 }
 
-goFirst(-5);
+goFirst(-10);
 const server = createServer(onRequest);
 server.requestTimeout = 0; // an upload may take as long as it takes
 await Promise.all([

@@ -69,7 +69,7 @@ test.serial('parameters change while the link runs', async (t) => {
   const link = lab.link('wwan0');
   await link.set('down', { rateBps: 4e6, queueBytes: 50_000 });
   const slow = await download(lab, { address: link.siteAddress, seconds: 3 });
-  t.true(slow.rateBps < 4e6 && slow.rateBps > 3.4e6, `${slow.rateBps}`);
+  t.true(slow.rateBps < 4e6 && slow.rateBps > 2.5e6, `${slow.rateBps}`);
   t.is((await link.counters()).down.drops.loss, 0);
   await link.set('down', { rateBps: link.spec.rateDownBps, queueBytes: link.queueBytes('down'), loss: 1 });
   t.is(await ping(link, 3), 0, 'all lost');
