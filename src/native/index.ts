@@ -10,12 +10,16 @@
  *   new Rtnetlink()                          links(), addresses(), routes(), rules(), neighbours(), addAddress, addRoute, addRule,
  *                                            setLink(index, {up, mtuBytes}), nextHop, useNeighbour ... (all synchronous)
  *   new NetlinkMonitor(topics, onEvent)      link, address, route, rule and neighbour changes as typed events
+ *   memoryLink()                             two MemoryPorts back to back: the in-memory twin of any port
+ *   new FaultyPort(port, random, faults)     loss, duplicates, corruption, refusals around any port
+ *   new TracedPort(port, nowUs, observer)    shows every packet; `new PcapFile(path).observer` writes a pcap
  *   findTool('nft')                          system tools by absolute path ($PATH under npm finds npm packages' commands)
  *   inNamespace(name, () => ...)             open descriptors inside another network namespace
  */
 export { addon, check, SystemError } from './addon.js';
 export { GuardPool, LINGER_US, MAX_GUARDS } from './guard.js';
 export { GuardTable, type GuardTableState } from './guard-table.js';
+export { MemoryPort, memoryLink } from './memory/memory-port.js';
 export * from './netlink/index.js';
 export { enterNamespace, inNamespace } from './netns.js';
 export { openPacketPort, PACKET_SLOT_BYTES, type PacketPortOptions, PacketSocketPort } from './packet-port.js';
@@ -23,3 +27,5 @@ export { DeadlineTimer, monotonicUs, Poller, READABLE, WRITABLE } from './poller
 export { findTool, SYSTEM_PATH } from './tool.js';
 export { interfaceRequest, openTun, TUN_SLOT_BYTES, TunDevice, type TunOptions } from './tun.js';
 export { clearVnetFields, readVnetHeaders, VNET_BYTES, writeVnetHeader } from './vnet.js';
+export { type Faults, FaultyPort } from './wrap/faulty-port.js';
+export { type PacketObserver, PcapFile, TracedPort } from './wrap/traced-port.js';
