@@ -1,17 +1,22 @@
+import { readFileSync } from 'node:fs';
 import test from 'ava';
+import { parseIp } from '../../src/core/base/ip.js';
 import { CSUM_PARTIAL, ReceiveBatch, TransmitBatch } from '../../src/core/engine/ports.js';
 import {
   addon,
   GuardPool,
   inNamespace,
+  NUD_STALE,
   openPacketPort,
   openTun,
   PACKET_SLOT_BYTES,
   type PacketSocketPort,
   Poller,
   READABLE,
+  Rtnetlink,
 } from '../../src/native/index.js';
-import { TestNamespace } from '../support/netns.js';
+import { NextHops, REFRESH_US } from '../../src/native/next-hop.js';
+import { run, TestNamespace } from '../support/netns.js';
 import { ACK, addTcp, PSH, RST, type SeenPacket, SYN, seen, type TcpFields } from '../support/packets.js';
 import { until } from '../support/until.js';
 
@@ -25,6 +30,7 @@ far.ip('addr', 'add', '10.1.0.2/24', 'dev', 'eth0');
 far.ip('addr', 'add', 'fd01::2/64', 'dev', 'eth0');
 near.ip('route', 'add', 'default', 'via', '10.1.0.2');
 near.ip('-6', 'route', 'add', 'default', 'via', 'fd01::2');
+const index = inNamespace(near.name, () => addon.ifNameToIndex('wlan0'));
 test.after.always(() => {
   near.close();
   far.close();
@@ -386,4 +392,40 @@ test.serial('no route is a drop, an interface that is down too; neither throws o
 
 test.serial('an interface that is not there is a clear error', (t) => {
   t.throws(() => openPacketPort({ interfaceName: 'wlan77' }), { instanceOf: RangeError, message: /wlan77/ });
+});
+
+test.serial(
+  'a neighbour in use is announced to the kernel again, so that it is probed before it is believed dead or moved',
+  (t) => {
+    const [hops, netlink] = inNamespace(near.name, () => [new NextHops(index, () => undefined), new Rtnetlink()]);
+    const address = parseIp('10.1.0.2');
+    const packet = Buffer.concat([parseIp('10.1.0.1').bytes, address.bytes]);
+    const set = (state: number) => netlink.setNeighbour(index, address, new Uint8Array([2, 0, 0, 0, 0, 0x42]), state);
+    set(NUD_STALE);
+    t.deepEqual([...(hops.lookup(packet, 0, 4, 4, 1_000_000) as Uint8Array)], [2, 0, 0, 0, 0, 0x42]);
+    t.not(netlink.neighbour(index, address)!.state, NUD_STALE, 'the first use starts the probing');
+    set(NUD_STALE);
+    hops.lookup(packet, 0, 4, 4, 1_000_000 + REFRESH_US - 1);
+    t.is(netlink.neighbour(index, address)!.state, NUD_STALE, 'not with every packet');
+    hops.lookup(packet, 0, 4, 4, 1_000_000 + REFRESH_US);
+    t.not(netlink.neighbour(index, address)!.state, NUD_STALE);
+    hops.close();
+    netlink.close();
+  },
+);
+
+test.serial('in a user namespace of its own everything opens, with the receive buffer that the system allows', (t) => {
+  const script = `
+    import { execFileSync } from 'node:child_process';
+    import { GuardPool, openPacketPort, openTun } from ${JSON.stringify(new URL('../../src/native/index.js', import.meta.url).href)};
+    execFileSync('ip', ['link', 'add', 'v0', 'type', 'veth', 'peer', 'name', 'v1']);
+    execFileSync('ip', ['link', 'set', 'v0', 'up']);
+    const port = openPacketPort({ interfaceName: 'v0', ports: [1] });
+    const tun = openTun({ name: 'tun0', mode: 'tun', vnetHeader: true });
+    const pool = new GuardPool();
+    console.log(JSON.stringify([port.receiveBufferBytes, tun.name, pool.acquire(0).port > 0]));
+    pool.close(); tun.close(); port.close();`;
+  const out = run('unshare', '-Urn', process.execPath, '--input-type=module', '-e', script);
+  const limit = Number(readFileSync('/proc/sys/net/core/rmem_max', 'utf8'));
+  t.deepEqual(JSON.parse(out), [Math.min(limit, 16 << 20), 'tun0', true]);
 });
