@@ -29,6 +29,8 @@ export interface ResolverOptions {
   /** Not empty: these, and nobody is asked. */
   readonly addresses: readonly IpAddress[];
   readonly stateDir: string;
+  /** Files that name servers are read from; default RESOLV_CONF. */
+  readonly resolvConf?: readonly string[];
 }
 
 export class Resolver {
@@ -51,7 +53,7 @@ export class Resolver {
   /** Asks through `linkName`; true if the addresses are now (again) known to be right. Never throws. */
   async refresh(linkName: string): Promise<boolean> {
     if (this.isFixed) return true;
-    for (const server of nameServers()) {
+    for (const server of nameServers(this.options.resolvConf)) {
       const answers = await Promise.all([
         ask(linkName, server, this.options.host, 4),
         ask(linkName, server, this.options.host, 6),
