@@ -4,8 +4,15 @@
  * end of anything, nothing leaks, and nothing is left behind, whatever way a daemon ends.
  */
 import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { request } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import test from 'ava';
+import { parse, stringify } from 'yaml';
+import { generateKey, PIN_PREFIX, parseKey, pinOf } from '../../src/config/keys.js';
+import type { StatusDocument } from '../../src/control/protocol.js';
 import {
   createLab,
   DEFAULT_LINKS,
@@ -17,6 +24,8 @@ import {
   upload,
 } from '../../src/lab/index.js';
 import { findTool } from '../../src/native/index.js';
+
+const MPTUN = new URL('../../src/cli/main.js', import.meta.url).pathname;
 
 let lab: Lab;
 
@@ -150,6 +159,90 @@ test.serial('killed, and started again: as a clean start', async (t) => {
     t.deepEqual(await traces(), []);
   });
 });
+
+test.serial('a second client, let in by a reload, has its own addresses; an unknown one is told so', async (t) => {
+  await withTunnel({}, async (tunnel) => {
+    const { server: known } = parse(readFileSync(tunnel.client.configFile, 'utf8')) as { server: object };
+    const tablet = newClient('tablet', known);
+    const stranger = newClient('stranger', known);
+    const file = tunnel.server.configFile;
+    const config = parse(readFileSync(file, 'utf8')) as { clients: object[] };
+    config.clients.push({ name: 'tablet', public_key: tablet.pin });
+    writeFileSync(file, stringify(config));
+    tunnel.server.process.kill('SIGHUP');
+    const children = [tablet.run(), stranger.run()];
+    try {
+      await waitFor('the second client is up', async () => (await tablet.status())?.state === 'up');
+      const addresses = (await tablet.status())!.tun.addresses;
+      const laptop = (await tunnel.client.status()).tun.addresses;
+      t.is(addresses.length, 2);
+      t.deepEqual(
+        addresses.filter((a) => laptop.includes(a)),
+        [],
+      );
+      const { stdout } = await lab.exec('site', ['ping', '-c', '2', '-W', '5', '-I', addresses[0]!, '10.77.0.1']);
+      t.regex(stdout, / 0% packet loss/);
+      t.regex(await client('ping', '-c', '1', '-W', '5', SITE.v4), / 0% packet loss/);
+      const peers = (await tunnel.server.status()).sessions.map((s) => s.peer);
+      t.deepEqual(peers.sort(), ['laptop', 'tablet']);
+
+      await waitFor('the stranger is refused', async () => (await stranger.status())?.problems.length === 1);
+      const [problem] = (await stranger.status())!.problems;
+      t.is(problem!.kind, 'authentication');
+      t.true(problem!.message.includes('unknown-client'));
+      t.true(readFileSync(tunnel.server.logFile, 'utf8').includes(`${stranger.pin} is not in the server's list`));
+    } finally {
+      for (const child of children) {
+        child.kill('SIGTERM');
+        await once(child, 'exit');
+      }
+      for (const c of [tablet, stranger]) rmSync(c.dir, { recursive: true });
+    }
+  });
+});
+
+/** A further client, which runs at the site. It captures nothing but the server's inner address. */
+function newClient(name: string, server: object) {
+  const dir = mkdtempSync(join(tmpdir(), 'mptun-test-'));
+  const keyFile = join(dir, 'key');
+  const key = generateKey();
+  writeFileSync(keyFile, key, { mode: 0o600 });
+  const socket = join(dir, 'sock');
+  const file = join(dir, 'mptun.yaml');
+  writeFileSync(
+    file,
+    stringify({
+      mode: 'client',
+      name,
+      key_file: keyFile,
+      state_dir: join(dir, 'state'),
+      control: { socket },
+      server,
+      tun: { name: `mtx-${name.slice(0, 8)}` },
+      capture: { default_route: false, include: ['10.77.0.1/32'], table: name === 'tablet' ? 7190 : 7191 },
+      paths: [{ match: { name: 'eth0' } }],
+    }),
+  );
+  return {
+    dir,
+    pin: PIN_PREFIX + pinOf(parseKey(key, keyFile)),
+    run: () => lab.spawn('site', [process.execPath, MPTUN, 'run', file], { stdio: 'ignore' }),
+    status: () => getStatus(socket),
+  };
+}
+
+/** The status document of a daemon, or null while it does not answer. */
+function getStatus(socketPath: string): Promise<StatusDocument | null> {
+  return new Promise((resolve) => {
+    const call = request({ socketPath, path: '/v1/status' }, (response) => {
+      const parts: Buffer[] = [];
+      response.on('data', (part: Buffer) => parts.push(part));
+      response.on('end', () => resolve(JSON.parse(Buffer.concat(parts).toString()) as StatusDocument));
+    });
+    call.on('error', () => resolve(null));
+    call.end();
+  });
+}
 
 test.serial('where the server has no IPv6, it is unreachable at once, and does not leak', async (t) => {
   await withTunnel({ server: { pool: { ipv4: '10.77.0.0/24', ipv6: null } } }, async () => {
