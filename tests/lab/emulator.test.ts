@@ -1,8 +1,10 @@
+import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
 import { monotonicMs } from '../../src/lab/arrivals.js';
 import { calibrateProbes, calibrateRate } from '../../src/lab/calibrate.js';
-import { createLab, DEFAULT_LINKS, type Lab, type LabLink, SITE } from '../../src/lab/topology.js';
+import { randomSha256 } from '../../src/lab/random-stream.js';
+import { createLab, DEFAULT_LINKS, type Lab, type LabLink, labScript, SITE } from '../../src/lab/topology.js';
 import { download, upload } from '../../src/lab/transfer.js';
 
 let lab: Lab;
@@ -98,6 +100,26 @@ test.serial('uploads report what the site received', async (t) => {
   const result = await upload(lab, { address: lab.link('wlan0').siteAddress, bytes: 3_000_000 });
   t.is(result.bytes, 3_000_000);
   t.true(result.isIntact);
+});
+
+test.serial('a machine without curl: its stand-in does the same', async (t) => {
+  const url = `http://${lab.link('wlan0').siteAddress}`;
+  const fetch = [process.execPath, labScript('fetch.js')];
+  const put = await lab.exec('client', [...fetch, 'put', `${url}/upload`], { input: 'x'.repeat(100_000) });
+  t.is(put.code, 0, put.stderr);
+  t.is(JSON.parse(put.stdout).sha256, createHash('sha256').update('x'.repeat(100_000)).digest('hex'));
+  const digest = `"$@" | sha256sum`;
+  const get = await lab.exec('client', [
+    'sh',
+    '-c',
+    digest,
+    'sh',
+    ...fetch,
+    'get',
+    `${url}/random?seed=3&bytes=300000`,
+  ]);
+  t.is(get.stdout.split(' ')[0], randomSha256(3, 300_000));
+  t.is((await lab.exec('client', [...fetch, 'get', `${url}/nothing`])).code, 1);
 });
 
 test.serial('a recorded link is played back', async (t) => {
