@@ -217,7 +217,8 @@ export class Driver implements Edge {
       this.engine.onPackets(this.nowUs(), linkId, this.batch);
       if (count < SLOTS) break;
     }
-    this.flush();
+    // Not at once: what came out of the tunnel goes into the TUN first, and waits for no acknowledgment of ours.
+    this.flushSoon();
   }
 
   private onEvent(event: EngineEvent): void {
