@@ -22,7 +22,6 @@ import type {
 import { ClientDaemon } from './client.js';
 import { ControlServer } from './control-server.js';
 import { Driver } from './driver.js';
-import { tuneHeap } from './heap.js';
 import { Journal } from './journal.js';
 import type { HostLink } from './link-monitor.js';
 import { SystemdNotifier } from './notify-systemd.js';
@@ -38,13 +37,14 @@ import {
   wallTime,
 } from './status.js';
 import { loadIdentity } from './tls.js';
+import { tuneV8 } from './v8.js';
 
 /** Rates are sampled this often even when nobody asks. */
 const SAMPLE_MS = 1_000;
 
 /** Runs until a signal ends it; resolves to the exit code. Throws what stops it from starting. */
 export async function runDaemon(config: Config): Promise<number> {
-  tuneHeap();
+  tuneV8();
   const daemon = await Daemon.start(config);
   return daemon.ended;
 }

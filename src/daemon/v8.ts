@@ -1,4 +1,4 @@
-/** V8's heap limits, set for what a daemon on the packet path does to it. */
+/** V8, set for a daemon on the packet path. */
 import { setFlagsFromString } from 'node:v8';
 
 /**
@@ -8,7 +8,14 @@ import { setFlagsFromString } from 'node:v8';
  */
 const GROWTH_PERCENT = 400;
 
-/** Call it before traffic flows. */
-export function tuneHeap(): void {
+/**
+ * Bytes of bytecode that a function runs before V8 considers compiling it; the default is 132 KB. A packet on an idle
+ * tunnel runs much code a few times: by default it stays uncompiled for thousands of packets, and each takes twice as long.
+ */
+const INTERRUPT_BUDGET_BYTES = 5_000;
+
+/** Call it before anything else runs. */
+export function tuneV8(): void {
   setFlagsFromString(`--heap-growing-percent=${GROWTH_PERCENT}`);
+  setFlagsFromString(`--interrupt-budget=${INTERRUPT_BUDGET_BYTES}`);
 }
