@@ -5,9 +5,9 @@
  * marked and dropped, and not in a send buffer (DESIGN 2, "keep queues short").
  *
  * 2 ms are too little where the event loop itself takes longer to come round (a busy machine), or where the rate is not
- * known yet: the connection would run dry between two writes, and the rate measured would be our own. So, as the
- * kernel's dynamic queue limits do, the limit grows while the connection has run dry although packets waited, and shrinks
- * back to 2 ms while it has not.
+ * known yet (a second path has just been added): the connection would run dry between two writes, and the rate measured
+ * would be our own. So, as the kernel's dynamic queue limits do, the limit grows while the connection is found (nearly)
+ * empty although packets waited, and shrinks back to 2 ms while it is not.
  */
 import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
@@ -20,8 +20,11 @@ import { type LaneIndex, type PacketLane, WRITE_MAX_BYTES, WRITE_ROOM_BYTES } fr
 const QUEUE_US = 2_000;
 /** ... but never less than two full packets. */
 const QUEUE_MIN_BYTES = 3_200;
+/** Refilled when this share of the limit is left; found emptier than the second share, the limit was too small. */
+const REFILL_AT = 0.5;
+const TOO_LOW = 0.125;
 const GROW = 1.5;
-const SHRINK = 0.9;
+const SHRINK = 0.95;
 /** Control capsules waiting (addresses, policy); the oldest is dropped beyond that, since newer ones replace it. */
 const MAX_CONTROL_CAPSULES = 64;
 
@@ -53,7 +56,7 @@ export class LanePump {
   private readonly control: Uint8Array[] = [];
   private isWriting = false;
   private isClosed = false;
-  /** What may be unsent, and the size of one write. */
+  /** What may be unsent. */
   private limitBytes = 0;
   /** Packets were left waiting when the last write was made. */
   private hadMore = false;
@@ -82,16 +85,17 @@ export class LanePump {
     if (this.isClosed) return;
     const { lane, index, connection, stream } = this.options;
     lane.acked(index, stream.bytesQueued - connection.unsentBytes - connection.unackedBytes);
-    if (this.isWriting || connection.unsentBytes > this.limitBytes) return;
+    if (this.isWriting || connection.unsentBytes > this.limitBytes * REFILL_AT) return;
     if (this.control.length === 0 && !lane.hasReady(index)) return;
     this.refresh();
+    const wantedBytes = this.limitBytes - connection.unsentBytes;
     let filled = 0;
     while (this.control.length > 0 && filled < WRITE_MAX_BYTES - this.control[0]!.length) {
       const capsule = this.control.shift()!;
       this.buffer.set(capsule, filled);
       filled += capsule.length;
     }
-    if (filled === 0) filled = lane.pull(this.options.now(), index, this.buffer, this.limitBytes);
+    if (filled === 0) filled = lane.pull(this.options.now(), index, this.buffer, wantedBytes);
     if (filled === 0) return;
     this.isWriting = true;
     this.hadMore = lane.hasReady(index);
@@ -110,14 +114,14 @@ export class LanePump {
   private refresh(): void {
     const { lane, index, connection } = this.options;
     const leastBytes = Math.max(QUEUE_MIN_BYTES, (connection.deliveryRateBytesPerS * QUEUE_US) / 1_000_000);
-    const ranDry = this.hadMore && connection.unsentBytes === 0;
-    const wantedBytes = Math.max(leastBytes, this.limitBytes * (ranDry ? GROW : SHRINK));
+    const ranLow = this.hadMore && connection.unsentBytes < this.limitBytes * TOO_LOW;
+    const wantedBytes = Math.max(leastBytes, this.limitBytes * (ranLow ? GROW : SHRINK));
     const limitBytes = Math.round(Math.min(WRITE_MAX_BYTES, wantedBytes));
     if (limitBytes === this.limitBytes) return;
     this.limitBytes = limitBytes;
     // What this much takes 2 ms to send is what super-packets are cut for.
     lane.setRate(index, (limitBytes * 1_000_000) / QUEUE_US);
-    connection.setSendSpace(limitBytes, this.onSpace);
+    connection.setSendSpace(limitBytes * REFILL_AT, this.onSpace);
   }
 
   private readonly onSpace = (): void => {
