@@ -35,6 +35,8 @@ export class Dispatcher {
   /** How long a tail shorter than a segment may wait for more bytes; 0 = not at all. */
   corkUs: Micros = 0;
   private corkedUntilUs: Micros = NEVER;
+  /** Nothing was left to send at the end of the last run. */
+  private wasEmpty = true;
   /** When a paced path admits more. */
   private readyAtUs: Micros = NEVER;
 
@@ -51,7 +53,13 @@ export class Dispatcher {
     const c = this.connection;
     this.corkedUntilUs = NEVER;
     this.readyAtUs = NEVER;
-    if (!c.hasPendingData) return;
+    if (!c.hasPendingData) {
+      this.wasEmpty = true;
+      return;
+    }
+    // The bytes come after the path has had room for them for a while.
+    if (this.wasEmpty) this.markIdlePaths(nowUs);
+    this.wasEmpty = false;
     this.refreshAll(nowUs);
     let units = 0;
     while (units++ < MAX_UNITS_PER_POLL && c.sender.reinjections.first !== undefined) {
@@ -60,7 +68,12 @@ export class Dispatcher {
     while (units++ < MAX_UNITS_PER_POLL && c.sender.sendableBytes > 0) {
       if (!this.place(nowUs, false)) break;
     }
-    if (c.hasPendingData) this.noteWaiting(nowUs);
+    if (c.hasPendingData) {
+      this.noteWaiting(nowUs);
+    } else {
+      this.wasEmpty = true;
+      for (const sf of c.subflows) sf.tcp.forgetCredit();
+    }
     this.markIdlePaths(nowUs);
   }
 
@@ -149,7 +162,7 @@ export class Dispatcher {
   private noteWaiting(nowUs: Micros): void {
     for (const snapshot of this.snapshots) {
       if (!snapshot.isUsable || snapshot.isStalled) continue;
-      const at = this.connection.subflows[snapshot.index]!.tcp.readyAtUs(nowUs);
+      const at = this.connection.subflows[snapshot.index]!.tcp.awaitCredit(nowUs);
       if (at > nowUs) this.readyAtUs = Math.min(this.readyAtUs, at);
     }
   }

@@ -370,14 +370,29 @@ export class Sender implements ScoreboardObserver {
   /** New data admitted now, bytes (TcpSubflow.availableBytes without the state check). */
   availableBytes(nowUs: Micros): number {
     if (this.isProbing || this.finQueued || this.board.lostBytes > 0) return 0;
-    this.#pacer.update(nowUs, this.cc.pacingRateBytesPerS, this.mssBytes);
+    this.#updatePacer(nowUs);
     const room = Math.min(this.#cwndRoom(), this.#usableWindow());
     return Math.max(0, Math.floor(Math.min(room, this.#pacer.allowanceBytes)));
   }
 
   readyAtUs(nowUs: Micros): Micros {
-    this.#pacer.update(nowUs, this.cc.pacingRateBytesPerS, this.mssBytes);
+    this.#updatePacer(nowUs);
     return this.#pacer.readyAtUs(nowUs);
+  }
+
+  awaitCredit(nowUs: Micros): Micros {
+    this.#updatePacer(nowUs);
+    return this.#pacer.awaitCredit(nowUs);
+  }
+
+  forgetCredit(): void {
+    this.#pacer.forget();
+  }
+
+  #updatePacer(nowUs: Micros): void {
+    this.#pacer.update(nowUs, this.cc.pacingRateBytesPerS, this.mssBytes);
+    // We woke too late to use the path: what is in flight now says nothing about it.
+    if (this.#pacer.takeLostCredit()) this.rate.onAppLimited(this.inFlightBytes);
   }
 
   /** Nothing to send although the window has room: rate samples of this flight say little about the path. */
@@ -391,7 +406,7 @@ export class Sender implements ScoreboardObserver {
     if (this.#tlpDue || this.#probeDue || this.#persistDue || (this.finQueued && this.finSeq < 0)) return true;
     if (this.#persistAtUs === NEVER && this.#isWindowBlocked()) return true; // to arm the persist timer
     if (this.isProbing || this.board.firstLost === null) return false;
-    this.#pacer.update(nowUs, this.cc.pacingRateBytesPerS, this.mssBytes);
+    this.#updatePacer(nowUs);
     return Math.min(this.#cwndRoom(), this.#pacer.allowanceBytes) >= this.#retransmitUnit(this.board.firstLost);
   }
 
@@ -405,7 +420,7 @@ export class Sender implements ScoreboardObserver {
     if (this.#tlpDue && sink.hasRoom()) this.#sendTailProbe(nowUs, sink);
     if (this.#persistDue && sink.hasRoom()) this.#sendWindowProbe(nowUs, sink);
 
-    this.#pacer.update(nowUs, this.cc.pacingRateBytesPerS, this.mssBytes);
+    this.#updatePacer(nowUs);
     const before = this.lastSentBytes;
     while (sink.hasRoom() && this.#sendLost(nowUs, sink));
     if (this.board.firstLost === null) while (sink.hasRoom() && this.#sendNew(nowUs, sink));
@@ -474,7 +489,7 @@ export class Sender implements ScoreboardObserver {
         return false;
       }
       if (allowance < unit) {
-        this.#pacingBlockedUntilUs = this.#pacer.readyAtUs(nowUs);
+        this.#pacingBlockedUntilUs = this.#pacer.awaitCredit(nowUs);
         return false;
       }
       const most = this.#wholeSegments(Math.floor(Math.min(cwndRoom, allowance, this.#superCap())));
@@ -523,7 +538,7 @@ export class Sender implements ScoreboardObserver {
     if (window <= 0) return false;
     const allowance = this.#pacer.allowanceBytes;
     if (allowance <= 0) {
-      this.#pacingBlockedUntilUs = this.#pacer.readyAtUs(nowUs);
+      this.#pacingBlockedUntilUs = this.#pacer.awaitCredit(nowUs);
       if (this.inFlightBytes + 2 * this.#pacer.quantumBytes >= this.cc.cwndBytes) this.#wasCwndLimited = true;
       return false;
     }

@@ -243,6 +243,15 @@ export class TcpSubflow {
     return this.#sender.readyAtUs(nowUs);
   }
 
+  /** As `readyAtUs`, by an owner with bytes that will wake us then; `forgetCredit` when it has none any more. */
+  awaitCredit(nowUs: Micros): Micros {
+    return this.#sender.awaitCredit(nowUs);
+  }
+
+  forgetCredit(): void {
+    this.#sender.forgetCredit();
+  }
+
   /** The owner has nothing (more) for this subflow although it could send: delivery-rate samples are app-limited. */
   markAppLimited(_nowUs: Micros): void {
     if (this.canSendData) this.#sender.onAppLimited();

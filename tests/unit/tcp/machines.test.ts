@@ -194,6 +194,43 @@ test('pacer: credit accrues at the rate, is capped at 2 ms, may be overdrawn', (
   t.is(pacer.allowanceBytes, 20_000);
 });
 
+test('pacer: where wake-ups are late as a rule the cap follows, within bounds; lost credit is reported', (t) => {
+  const pacer = new Pacer(65_280);
+  const rate = 10_000_000;
+  pacer.update(0, rate, 1_448);
+  pacer.spend(pacer.allowanceBytes);
+  let nowUs = 0;
+  const wakeLate = (lateUs: number) => {
+    nowUs = pacer.awaitCredit(nowUs) + lateUs;
+    pacer.update(nowUs, rate, 1_448);
+    const sent = pacer.allowanceBytes;
+    pacer.spend(sent);
+    return sent;
+  };
+  t.is(wakeLate(10_000), 25_000); // 2 x (10 ms / 8) of credit is all that one late wake-up is believed
+  t.true(pacer.takeLostCredit());
+  t.false(pacer.takeLostCredit());
+  for (let i = 0; i < 60; i++) wakeLate(10_000);
+  pacer.takeLostCredit();
+  const sent = wakeLate(10_000);
+  t.true(sent > 100_000 && sent <= 200_000, `${sent}`);
+  t.false(pacer.takeLostCredit());
+  for (let i = 0; i < 60; i++) wakeLate(100_000);
+  t.is(wakeLate(100_000), 250_000);
+  t.true(pacer.takeLostCredit());
+});
+
+test('pacer: silence for want of bytes is not lateness', (t) => {
+  const pacer = new Pacer(65_280);
+  pacer.update(0, 10_000_000, 1_448);
+  pacer.spend(pacer.allowanceBytes);
+  pacer.awaitCredit(0);
+  pacer.forget();
+  pacer.update(5_000_000, 10_000_000, 1_448);
+  t.is(pacer.allowanceBytes, 20_000);
+  t.false(pacer.takeLostCredit());
+});
+
 test('K11: PRR in numbers: half of what arrives while above ssthresh, then up to it', (t) => {
   const prr = new ProportionalRateReduction();
   prr.enter(20_000);
