@@ -71,7 +71,7 @@ class ScenarioRun {
     const network = new Network(scenario.seed);
     this.network = network;
     network.tap = tap;
-    const { interruptUs = 100, timerSlackUs = 100 } = scenario;
+    const { interruptUs = 250, timerSlackUs = 250 } = scenario;
     const host = { interruptUs, timerSlackUs, ...scenario.host };
     this.client = network.addHost({ ...host, name: 'client' }, engine);
     this.server = network.addHost({ ...host, name: 'server' }, engine);

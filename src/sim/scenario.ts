@@ -25,7 +25,7 @@ export interface Scenario {
   readonly receiveBufferBytes?: number;
   /** The receiving application reads nothing between these instants. */
   readonly readerPause?: { readonly fromUs: Micros; readonly untilUs: Micros };
-  /** Of both hosts; see HostOptions. Defaults 100 us each: as coarse as a busy machine, and quick to simulate. */
+  /** Of both hosts; see HostOptions. Defaults 250 us each: as coarse as a busy machine, and quick to simulate. */
   readonly interruptUs?: Micros;
   readonly timerSlackUs?: Micros;
   /** Further settings of both hosts. */
