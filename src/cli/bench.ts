@@ -11,7 +11,7 @@ interface BenchFlags {
   readonly quick?: boolean;
   readonly json?: string;
   readonly only: readonly string[];
-  readonly runs: number;
+  readonly runs?: number;
 }
 
 /** The part of bench/bench.ts that is used here. */
@@ -22,8 +22,8 @@ interface BenchModule {
 export function benchCommand(): Command {
   return new Command('bench')
     .description('measure the codec, the engine, the packet port and a whole tunnel beside kernel MPTCP')
-    .option('--quick', 'one short run, to see that it works')
-    .option('--runs <n>', 'how often each is measured', runs, DEFAULT_RUNS)
+    .option('--quick', 'short, and one run unless --runs says otherwise: to see that it works')
+    .option('--runs <n>', `how often each is measured (default: ${DEFAULT_RUNS})`, runs)
     .option('--only <sections>', `some of ${SECTIONS.join(',')}`, sections, SECTIONS)
     .option('--json <file>', 'write every figure, with commit, command and configuration, to a file')
     .addHelpText('after', '\nExample:\n  mptun bench --only port,tunnel --json bench.json\n')
@@ -45,7 +45,7 @@ async function bench(flags: BenchFlags): Promise<number> {
   try {
     return await module.runBench({
       sections: flags.only,
-      runs: flags.quick === true ? 1 : flags.runs,
+      runs: flags.runs ?? (flags.quick === true ? 1 : DEFAULT_RUNS),
       quick: flags.quick === true,
       ...(flags.json !== undefined && { jsonFile: flags.json }),
     });

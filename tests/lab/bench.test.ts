@@ -54,6 +54,28 @@ test.serial('bench: the packet port, as a table and as JSON, and nothing stays b
   );
 });
 
+test.serial('bench: the tunnel beside kernel MPTCP, each way, with its costs', (t) => {
+  const { document } = bench('--quick', '--only', 'tunnel');
+  const { name, results } = document.sections[0]!;
+  t.is(name, 'tunnel');
+  const median = (row: string) => results.find((result) => result.name === row)?.median ?? Number.NaN;
+  for (const direction of ['down', 'up']) {
+    t.true(median(`${direction}: tunnel`) > 0);
+    t.true(median(`${direction}: kernel MPTCP`) > 0);
+    t.true(median(`${direction}: kernel MPTCP, cost`) > 0);
+    const parts = ['client', 'server', 'iperf3', 'softirq threads'];
+    const sum = parts.reduce((total, part) => total + median(`${direction}: tunnel, cost, ${part}`), 0);
+    // Figures are rounded to three digits each.
+    t.true(Math.abs(sum / median(`${direction}: tunnel, cost`) - 1) < 0.02);
+  }
+  t.true(median('idle, round-trip time outside') > 0);
+  t.true(median('client, peak memory') > 30 && median('server, peak memory') > 30);
+  t.deepEqual(
+    listNamespaces().filter((ns) => ns.startsWith('mtb-tunnel-')),
+    [],
+  );
+});
+
 test.serial('bench: a section that does not exist is wrong usage', (t) => {
   const error = t.throws(() => bench('--only', 'codec,nothing')) as { status?: number; stderr?: string };
   t.is(error.status, 2);
