@@ -44,12 +44,12 @@ export class Pacer {
     const perQuantum = (rateBytesPerS * QUANTUM_US) / US_PER_S;
     const segments = Math.max(MIN_QUANTUM_SEGMENTS, Math.min(maxSegments, Math.floor(perQuantum / mssBytes)));
     this.#quantumBytes = segments * mssBytes;
+    const burstUs = Math.min(MAX_LATE_BURST_US, Math.max(MAX_BURST_US, LATE_BURSTS * this.#lateUs));
     const isAwaited = nowUs >= this.#awaitedUs;
     if (isAwaited) {
       this.#lateUs += (nowUs - this.#awaitedUs - this.#lateUs) / 8;
       this.#awaitedUs = NEVER;
     }
-    const burstUs = Math.min(MAX_LATE_BURST_US, Math.max(MAX_BURST_US, LATE_BURSTS * this.#lateUs));
     const capBytes = Math.max(this.#quantumBytes, (rateBytesPerS * burstUs) / US_PER_S);
     const earned =
       rateBytesPerS === Number.POSITIVE_INFINITY ? 0 : ((nowUs - this.#updatedUs) * rateBytesPerS) / US_PER_S;

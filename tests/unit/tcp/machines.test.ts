@@ -207,7 +207,7 @@ test('pacer: where wake-ups are late as a rule the cap follows, within bounds; l
     pacer.spend(sent);
     return sent;
   };
-  t.is(wakeLate(10_000), 25_000); // 2 x (10 ms / 8) of credit is all that one late wake-up is believed
+  t.is(wakeLate(10_000), 20_000);
   t.true(pacer.takeLostCredit());
   t.false(pacer.takeLostCredit());
   for (let i = 0; i < 60; i++) wakeLate(10_000);
