@@ -23,6 +23,9 @@ const QUEUE_MIN_BYTES = 3_200;
 /** Refilled when this share of the limit is left; found emptier than the second share, the limit was too small. */
 const REFILL_AT = 0.5;
 const TOO_LOW = 0.125;
+/** The rate is growing if it is this much higher than so long ago. */
+const RAMP_RATIO = 1.1;
+const RAMP_US = 100_000;
 const GROW = 1.5;
 const SHRINK = 0.95;
 /** Control capsules waiting (addresses, policy); the oldest is dropped beyond that, since newer ones replace it. */
@@ -60,6 +63,8 @@ export class LanePump {
   private limitBytes = 0;
   /** Packets were left waiting when the last write was made. */
   private hadMore = false;
+  private rateMarkBytesPerS = 0;
+  private rateMarkUs: Micros = Number.NEGATIVE_INFINITY;
 
   constructor(private readonly options: LanePumpOptions) {
     options.lane.setUp(options.index);
@@ -113,7 +118,14 @@ export class LanePump {
 
   private refresh(): void {
     const { lane, index, connection } = this.options;
-    const leastBytes = Math.max(QUEUE_MIN_BYTES, (connection.deliveryRateBytesPerS * QUEUE_US) / 1_000_000);
+    const rateBytesPerS = connection.deliveryRateBytesPerS;
+    const nowUs = this.options.now();
+    if (nowUs - this.rateMarkUs >= RAMP_US) {
+      lane.setRamping(index, rateBytesPerS === 0 || rateBytesPerS > RAMP_RATIO * this.rateMarkBytesPerS);
+      this.rateMarkBytesPerS = rateBytesPerS;
+      this.rateMarkUs = nowUs;
+    }
+    const leastBytes = Math.max(QUEUE_MIN_BYTES, (rateBytesPerS * QUEUE_US) / 1_000_000);
     const ranLow = this.hadMore && connection.unsentBytes < this.limitBytes * TOO_LOW;
     const wantedBytes = Math.max(leastBytes, this.limitBytes * (ranLow ? GROW : SHRINK));
     const limitBytes = Math.round(Math.min(WRITE_MAX_BYTES, wantedBytes));

@@ -11,7 +11,7 @@ import { markCe } from './inner-packet.js';
 import type { PacketPool, QueuedPacket } from './packet-pool.js';
 import { dropFirstSegment } from './super-packet.js';
 
-/** RFC 8290 §5.2.1, §5.2.2. */
+/** RFC 8290 §5.2.1, §5.2.2: for the Internet at large. */
 export const CODEL_TARGET_US = 5_000;
 export const CODEL_INTERVAL_US = 100_000;
 /** §5.2.4: one MTU of Ethernet. */
@@ -84,6 +84,9 @@ export class FqCodel {
   private readonly newFlows = new FlowList();
   private readonly oldFlows = new FlowList();
   private heldPackets = 0;
+  /** Sojourn time that may stand, and for how long it may be exceeded. */
+  targetUs: Micros = CODEL_TARGET_US;
+  intervalUs: Micros = CODEL_INTERVAL_US;
   /** Result of `codelHead`: the sojourn time asks for a drop. */
   private okToDrop = false;
 
@@ -206,7 +209,7 @@ export class FqCodel {
       while (flow.dropping && nowUs >= flow.dropNextUs) {
         flow.count++;
         if (this.mark(packet)) {
-          flow.dropNextUs = controlLaw(flow.dropNextUs, flow.count);
+          flow.dropNextUs = this.controlLaw(flow.dropNextUs, flow.count);
           break;
         }
         packet = this.dropAndNext(nowUs, flow, packet);
@@ -215,7 +218,7 @@ export class FqCodel {
           return null;
         }
         if (!this.okToDrop) flow.dropping = false;
-        else flow.dropNextUs = controlLaw(flow.dropNextUs, flow.count);
+        else flow.dropNextUs = this.controlLaw(flow.dropNextUs, flow.count);
       }
     } else if (this.okToDrop) {
       if (!this.mark(packet)) {
@@ -224,9 +227,9 @@ export class FqCodel {
       }
       flow.dropping = true;
       const delta = flow.count - flow.lastCount;
-      const isRecent = nowUs - flow.dropNextUs < RECENT_INTERVALS * CODEL_INTERVAL_US;
+      const isRecent = nowUs - flow.dropNextUs < RECENT_INTERVALS * this.intervalUs;
       flow.count = delta > 1 && isRecent ? delta : 1;
-      flow.dropNextUs = controlLaw(nowUs, flow.count);
+      flow.dropNextUs = this.controlLaw(nowUs, flow.count);
       flow.lastCount = flow.count;
     }
     return packet;
@@ -246,10 +249,10 @@ export class FqCodel {
 
   private judge(nowUs: Micros, flow: FlowQueue, packet: QueuedPacket): void {
     this.okToDrop = false;
-    if (nowUs - packet.enqueuedUs < CODEL_TARGET_US || flow.bytes <= this.mtuBytes) {
+    if (nowUs - packet.enqueuedUs < this.targetUs || flow.bytes <= this.mtuBytes) {
       flow.firstAboveUs = 0;
     } else if (flow.firstAboveUs === 0) {
-      flow.firstAboveUs = nowUs + CODEL_INTERVAL_US;
+      flow.firstAboveUs = nowUs + this.intervalUs;
     } else {
       this.okToDrop = nowUs >= flow.firstAboveUs;
     }
@@ -293,9 +296,9 @@ export class FqCodel {
     if (flow.held) this.heldPackets--;
     return packet;
   }
-}
 
-/** RFC 8289 §5.4. */
-function controlLaw(fromUs: Micros, count: number): Micros {
-  return fromUs + CODEL_INTERVAL_US / Math.sqrt(count);
+  /** RFC 8289 §5.4. */
+  private controlLaw(fromUs: Micros, count: number): Micros {
+    return fromUs + this.intervalUs / Math.sqrt(count);
+  }
 }

@@ -11,7 +11,7 @@
 import type { Micros } from '../base/time.js';
 import { AckMarks } from './ack-marks.js';
 import { writeDatagramHeader } from './capsule.js';
-import { FLOW_QUEUES, FqCodel } from './fq-codel.js';
+import { CODEL_TARGET_US, FLOW_QUEUES, FqCodel } from './fq-codel.js';
 import { MIN_GSO_BYTES } from './inner-check.js';
 import {
   finishL4Checksum,
@@ -48,6 +48,16 @@ export const WRITE_MAX_BYTES = 262_144;
 export const WRITE_ROOM_BYTES = WRITE_MAX_BYTES + 66_048;
 /** Allocated bytes in both queues together; beyond it the fattest flow loses packets. */
 export const LANE_MEMORY_BYTES = 16 * 1024 * 1024;
+
+/**
+ * CoDel for bulk flows. What drains their queue is not a link of steady rate but an MPTCP connection, whose paths come and
+ * go and recover from losses within a round trip of the slowest: a queue shorter than that would be dropped from for
+ * nothing, and nobody but the bulk flow itself waits in it.
+ */
+const BULK_TARGET_US = 20_000;
+const BULK_INTERVAL_US = 200_000;
+/** While the connection itself is still getting faster, the queue stands because of that and not because of the flow. */
+const RAMP_TARGET_US = 150_000;
 
 const DNS_PORT = 53;
 
@@ -139,6 +149,8 @@ export class PacketLane {
       this.flows.push(new FlowState());
       this.filters.push(new FilterFlow());
     }
+    this.lanes[BULK].queue.targetUs = BULK_TARGET_US;
+    this.lanes[BULK].queue.intervalUs = BULK_INTERVAL_US;
     for (const lane of this.lanes) {
       lane.queue.onDrop = (flowIndex, packet) => noteHole(this.filters[flowIndex]!, packet.flowHash, packet);
     }
@@ -171,6 +183,12 @@ export class PacketLane {
 
   setRate(lane: LaneIndex, bytesPerS: number): void {
     this.lanes[lane].rateBytesPerS = bytesPerS;
+  }
+
+  /** The connection's own rate is growing (slow start, a path that was added), or steady. */
+  setRamping(lane: LaneIndex, isRamping: boolean): void {
+    const { queue } = this.lanes[lane];
+    queue.targetUs = isRamping ? RAMP_TARGET_US : lane === BULK ? BULK_TARGET_US : CODEL_TARGET_US;
   }
 
   /**
