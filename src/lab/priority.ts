@@ -1,8 +1,8 @@
 import { setPriority } from 'node:os';
 
 /**
- * Lets this process run before others (`nice`, -20 first): what stands for the world outside must not compete with what is
- * measured. An ordinary user may not; then it does compete, and calibration tells whether that matters.
+ * Lets this thread, and what it starts from now on, run before others (`nice`, -20 first). An ordinary user may not; then
+ * it competes, and calibration tells whether that matters.
  */
 export function goFirst(nice: number): void {
   try {

@@ -8,7 +8,6 @@
 import { createSocket, type Socket } from 'node:dgram';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { monotonicMs } from './arrivals.js';
-import { goFirst } from './priority.js';
 import {
   BURST_DATA,
   BURST_REQUEST,
@@ -107,7 +106,6 @@ function typical(values: number[]): number {
   return values.sort((a, b) => a - b)[values.length >> 2] ?? Number.NaN;
 }
 
-goFirst(-10);
 const [address, what, first, second] = process.argv.slice(2) as [string, string, string, string];
 const socket = createSocket({ type: 'udp4', recvBufferSize: 4 << 20, sendBufferSize: 4 << 20 });
 await new Promise<void>((resolve) => socket.connect(PROBE_PORT, address, resolve));

@@ -10,7 +10,6 @@ import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream';
 import { Arrivals, monotonicMs } from './arrivals.js';
-import { goFirst } from './priority.js';
 import { openProbeResponders } from './probe-responder.js';
 import { randomStream } from './random-stream.js';
 
@@ -53,14 +52,13 @@ function takeUpload(request: IncomingMessage, response: ServerResponse): void {
   request.on('error', () => {}); // given up by the client: nobody waits for an answer
 }
 
-goFirst(-10);
 const server = createServer(onRequest);
 server.requestTimeout = 0; // an upload may take as long as it takes
 await Promise.all([
   openProbeResponders(),
   new Promise<void>((resolve, reject) => {
     server.once('error', reject);
-    server.listen(HTTP_PORT, '::', () => resolve());
+    server.listen(HTTP_PORT, () => resolve());
   }),
 ]);
 process.stdin.resume().on('end', () => process.exit(0));

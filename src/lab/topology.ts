@@ -8,6 +8,7 @@
  * The site is reached through the tunnel at `SITE`, and outside it, pinned to link i by a host route, at
  * `siteAddress(i)`: so any program measures one raw link without options of its own.
  */
+import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { BurstLoss, LinkState } from '../sim/link-model.js';
 import { EmulatorClient } from './emulator-client.js';
@@ -21,6 +22,7 @@ import {
   type Timeline,
 } from './emulator-protocol.js';
 import { type ExecResult, NamespaceSet } from './namespaces.js';
+import { goFirst } from './priority.js';
 
 export interface LinkSpec {
   /** Device name at the client, for instance `wlan0`. */
@@ -60,7 +62,9 @@ export const SITE = { v4: '203.0.113.2', v6: '2001:db8:6::2' } as const;
 /** Of the tunnel (IPv4, IPv6); the internet routes them to the server. */
 export const INNER_PREFIXES = ['10.77.0.0/24', 'fd77:6d70:7475:6e::/64'] as const;
 
+/** Makes the lab. From here on this process, and so what it starts, runs before the rest of the machine where it may. */
 export async function createLab(options: LabOptions): Promise<Lab> {
+  goFirst(LAB_NICE);
   const namespaces = new NamespaceSet(options.prefix ?? 'mptun-lab-');
   try {
     for (const node of NODES) namespaces.add(node);
@@ -180,6 +184,8 @@ export function labScript(name: string): string {
   return fileURLToPath(new URL(name, import.meta.url));
 }
 
+/** What is measured is the tunnel, not what else the machine does. */
+const LAB_NICE = -10;
 const NODES: readonly LabNode[] = ['client', 'internet', 'server', 'site'];
 
 /** Link `index`'s own address of the site. */
@@ -188,8 +194,9 @@ function siteAddress(index: number): string {
 }
 
 function wireBackbone(namespaces: NamespaceSet, options: LabOptions): void {
-  for (const node of NODES) namespaces.sysctl(node, baseSysctls(namespaces, node));
-  namespaces.ip('internet', [
+  const run = (node: LabNode, commands: readonly string[]) => namespaces.ip(node, supported(commands));
+  for (const node of NODES) namespaces.sysctl(node, baseSysctls(node));
+  run('internet', [
     'link add server0 type veth peer name eth0 netns @server',
     'link add site0 type veth peer name eth0 netns @site',
     'addr add 198.51.100.1/24 dev server0',
@@ -202,14 +209,14 @@ function wireBackbone(namespaces: NamespaceSet, options: LabOptions): void {
       prefix.includes(':') ? `route add ${prefix} via ${SERVER.v6}` : `route add ${prefix} via ${SERVER.v4}`,
     ),
   ]);
-  namespaces.ip('server', [
+  run('server', [
     `addr add ${SERVER.v4}/24 dev eth0`,
     `addr add ${SERVER.v6}/64 dev eth0 nodad`,
     'link set eth0 up',
     'route add default via 198.51.100.1',
     'route add ::/0 via 2001:db8:5::1',
   ]);
-  namespaces.ip('site', [
+  run('site', [
     `addr add ${SITE.v4}/24 dev eth0`,
     ...options.links.map((_, i) => `addr add ${siteAddress(i)}/24 dev eth0`),
     `addr add ${SITE.v6}/64 dev eth0 nodad`,
@@ -219,15 +226,25 @@ function wireBackbone(namespaces: NamespaceSet, options: LabOptions): void {
   ]);
 }
 
-function baseSysctls(namespaces: NamespaceSet, node: LabNode): Record<string, number> {
+/** A kernel without IPv6 gets a lab without it. */
+const HAS_IPV6 = existsSync('/proc/sys/net/ipv6');
+
+function supported(commands: readonly string[]): readonly string[] {
+  return HAS_IPV6 ? commands : commands.filter((command) => !command.includes('::'));
+}
+
+function baseSysctls(node: LabNode): Record<string, number> {
   const sysctls: Record<string, number> = {
     'net.ipv4.ip_forward': node === 'internet' || node === 'server' ? 1 : 0,
     'net.ipv4.conf.all.rp_filter': 0,
     'net.ipv4.conf.default.rp_filter': 0,
     'net.ipv4.tcp_no_metrics_save': 1,
   };
-  const hasV6 = namespaces.execSync(node, ['sh', '-c', 'test -d /proc/sys/net/ipv6 && echo yes || true']) !== '';
-  if (hasV6 && node === 'internet') sysctls['net.ipv6.conf.all.forwarding'] = 1;
+  if (HAS_IPV6) {
+    sysctls['net.ipv6.conf.all.disable_ipv6'] = 0;
+    sysctls['net.ipv6.conf.default.disable_ipv6'] = 0;
+    if (node === 'internet') sysctls['net.ipv6.conf.all.forwarding'] = 1;
+  }
   return sysctls;
 }
 
@@ -262,13 +279,14 @@ function wireLink(namespaces: NamespaceSet, { name, kind }: LinkSpec, index: num
   const metric = 100 * n;
   const isWifi = kind === 'wifi';
   const via4 = isWifi ? `via 192.168.${n}.1 ` : '';
+  const run = (node: LabNode, commands: readonly string[]) => namespaces.ip(node, supported(commands));
   const via6 = isWifi ? `via 2001:db8:${100 + n}::1 ` : '';
-  namespaces.ip('internet', [
+  run('internet', [
     isWifi ? `addr add 192.168.${n}.1/24 dev link${n}` : `addr add 192.168.${n}.1 peer 192.168.${n}.2 dev link${n}`,
     `addr add 2001:db8:${100 + n}::1/64 dev link${n} nodad`,
     `link set link${n} up`,
   ]);
-  namespaces.ip('client', [
+  run('client', [
     isWifi ? `addr add 192.168.${n}.2/24 dev ${name}` : `addr add 192.168.${n}.2/32 dev ${name}`,
     `addr add 2001:db8:${100 + n}::2/64 dev ${name} nodad`,
     `link set ${name} up`,
