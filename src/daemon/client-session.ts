@@ -21,7 +21,7 @@ import type { PolicyMessage } from '../core/lanes/policy.js';
 import { HeadReader } from './http-head.js';
 import type { ConnectionStream } from './lane-pump.js';
 import { LANES, laneName, Session, type SessionConnection } from './session.js';
-import { AuthenticationError, checkServerPin, startTlsClient, type TlsIdentity } from './tls.js';
+import { AuthenticationError, checkServerPin, exportJoinKeys, startTlsClient, type TlsIdentity } from './tls.js';
 import type { TunWriter } from './tun-writer.js';
 import { clientRefusalHead, parseAnswer, requestHead, UpgradeError } from './upgrade.js';
 
@@ -116,6 +116,8 @@ export class ClientSession {
 
   private onUpgraded(up: Upgraded): void {
     this.options.lane.peerTakesSuper = up.takesSuper;
+    // Before anything is joined: the path manager learns of the connection only after this.
+    if (up.exportsKeys) up.connection.useExportedKeys(this.options.now(), exportJoinKeys(up.socket, 'client'));
     this.peerMtuBytes = up.mtuBytes;
     this.options.writer.mtuBytes = Math.max(this.options.mtuBytes, up.mtuBytes);
     const attached = this.session.attach(up.lane, up.connection, up.stream, up.socket, up.rest);
@@ -158,6 +160,7 @@ interface Upgraded {
   readonly socket: TLSSocket;
   readonly rest: Uint8Array;
   readonly takesSuper: boolean;
+  readonly exportsKeys: boolean;
   readonly mtuBytes: number;
 }
 
@@ -261,7 +264,7 @@ class LaneDialer {
         return;
       }
       const { sessionId, mtuBytes } = options;
-      socket.write(requestHead(options.serverHost, { sessionId, lane, takesSuper: true, mtuBytes }));
+      socket.write(requestHead(options.serverHost, { sessionId, lane, takesSuper: true, exportsKeys: true, mtuBytes }));
     };
     // The server's log should say why nobody comes in, so it is told before the connection is given up.
     const refuse = (error: AuthenticationError) => {

@@ -28,7 +28,7 @@ import type { PolicyMessage } from '../core/lanes/policy.js';
 import { HeadReader } from './http-head.js';
 import type { ConnectionStream } from './lane-pump.js';
 import { Session, type SessionConnection } from './session.js';
-import { AuthenticationError, peerPin, startTlsServer, type TlsIdentity } from './tls.js';
+import { AuthenticationError, exportJoinKeys, peerPin, startTlsServer, type TlsIdentity } from './tls.js';
 import type { TunWriter } from './tun-writer.js';
 import { answerHead, parseRequest, refusalHead, type UpgradeRequest } from './upgrade.js';
 
@@ -228,7 +228,10 @@ export class ServerSessions {
     s ??= this.open(client, request.sessionId);
     const mtuBytes = this.options.mtuBytes;
     s.lane.peerTakesSuper = request.takesSuper;
-    socket.write(answerHead({ takesSuper: request.takesSuper, mtuBytes }));
+    const { takesSuper, exportsKeys } = request;
+    // Agreed before the client hears of it, because it joins as soon as it does.
+    if (exportsKeys) connection.useExportedKeys(this.options.now(), exportJoinKeys(socket, 'server'));
+    socket.write(answerHead({ takesSuper, exportsKeys, mtuBytes }));
     const attached = s.session.attach(request.lane, connection, stream, socket, rest);
     const routes = client.addresses
       .filter((a) => this.options.families.includes(a.family))

@@ -3,10 +3,12 @@
  * over the SubjectPublicKeyInfo (RFC 7469 §2.4). No tickets, no resumption: every connection proves its key again, so a
  * client taken out of the configuration is out at once.
  */
+
 import { constants, createPublicKey, type KeyObject } from 'node:crypto';
 import type { Duplex } from 'node:stream';
 import * as tls from 'node:tls';
 import { certificateFor, loadKey, pinOf, pinOfSpki } from '../config/keys.js';
+import type { ExportedKeys } from '../core/engine/api.js';
 
 const ALPN = 'http/1.1';
 
@@ -96,4 +98,26 @@ function common(identity: TlsIdentity): tls.SecureContextOptions {
     maxVersion: 'TLSv1.3',
     secureOptions: constants.SSL_OP_NO_TICKET,
   };
+}
+
+/** Label of the exporter (RFC 5705 4: private use begins with EXPORTER and is not registered). */
+const EXPORTER_LABEL = 'EXPORTER-mptun-join-keys';
+const HMAC_KEY_BYTES = 32;
+const FASTCLOSE_KEY_BYTES = 8;
+
+/**
+ * Keys for MP_JOIN, ADD_ADDR and MP_FASTCLOSE that were never on the wire (RFC 7430 2, RFC 5705, RFC 8446 7.5): HMAC key
+ * of the client, of the server, then the MP_FASTCLOSE keys in the same order. Call it after the handshake.
+ */
+export function exportJoinKeys(socket: tls.TLSSocket, side: 'client' | 'server'): ExportedKeys {
+  const out = socket.exportKeyingMaterial(2 * (HMAC_KEY_BYTES + FASTCLOSE_KEY_BYTES), EXPORTER_LABEL, Buffer.alloc(0));
+  let o = 0;
+  const next = (bytes: number) => Uint8Array.from(out.subarray(o, (o += bytes)));
+  const clientKey = next(HMAC_KEY_BYTES);
+  const serverKey = next(HMAC_KEY_BYTES);
+  const clientFastclose = next(FASTCLOSE_KEY_BYTES);
+  const serverFastclose = next(FASTCLOSE_KEY_BYTES);
+  return side === 'client'
+    ? { local: clientKey, remote: serverKey, fastcloseLocal: clientFastclose, fastcloseRemote: serverFastclose }
+    : { local: serverKey, remote: clientKey, fastcloseLocal: serverFastclose, fastcloseRemote: clientFastclose };
 }

@@ -5,6 +5,8 @@
  *   Mptun-Session: 32 hex digits; connections that name the same session (of the same key) belong together
  *   Mptun-Lane:    sparse | bulk: what this connection is for
  *   Mptun-Context: super=2: the context of unfinished and super-packets (core/lanes/capsule.ts); answered if agreed
+ *   Mptun-Join-Keys: tls-exporter: later MP_JOINs are authenticated with keys from this TLS connection (tls.ts); answered
+ *                  if agreed
  *   Mptun-Mtu:     longest inner packet that the sender's TUN makes
  *   Mptun-Reason:  in a refusal: why, as a word, and then for people
  */
@@ -16,6 +18,7 @@ import { AuthenticationError } from './tls.js';
 /** RFC 9484 §3: every target, every protocol. */
 const TARGET = '/.well-known/masque/ip/*/*/';
 const SUPER = `super=${CONTEXT_SUPER}`;
+const TLS_EXPORTER = 'tls-exporter';
 const MIN_MTU_BYTES = 1_280;
 const DEFAULT_MTU_BYTES = 1_500;
 
@@ -23,11 +26,13 @@ export interface UpgradeRequest {
   readonly sessionId: string;
   readonly lane: LaneIndex;
   readonly takesSuper: boolean;
+  readonly exportsKeys: boolean;
   readonly mtuBytes: number;
 }
 
 export interface UpgradeAnswer {
   readonly takesSuper: boolean;
+  readonly exportsKeys: boolean;
   readonly mtuBytes: number;
 }
 
@@ -45,6 +50,7 @@ export function requestHead(host: string, request: UpgradeRequest): string {
     'Mptun-Session': request.sessionId,
     'Mptun-Lane': LANE_NAMES[request.lane],
     ...(request.takesSuper ? { 'Mptun-Context': SUPER } : {}),
+    ...(request.exportsKeys ? { 'Mptun-Join-Keys': TLS_EXPORTER } : {}),
     'Mptun-Mtu': String(request.mtuBytes),
   });
 }
@@ -74,6 +80,7 @@ export function parseRequest(head: HttpHead): UpgradeRequest {
     sessionId,
     lane: laneName === 'bulk' ? BULK : SPARSE,
     takesSuper: hasToken(f.get('mptun-context'), SUPER),
+    exportsKeys: hasToken(f.get('mptun-join-keys'), TLS_EXPORTER),
     mtuBytes: parseMtu(f.get('mptun-mtu')),
   };
 }
@@ -84,6 +91,7 @@ export function answerHead(answer: UpgradeAnswer): string {
     Upgrade: 'connect-ip',
     'Capsule-Protocol': '?1',
     ...(answer.takesSuper ? { 'Mptun-Context': SUPER } : {}),
+    ...(answer.exportsKeys ? { 'Mptun-Join-Keys': TLS_EXPORTER } : {}),
     'Mptun-Mtu': String(answer.mtuBytes),
   });
 }
@@ -114,7 +122,11 @@ export function parseAnswer(head: HttpHead): UpgradeAnswer {
     if (!hasToken(f.get('connection'), 'upgrade') || !hasToken(f.get('upgrade'), 'connect-ip')) {
       throw new UpgradeError('101 without Upgrade: connect-ip');
     }
-    return { takesSuper: hasToken(f.get('mptun-context'), SUPER), mtuBytes: parseMtu(f.get('mptun-mtu')) };
+    return {
+      takesSuper: hasToken(f.get('mptun-context'), SUPER),
+      exportsKeys: hasToken(f.get('mptun-join-keys'), TLS_EXPORTER),
+      mtuBytes: parseMtu(f.get('mptun-mtu')),
+    };
   }
   const reason = f.get('mptun-reason') ?? head.startLine;
   const word = reason.split(';')[0]!;

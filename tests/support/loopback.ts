@@ -9,6 +9,7 @@ import type {
   ConnectionApi,
   ConnectionInfo,
   ConnectionState,
+  ExportedKeys,
   SubflowInfo,
 } from '../../src/core/engine/api.js';
 import type { TransmitBatch, TunPort } from '../../src/core/engine/ports.js';
@@ -59,6 +60,13 @@ export class LoopbackConnection implements ConnectionApi {
 
   resume(): void {
     this.peer?.schedule();
+  }
+
+  /** What `useExportedKeys` was called with. */
+  exportedKeys: ExportedKeys | null = null;
+
+  useExportedKeys(_nowUs: Micros, keys: ExportedKeys): void {
+    this.exportedKeys = keys;
   }
 
   end(): void {

@@ -31,6 +31,17 @@ export interface ByteReader {
   onEnd(): void;
 }
 
+/**
+ * Secrets that both ends derived inside TLS (an exporter, RFC 5705), for what the handshake's keys authenticate otherwise.
+ * `local` and `remote` feed the HMACs (any length), the others are the 8 bytes that MP_FASTCLOSE carries.
+ */
+export interface ExportedKeys {
+  readonly local: Uint8Array;
+  readonly remote: Uint8Array;
+  readonly fastcloseLocal: Uint8Array;
+  readonly fastcloseRemote: Uint8Array;
+}
+
 export type ConnectionState = 'connecting' | 'established' | 'closing' | 'closed';
 
 /** One MPTCP connection (after a fallback: one TCP connection). Bytes in, bytes out, subflows inside. */
@@ -60,6 +71,12 @@ export interface ConnectionApi {
   end(nowUs: Micros): void;
   /** MP_FASTCLOSE + RST on every subflow (RST alone after fallback). */
   abort(nowUs: Micros): void;
+
+  /**
+   * From now on MP_JOIN, ADD_ADDR and MP_FASTCLOSE are authenticated with these, in both directions (RFC 7430 2). Subflows
+   * joined under the handshake's keys were provisional and are reset.
+   */
+  useExportedKeys(nowUs: Micros, keys: ExportedKeys): void;
 
   /** Opens a further subflow. Errors are events, not exceptions. Returns the subflow's id, or -1 with a reason event. */
   join(nowUs: Micros, options: JoinOptions): number;

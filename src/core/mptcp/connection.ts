@@ -16,6 +16,7 @@ import type {
   ConnectionInfo,
   ConnectionState,
   Endpoint,
+  ExportedKeys,
   JoinOptions,
   LinkInfo,
 } from '../engine/api.js';
@@ -186,6 +187,11 @@ export class Connection implements ConnectionApi {
 
   info(): ConnectionInfo {
     return connectionInfo(this);
+  }
+
+  useExportedKeys(nowUs: Micros, keys: ExportedKeys): void {
+    this.keys.useExported(keys);
+    for (const sf of this.subflows) if (sf.role === 'join') this.resetSubflow(nowUs, sf, RST_REASON.prohibited);
   }
 
   // ---- Opening -------------------------------------------------------------------------------------------------
@@ -507,7 +513,7 @@ export class Connection implements ConnectionApi {
     a.atUs = nowUs + ADD_ADDR_RETRY_US * (sf === null ? 1 : 2 ** a.tries);
     if (sf === null) return;
     a.tries++;
-    const hmac = addAddrHmac(this.host.env, this.keys.local, this.keys.remote, a.addressId, a.address, a.port);
+    const hmac = addAddrHmac(this.host.env, this.keys.authLocal, this.keys.authRemote, a.addressId, a.address, a.port);
     sf.signal(nowUs, { kind: 'add-addr', option: announcementOf(a.addressId, a.address, a.port, hmac) });
   }
 
@@ -529,8 +535,8 @@ export class Connection implements ConnectionApi {
       const { env } = this.host;
       const expected = addAddrHmac(
         env,
-        this.keys.remote!,
-        this.keys.local,
+        this.keys.authRemote,
+        this.keys.authLocal,
         option.addressId,
         option.address,
         option.port,
@@ -827,7 +833,7 @@ export class Connection implements ConnectionApi {
 
   onFastclose(nowUs: Micros, keyHi: number, keyLo: number): void {
     this.host.count('MPTcpExtMPFastcloseRx');
-    if (keyHi !== this.keys.localHi || keyLo !== this.keys.localLo || this.didClose) return;
+    if (!this.keys.isFastcloseKey(keyHi, keyLo) || this.didClose) return;
     for (const sf of this.subflows) sf.tcp.abort(nowUs, true);
     this.finish('fastclose received');
   }

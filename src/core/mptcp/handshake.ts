@@ -86,7 +86,7 @@ export function answerJoin(sf: MptcpSubflow, remoteNonce: number): void {
   const keys = sf.connection.keys;
   sf.join.localNonce = randomU32(env);
   sf.join.remoteNonce = remoteNonce;
-  sf.join.hmac = joinHmac(env, keys.local, keys.remote!, sf.join.localNonce, remoteNonce);
+  sf.join.hmac = joinHmac(env, keys.authLocal, keys.authRemote, sf.join.localNonce, remoteNonce);
 }
 
 // ---- Out -----------------------------------------------------------------------------------------------------------
@@ -195,13 +195,13 @@ function onJoinSynAck(sf: MptcpSubflow, seg: SegmentView): OptionVerdict {
   if ((o.present & MPO.join) === 0 || o.joinLength !== JOIN_SYNACK_BYTES)
     return refuse(sf, 'MPTcpExtMPJoinSynAckRxMissing');
   const { env } = c.host;
-  const expected = joinHmac(env, c.keys.remote!, c.keys.local, o.joinNonce, j.localNonce);
+  const expected = joinHmac(env, c.keys.authRemote, c.keys.authLocal, o.joinNonce, j.localNonce);
   if (!equalConstantTime(expected, o.joinHmac, JOIN_SYNACK_HMAC_BYTES)) {
     return refuse(sf, 'MPTcpExtMPJoinSynAckHMacFailure');
   }
   c.host.count('MPTcpExtMPJoinSynAckRx');
   j.remoteNonce = o.joinNonce;
-  j.hmac = joinHmac(env, c.keys.local, c.keys.remote!, j.localNonce, o.joinNonce);
+  j.hmac = joinHmac(env, c.keys.authLocal, c.keys.authRemote, j.localNonce, o.joinNonce);
   sf.remoteAddressId = o.joinAddressId;
   sf.isRemoteBackup = o.joinBackup;
   return 'continue';
@@ -241,7 +241,7 @@ function onJoinAck(nowUs: Micros, sf: MptcpSubflow, seg: SegmentView): OptionVer
   if ((o.present & MPO.join) === 0 || o.joinLength !== JOIN_ACK_BYTES) {
     return (o.present & MPO.dss) !== 0 ? 'drop' : refuse(sf, 'MPTcpExtMPJoinAckMissing');
   }
-  const expected = joinHmac(c.host.env, c.keys.remote!, c.keys.local, j.remoteNonce, j.localNonce);
+  const expected = joinHmac(c.host.env, c.keys.authRemote, c.keys.authLocal, j.remoteNonce, j.localNonce);
   if (!equalConstantTime(expected, o.joinHmac, JOIN_ACK_HMAC_BYTES)) return refuse(sf, 'MPTcpExtMPJoinAckHMacFailure');
   c.host.count('MPTcpExtMPJoinAckRx');
   c.onJoinConfirmed(nowUs, sf);

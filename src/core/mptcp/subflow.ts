@@ -225,7 +225,8 @@ export class MptcpSubflow implements SubflowOwner {
     let o = start;
     const room = () => roomBytes - (o - start);
     if (c.isAborting && c.keys.remote !== null && room() >= FASTCLOSE_BYTES) {
-      o = writeFastclose(out, o, c.keys.remoteHi, c.keys.remoteLo);
+      const { hi, lo } = c.keys.fastcloseKey;
+      o = writeFastclose(out, o, hi, lo);
       c.host.count('MPTcpExtMPFastcloseTx');
     }
     if (this.failDsn >= 0 && room() >= FAIL_BYTES) {

@@ -4,7 +4,13 @@ import { formatHead, HeadReader, hasToken, MAX_HEAD_BYTES, parseHead } from '../
 import { answerHead, parseAnswer, parseRequest, requestHead } from '../../../src/daemon/upgrade.js';
 
 test('a head is found wherever the stream is cut, and what follows is left alone', (t) => {
-  const text = requestHead('server.example', { sessionId: 'ab'.repeat(16), lane: 1, takesSuper: true, mtuBytes: 1400 });
+  const text = requestHead('server.example', {
+    sessionId: 'ab'.repeat(16),
+    lane: 1,
+    takesSuper: true,
+    exportsKeys: true,
+    mtuBytes: 1400,
+  });
   const stream = Buffer.concat([Buffer.from(text), Buffer.from([0, 1, 2, 3])]);
   fc.assert(
     fc.property(fc.array(fc.nat(stream.length), { maxLength: 6 }), (cuts) => {
@@ -22,6 +28,7 @@ test('a head is found wherever the stream is cut, and what follows is left alone
         sessionId: 'ab'.repeat(16),
         lane: 1,
         takesSuper: true,
+        exportsKeys: true,
         mtuBytes: 1400,
       });
       t.deepEqual([...reader.rest, ...Buffer.concat(rest)], [0, 1, 2, 3]);
@@ -55,8 +62,15 @@ test('tokens', (t) => {
 });
 
 test('requests and answers that are not ours', (t) => {
-  const good = requestHead('h', { sessionId: '0'.repeat(32), lane: 0, takesSuper: false, mtuBytes: 1500 }).slice(0, -4);
+  const good = requestHead('h', {
+    sessionId: '0'.repeat(32),
+    lane: 0,
+    takesSuper: false,
+    exportsKeys: false,
+    mtuBytes: 1500,
+  }).slice(0, -4);
   t.false(parseRequest(parseHead(good)).takesSuper);
+  t.false(parseRequest(parseHead(good)).exportsKeys);
   for (const [from, to] of [
     ['GET', 'POST'],
     ['connect-ip', 'websocket'],
@@ -67,8 +81,8 @@ test('requests and answers that are not ours', (t) => {
   ] as const) {
     t.throws(() => parseRequest(parseHead(good.replace(from, to))), { name: 'UpgradeError' }, from);
   }
-  const answer = answerHead({ takesSuper: true, mtuBytes: 1400 }).slice(0, -4);
-  t.deepEqual(parseAnswer(parseHead(answer)), { takesSuper: true, mtuBytes: 1400 });
+  const answer = answerHead({ takesSuper: true, exportsKeys: true, mtuBytes: 1400 }).slice(0, -4);
+  t.deepEqual(parseAnswer(parseHead(answer)), { takesSuper: true, exportsKeys: true, mtuBytes: 1400 });
   t.throws(() => parseAnswer(parseHead(answer.replace('101', '200'))), { name: 'UpgradeError' });
   t.throws(() => parseAnswer(parseHead('HTTP/1.1 403 Forbidden\r\nMptun-Reason: unknown-client; no')), {
     name: 'AuthenticationError',

@@ -156,6 +156,20 @@ async function setUp(t: ExecutionContext, families?: readonly (4 | 6)[]) {
   return { server, client, known, clientId };
 }
 
+test('join keys come from TLS: mirrored at the ends of a connection, different for each connection', async (t) => {
+  const { client } = await setUp(t);
+  const keys = client.connections.map((c) => [c.exportedKeys!, c.peer!.exportedKeys!] as const);
+  t.is(keys.length, 2);
+  for (const [ours, theirs] of keys) {
+    t.deepEqual(ours.local, theirs.remote);
+    t.deepEqual(ours.remote, theirs.local);
+    t.deepEqual(ours.fastcloseLocal, theirs.fastcloseRemote);
+    t.deepEqual(ours.fastcloseRemote, theirs.fastcloseLocal);
+    t.notDeepEqual(ours.local, ours.remote);
+  }
+  t.notDeepEqual(keys[0]![0].local, keys[1]![0].local);
+});
+
 test('a session: two connections, addresses and routes, packets both ways', async (t) => {
   const { server, client } = await setUp(t);
   await client.happenings.until(/^addresses/);
