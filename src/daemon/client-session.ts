@@ -29,7 +29,7 @@ import { clientRefusalHead, parseAnswer, requestHead, UpgradeError } from './upg
 const HANDSHAKE_TIMEOUT_MS = 8_000;
 const RETRY_MIN_MS = 100;
 /** How long telling the server why we leave may take. */
-const REFUSAL_MS = 1_000;
+const REFUSAL_MS = 3_000;
 /** A wrong key does not become right by asking often. */
 const RETRY_AUTH_MS = 10_000;
 

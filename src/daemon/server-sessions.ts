@@ -38,7 +38,7 @@ const MAX_HANDSHAKES = 64;
 /** Memory for the packets of one client. */
 const SESSION_MEMORY_BYTES = 8 * 1024 * 1024;
 /** How long a refusal may take to be delivered. */
-const REFUSAL_MS = 1_000;
+const REFUSAL_MS = 3_000;
 
 /** A client as configured. */
 export interface KnownClient {

@@ -14,6 +14,7 @@ import type { Journal } from './journal.js';
 import { type HostLink, type LinkChange, LinkMonitor } from './link-monitor.js';
 import { type ClientOfServer, type KnownClient, ServerSessions } from './server-sessions.js';
 import { laneName, PEER_SAYS } from './session.js';
+import { STALL_GRACE_MS } from './session-paths.js';
 import type { TlsIdentity } from './tls.js';
 import { TunLoop } from './tun-loop.js';
 import { TunWriter } from './tun-writer.js';
@@ -39,6 +40,8 @@ export class ServerDaemon {
   private readonly loop: TunLoop;
   private readonly guard: PortGuard;
   private readonly listener: { close(): void };
+  /** Connections with a stall that is too young to tell of. */
+  private readonly graces = new Map<number, NodeJS.Timeout>();
 
   constructor(
     public config: ServerConfig,
@@ -112,15 +115,21 @@ export class ServerDaemon {
     this.sessions.kick();
   }
 
-  /** What we hear nothing on, the client should know: it may believe that all is well. */
+  /** What we hear nothing on for a while, the client should know: it may believe that all is well. */
   onEvent(event: EngineEvent): void {
-    if (event.type !== 'subflow-stalled' && event.type !== 'subflow-recovered') return;
-    if (event.type === 'subflow-stalled' && event.why.startsWith(PEER_SAYS)) return;
-    const s = this.sessions.ofConnection(event.connectionId);
-    if (s !== null) s.session.sendPolicy({ paths: silentPaths(s), modes: [] });
+    if (event.type !== 'subflow-stalled' || event.why.startsWith(PEER_SAYS)) return;
+    const { connectionId } = event;
+    if (this.graces.has(connectionId)) return;
+    const timer = setTimeout(() => {
+      this.graces.delete(connectionId);
+      const s = this.sessions.ofConnection(connectionId);
+      if (s !== null) s.session.sendPolicy({ paths: silentPaths(s), modes: [] });
+    }, STALL_GRACE_MS);
+    this.graces.set(connectionId, timer);
   }
 
   close(): void {
+    for (const timer of this.graces.values()) clearTimeout(timer);
     this.loop.close();
     this.monitor.close();
     this.listener.close();

@@ -19,6 +19,12 @@ import { PEER_SAYS } from './session.js';
 const REPAIR_MS = 1_000;
 const REPAIR_AGAIN_US = 3_000_000;
 
+/**
+ * A connection may suspect a path wrongly (the host was busy, the radio paused); it avoids the path at once, and finds out
+ * soon. The session draws its own conclusions, and tells the peer, only after this long.
+ */
+export const STALL_GRACE_MS = 300;
+
 export interface Way {
   readonly pathId: number;
   readonly linkId: number;
@@ -33,6 +39,8 @@ export interface LaneOf {
 
 export interface SessionPathsOptions {
   readonly mode: PathMode;
+  /** See STALL_GRACE_MS. */
+  readonly stallGraceMs: number;
   readonly nowUs: () => Micros;
   readonly random: () => number;
   /** Connections that are up. */
@@ -63,6 +71,10 @@ interface PathMembers {
   /** The path manager has been told of its first established subflow. */
   isReported: boolean;
   isBackup: boolean;
+  /** Running while a stall is too young to count. */
+  grace: NodeJS.Timeout | null;
+  /** The path manager knows of the stall. */
+  isStallReported: boolean;
   /** Its stall is the peer's word, not our observation: the peer need not be told. */
   isPeersWord: boolean;
   readonly lastJoinUs: Map<number, Micros>;
@@ -106,6 +118,7 @@ export class SessionPaths {
   close(): void {
     this.isClosed = true;
     clearInterval(this.repairTimer);
+    for (const path of this.paths.values()) stopGrace(path);
     if (this.timer !== null) clearTimeout(this.timer);
   }
 
@@ -176,13 +189,7 @@ export class SessionPaths {
         this.withMember(event.connectionId, event.subflowId, (pathId, path, member) => {
           member.isStalled = true;
           path.isPeersWord = event.why.startsWith(PEER_SAYS);
-          // What one connection has found out, the others need not find out again.
-          for (const other of path.members) {
-            if (other === member || other.isStalled || !other.isEstablished) continue;
-            other.isStalled = true;
-            other.connection.suspectSubflow(this.options.nowUs(), other.subflowId, event.why);
-          }
-          this.handle({ type: 'subflow-stalled', pathId });
+          path.grace ??= setTimeout(() => this.onLongStall(pathId, path, event.why), this.options.stallGraceMs);
         });
         break;
       case 'subflow-recovered':
@@ -190,8 +197,10 @@ export class SessionPaths {
           member.isStalled = false;
           const isFirst = path.members.every((m) => m === member || m.isStalled || !m.isEstablished);
           if (!isFirst) return;
+          stopGrace(path);
           if (path.state === 'silent') path.state = 'ok';
-          this.handle({ type: 'subflow-recovered', pathId });
+          if (path.isStallReported) this.handle({ type: 'subflow-recovered', pathId });
+          path.isStallReported = false;
         });
         break;
       case 'priority':
@@ -203,6 +212,19 @@ export class SessionPaths {
       default:
         break;
     }
+  }
+
+  private onLongStall(pathId: number, path: PathMembers, why: string): void {
+    path.grace = null;
+    if (this.paths.get(pathId) !== path || !path.members.some((m) => m.isStalled)) return;
+    // What one connection has found out, the others need not find out again.
+    for (const other of path.members) {
+      if (other.isStalled || !other.isEstablished) continue;
+      other.isStalled = true;
+      other.connection.suspectSubflow(this.options.nowUs(), other.subflowId, why);
+    }
+    path.isStallReported = true;
+    this.handle({ type: 'subflow-stalled', pathId });
   }
 
   // ---- For the policy channel --------------------------------------------------------------------------------------
@@ -340,6 +362,8 @@ export class SessionPaths {
         isReported: false,
         isBackup: false,
         isPeersWord: false,
+        grace: null,
+        isStallReported: false,
         lastJoinUs: new Map(),
         state: 'ok',
       };
@@ -403,6 +427,11 @@ export class SessionPaths {
 
 function wayOf(c: { pathId: number; linkId: number; localAddress: IpAddress; remote: RemoteEndpoint }): Way {
   return { pathId: c.pathId, linkId: c.linkId, localAddress: c.localAddress, remote: c.remote };
+}
+
+function stopGrace(path: PathMembers): void {
+  if (path.grace !== null) clearTimeout(path.grace);
+  path.grace = null;
 }
 
 function firstSubflowId(connection: ConnectionApi): number {
