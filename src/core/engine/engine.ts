@@ -320,7 +320,7 @@ export class Engine implements EngineApi, ConnectionHost {
     this.retryAtUs = this.dirty.size > 0 ? nowUs : NEVER;
     for (const link of this.links.values()) {
       link.finish();
-      if (link.info.isUp && (link.isBlocked || link.isBusy))
+      if (link.info.isUp && (link.isBlocked || link.wasBusy))
         this.retryAtUs = Math.min(this.retryAtUs, nowUs + RETRY_US);
     }
   }
@@ -408,7 +408,7 @@ export class Engine implements EngineApi, ConnectionHost {
 
   isLinkBusy(linkId: number): boolean {
     const link = this.links.get(linkId);
-    return link === undefined || link.isBusy || !link.info.isUp;
+    return link === undefined || !link.info.isUp || link.isBusy();
   }
 
   newKey(connection: Connection): Uint8Array {

@@ -26,8 +26,10 @@ export class Link implements SegmentSink {
   private edge: Edge | null = null;
   /** The edge refused: wait for the next flush. */
   isBlocked = false;
-  /** Enough is queued locally: no new data, acknowledgments only. */
-  isBusy = false;
+  /** `isBusy` said yes in this flush: somebody waits for the local queue. */
+  wasBusy = false;
+  private isQueueKnown = false;
+  private sendingRate: (linkId: number) => number = () => 0;
   bytesSent = 0;
   packetsSent = 0;
   private ident = 0;
@@ -37,10 +39,24 @@ export class Link implements SegmentSink {
   /** Begins a flush: `rateBytesPerS` tells what the subflows on this link may send together. */
   begin(edge: Edge, rateBytesPerS: (linkId: number) => number): void {
     this.edge = edge;
+    this.sendingRate = rateBytesPerS;
     this.isBlocked = false;
-    const queued = edge.queuedBytes(this.info.id);
-    this.isBusy = queued > MIN_LOCAL_QUEUE_BYTES && queued > rateBytesPerS(this.info.id) * LOCAL_QUEUE_S;
+    this.wasBusy = false;
+    this.isQueueKnown = false;
     this.send();
+  }
+
+  /**
+   * Enough is queued locally: no new data, acknowledgments only. The edge is asked once a flush (it is a system call),
+   * and only when data wants to go.
+   */
+  isBusy(): boolean {
+    if (!this.isQueueKnown && this.edge !== null) {
+      this.isQueueKnown = true;
+      const queued = this.edge.queuedBytes(this.info.id);
+      this.wasBusy = queued > MIN_LOCAL_QUEUE_BYTES && queued > this.sendingRate(this.info.id) * LOCAL_QUEUE_S;
+    }
+    return this.wasBusy;
   }
 
   /** Ends a flush: what is in the batch goes out. */
