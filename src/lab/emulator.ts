@@ -19,7 +19,6 @@ import {
   type LinkCounters,
   queueDefaultBytes,
 } from './emulator-protocol.js';
-import { goFirst } from './priority.js';
 
 /** Deliveries closer together than this share one wake-up. */
 const TICK_US = 250;
@@ -27,9 +26,6 @@ const TICK_US = 250;
 const WAKE_UP_US = 60;
 /** A device may wait this long to be read, if the backlog covers it: bounds what gathers in the device's own queue. */
 const MAX_DEFER_US = 1000;
-
-/** A radio does not wait for a processor. */
-const PRIORITY = -15;
 
 class Emulator {
   readonly #links: RunningLink[] = [];
@@ -137,7 +133,6 @@ function toChanges(change: Partial<DirectionSpec>, nowUs: Micros): Partial<LinkC
 }
 
 function main(): void {
-  goFirst(PRIORITY);
   const emulator = new Emulator();
   createInterface({ input: process.stdin })
     .on('line', (line) => {

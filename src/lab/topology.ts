@@ -22,7 +22,6 @@ import {
   type Timeline,
 } from './emulator-protocol.js';
 import { type ExecResult, NamespaceSet } from './namespaces.js';
-import { goFirst } from './priority.js';
 
 export interface LinkSpec {
   /** Device name at the client, for instance `wlan0`. */
@@ -62,9 +61,7 @@ export const SITE = { v4: '203.0.113.2', v6: '2001:db8:6::2' } as const;
 /** Of the tunnel (IPv4, IPv6); the internet routes them to the server. */
 export const INNER_PREFIXES = ['10.77.0.0/24', 'fd77:6d70:7475:6e::/64'] as const;
 
-/** Makes the lab. From here on this process, and so what it starts, runs before the rest of the machine where it may. */
 export async function createLab(options: LabOptions): Promise<Lab> {
-  goFirst(LAB_NICE);
   const namespaces = new NamespaceSet(options.prefix ?? 'mptun-lab-');
   try {
     for (const node of NODES) namespaces.add(node);
@@ -184,8 +181,6 @@ export function labScript(name: string): string {
   return fileURLToPath(new URL(name, import.meta.url));
 }
 
-/** What is measured is the tunnel, not what else the machine does. */
-const LAB_NICE = -10;
 const NODES: readonly LabNode[] = ['client', 'internet', 'server', 'site'];
 
 /** Link `index`'s own address of the site. */
