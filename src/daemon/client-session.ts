@@ -105,6 +105,12 @@ export class ClientSession {
     return this.dialers.some((d) => d.isDialing);
   }
 
+  /** Gives up a connection that the server does not know any more; a new one is dialed. */
+  forget(connection: ConnectionApi): void {
+    const lane = LANES.find((index) => this.session.connections[index]?.connection === connection);
+    if (lane !== undefined) this.session.detach(lane, 'the server does not know it any more');
+  }
+
   kick(): void {
     this.session.kick();
   }

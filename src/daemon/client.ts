@@ -125,6 +125,7 @@ export class ClientDaemon {
       cancelDials: () => this.session.cancelDials(),
       hasRoute: (way) => this.rt.nextHop(way.linkId, way.remote.address, way.localAddress) !== null,
       congestionOf: (linkId) => this.congestionOf(linkId),
+      onForgotten: (connection) => this.session.forget(connection),
       tellPeer: () => this.tellServer(),
       onTransition: (t) => this.onTransition(t),
       flushSoon: () => driver.flushSoon(),

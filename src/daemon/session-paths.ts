@@ -52,6 +52,8 @@ export interface SessionPathsOptions {
   /** Is there a route over this link to the remote address? */
   hasRoute(way: Way): boolean;
   congestionOf(linkId: number): string;
+  /** The server does not know this connection any more (it was started anew): give it up. */
+  onForgotten(connection: ConnectionApi): void;
   /** What the peer should know has changed. */
   tellPeer(): void;
   onTransition(transition: PathTransition): void;
@@ -182,7 +184,9 @@ export class SessionPaths {
         break;
       case 'subflow-closed':
         this.withMember(event.connectionId, event.subflowId, (pathId, path) => {
+          const { connection } = path.members.find((m) => m.connection.id === event.connectionId)!;
           this.leave(pathId, path, event.connectionId, event.subflowId, event.why);
+          if (this.isUp && !this.hasMembers(connection)) this.onBare(pathId, path, connection, event.why);
         });
         break;
       case 'subflow-stalled':
@@ -388,6 +392,22 @@ export class SessionPaths {
     path.isReported = false;
     if (wasReported) this.handle({ type: 'subflow-closed', pathId, why });
     else this.handle({ type: 'join-failed', pathId, reason: why, isTransient: why !== 'refused' && why !== 'reset' });
+  }
+
+  private hasMembers(connection: ConnectionApi): boolean {
+    for (const { members } of this.paths.values())
+      if (members.some((m) => m.connection.id === connection.id)) return true;
+    return false;
+  }
+
+  /**
+   * A connection without any subflow: it lives on if the server lets it join again (RFC 8684 §3.4, break before make), and
+   * if that is refused, the server has forgotten it.
+   */
+  private onBare(pathId: number, path: PathMembers, connection: ConnectionApi, why: string): void {
+    const hasTried = path.lastJoinUs.has(connection.id);
+    if (hasTried && (why === 'refused' || why === 'reset')) this.reportSoon(() => this.options.onForgotten(connection));
+    else if (!hasTried) this.cover(pathId, connection);
   }
 
   private each(pathId: number, action: (member: Member) => void): void {

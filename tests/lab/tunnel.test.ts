@@ -160,6 +160,29 @@ test.serial('killed, and started again: as a clean start', async (t) => {
   });
 });
 
+test.serial(
+  'the server is killed and started again: the client finds out and comes back, and so does its traffic',
+  async (t) => {
+    await withTunnel({}, async (tunnel) => {
+      t.regex(await client('ping', '-c', '1', '-W', '5', SITE.v4), / 0% packet loss/);
+      tunnel.server.process.kill('SIGKILL');
+      await once(tunnel.server.process, 'exit');
+      const again = lab.spawn('server', [process.execPath, MPTUN, 'run', tunnel.server.configFile], {
+        stdio: 'ignore',
+      });
+      try {
+        const answers = await client('ping', '-c', '60', '-i', '0.25', '-W', '2', SITE.v4);
+        const received = Number(/(\d+) received/.exec(answers)?.[1]);
+        t.true(received > 20, `${received} of 60 came back`);
+        t.regex(await client('ping', '-c', '2', '-W', '5', SITE.v4), / 0% packet loss/);
+      } finally {
+        again.kill('SIGTERM');
+        await once(again, 'exit');
+      }
+    });
+  },
+);
+
 test.serial('a second client, let in by a reload, has its own addresses; an unknown one is told so', async (t) => {
   await withTunnel({}, async (tunnel) => {
     const { server: known } = parse(readFileSync(tunnel.client.configFile, 'utf8')) as { server: object };

@@ -51,6 +51,7 @@ class Rig {
   nowUs = 1_000_000;
   dials = 0;
   told = 0;
+  readonly forgotten: number[] = [];
   routeless = new Set<number>();
   readonly lanes: { lane: LaneIndex; connection: JoiningConnection }[] = [];
   readonly transitions: string[] = [];
@@ -66,6 +67,7 @@ class Rig {
     cancelDials: () => {},
     hasRoute: (way) => !this.routeless.has(way.linkId),
     congestionOf: () => 'cubic',
+    onForgotten: (connection) => this.forgotten.push(connection.id),
     tellPeer: () => {
       this.told++;
     },
@@ -218,6 +220,21 @@ test('a link that goes down is told to the connections and to the peer', (t) => 
   t.is(gone.state, 'gone');
   rig.paths.handle({ type: 'link-changed', linkId: 1, isUp: true });
   t.true(sparse.calls.includes('link 1 up'));
+});
+
+test('a connection whose last subflow was reset tries once to join again; refused, it is given up', async (t) => {
+  const rig = setUp(t);
+  rig.paths.handle({ type: 'link-removed', linkId: 2 });
+  const sparse = rig.connect(SPARSE);
+  const bulk = rig.connect(BULK);
+  sparse.calls.length = 0;
+  rig.event('subflow-closed', sparse, 0, 'reset');
+  t.deepEqual(sparse.calls, ['join link 1']);
+  rig.event('subflow-closed', sparse, sparse.subflows.length - 1, 'refused');
+  await new Promise((resolve) => setImmediate(resolve));
+  t.deepEqual(rig.forgotten, [sparse.id]);
+  t.is(rig.stateOf(1), 'active', 'the other connection still has it');
+  t.is(bulk.calls.length, 0);
 });
 
 test('a dial that fails, and a link without a route: the other one is tried', async (t) => {
