@@ -26,7 +26,7 @@ import {
 export interface EchoResult {
   readonly sent: number;
   readonly received: number;
-  /** Lower quartiles, milliseconds. */
+  /** Lowest deciles, milliseconds. */
   readonly rttMs: number;
   readonly upMs: number;
   readonly downMs: number;
@@ -101,9 +101,9 @@ async function burst(socket: Socket, packets: number): Promise<BurstResult> {
   };
 }
 
-/** The lower quartile: what a busy machine adds now and then by waking us late is not the link's. */
+/** The lowest decile: what a busy machine adds by waking us late is not the link's. */
 function typical(values: number[]): number {
-  return values.sort((a, b) => a - b)[values.length >> 2] ?? Number.NaN;
+  return values.sort((a, b) => a - b)[Math.floor(values.length / 10)] ?? Number.NaN;
 }
 
 const [address, what, first, second] = process.argv.slice(2) as [string, string, string, string];
