@@ -35,15 +35,16 @@ const QUEUE_TOLERANCE_MS = 5;
 /** Slow start and the recovery from its overshoot: this long, plus so many round trips. */
 const WARM_UP_MS = 1000;
 const WARM_UP_ROUND_TRIPS = 8;
-const ECHO_PROBES = 70;
+const ECHO_PROBES = 120;
 const ECHO_PROBES_WITH_LOSS = 1500;
 
 /** Delay, queue and loss. About 3 s; up to three attempts, since a machine that pauses us spoils a measurement. */
 export async function calibrateProbes(lab: Lab, link: LabLink): Promise<ProbeCalibration> {
   return attempt(3, async () => {
     const problems: string[] = [];
-    const echo = await measureEcho(lab, link, problems);
+    // First the burst: code that runs for the first time is slow, and would be taken for delay.
     const queueMs = await measureQueues(lab, link, problems);
+    const echo = await measureEcho(lab, link, problems);
     return { ...echo, queueMs, problems };
   });
 }
@@ -81,7 +82,7 @@ async function attempt<T extends { readonly problems: readonly string[] }>(
 
 async function measureEcho(lab: Lab, link: LabLink, problems: string[]): Promise<{ rttMs: number; loss: number }> {
   const { delayMs, jitterMs = 0, loss: lossRate = 0, burst = null } = link.spec;
-  const schedule = hasLoss(link) ? [ECHO_PROBES_WITH_LOSS, 2] : [ECHO_PROBES, 10];
+  const schedule = hasLoss(link) ? [ECHO_PROBES_WITH_LOSS, 2] : [ECHO_PROBES, 8];
   const echo = await probe<EchoResult>(lab, link, ['echo', ...schedule]);
   // Jitter is uniform over [0, jitter]: half of it on average, each way.
   const expectedRttMs = 2 * delayMs + jitterMs;

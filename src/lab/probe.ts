@@ -47,7 +47,7 @@ export interface BurstSeen {
 const FULL_PACKET_BYTES = 1500;
 /** After the last packet: longer than any queue and delay that the lab is used with. */
 const DRAIN_MS = 700;
-const COLD_PROBES = 10;
+const COLD_PROBES = 20;
 
 async function echo(socket: Socket, count: number, intervalMs: number): Promise<EchoResult> {
   const rtt: number[] = [];
