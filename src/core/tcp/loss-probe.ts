@@ -12,10 +12,20 @@ const MAX_ACK_DELAY_US = 200 * US_PER_MS;
 export class LossProbe {
   /** SND.NXT when the probe was sent; -1: no episode. */
   endSeq = -1;
+  /** A probe leaves at the next transmit. */
+  isDue = false;
+  /** When data was last sent or SND.UNA last advanced: the timeout counts from here. */
+  baseUs: Micros = 0;
   #isRetransmission = false;
 
   get isActive(): boolean {
     return this.endSeq >= 0;
+  }
+
+  /** SND.UNA advanced: what was to be asked is answered. */
+  restart(nowUs: Micros): void {
+    this.baseUs = nowUs;
+    this.isDue = false;
   }
 
   /** Probe timeout from the last transmission or cumulative ACK (7.2); the caller caps it by the RTO. */

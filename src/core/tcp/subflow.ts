@@ -116,14 +116,14 @@ export class TcpSubflow {
     return this.#sender.cc;
   }
   get sndUna(): number {
-    return this.#sender.sndUna;
+    return this.#sender.space.sndUna;
   }
   get sndNxt(): number {
-    return this.#sender.sndNxt;
+    return this.#sender.space.sndNxt;
   }
   /** SND.WND, unscaled bytes from sndUna. */
   get sndWndBytes(): number {
-    return this.#sender.sndWnd;
+    return this.#sender.space.sndWnd;
   }
   /** Shift of the window field in the peer's segments without SYN (RFC 7323 2.2): for the connection-level window. */
   get sndWndShift(): number {
@@ -138,18 +138,18 @@ export class TcpSubflow {
   }
   /** Payload of a full data segment, after all options. */
   get mssBytes(): number {
-    return this.#sender.mssBytes;
+    return this.#sender.mss.bytes;
   }
   /** RFC 6675 pipe. */
   get inFlightBytes(): number {
-    return this.#sender.inFlightBytes;
+    return this.#sender.recovery.inFlightBytes;
   }
   get deliveryRateBytesPerS(): number {
     return this.#sender.rate.bytesPerS;
   }
   /** Consecutive timeouts without progress; during the handshake, retransmissions of the SYN or SYN/ACK. */
   get rtoCount(): number {
-    return isSynchronized(this.#state) ? this.#sender.rtoCount : this.#synRetransmits;
+    return isSynchronized(this.#state) ? this.#sender.recovery.rtoCount : this.#synRetransmits;
   }
   /** When the earliest outstanding byte was first sent; NEVER if none is outstanding. */
   get oldestUnackedSentUs(): Micros {
@@ -165,7 +165,7 @@ export class TcpSubflow {
   }
   /** Fast recovery or RTO recovery is under way. */
   get isRecovering(): boolean {
-    return this.#sender.phase !== 'open';
+    return this.#sender.recovery.phase !== 'open';
   }
 
   // ---- opening and closing
@@ -174,7 +174,7 @@ export class TcpSubflow {
   connect(nowUs: Micros): void {
     this.#state = 'syn-sent';
     this.#isActiveOpen = true;
-    this.#sender.sndNxt = 1;
+    this.#sender.onOpen();
     this.#synDue = true;
     this.#lastReceivedUs = nowUs;
   }
@@ -182,7 +182,7 @@ export class TcpSubflow {
   /** Passive open by a SYN that the engine matched: queues the SYN/ACK (RFC 9293 3.10.7.2). */
   accept(nowUs: Micros, syn: SegmentView): void {
     this.#state = 'syn-received';
-    this.#sender.sndNxt = 1;
+    this.#sender.onOpen();
     this.#onPeerSyn(nowUs, syn);
     this.#keepSynData(syn);
     if (this.#askOwner(nowUs, syn)) this.#synDue = true;
@@ -207,7 +207,7 @@ export class TcpSubflow {
       default:
         return;
     }
-    this.#sender.finQueued = true;
+    this.#sender.space.finQueued = true;
   }
 
   /** Gives the subflow up at once, with a RST (options by writeOptions 'rst') or silently. */
@@ -215,7 +215,7 @@ export class TcpSubflow {
     if (this.#state === 'closed') return;
     // Where no SYN of the peer has been seen, nobody knows of us.
     const wantsRst = sendRst && this.rcvNxt > 0 && this.#state !== 'time-wait';
-    if (wantsRst) this.#rst = { seq: this.#sender.sndNxt, flags: TCP_RST | TCP_ACK };
+    if (wantsRst) this.#rst = { seq: this.#sender.space.sndNxt, flags: TCP_RST | TCP_ACK };
     this.#close(nowUs, 'aborted');
   }
 
@@ -307,8 +307,8 @@ export class TcpSubflow {
    */
   onIcmp(nowUs: Micros, hard: boolean, mtuBytes: number, quotedSeq: number): void {
     // RFC 5927 4.1: only what is in flight can have caused it.
-    const seq = unwrap32(quotedSeq, this.iss, this.#sender.sndUna);
-    if (this.#state === 'closed' || seq < this.#sender.sndUna || seq >= this.#sender.sndNxt) {
+    const seq = unwrap32(quotedSeq, this.iss, this.#sender.space.sndUna);
+    if (this.#state === 'closed' || seq < this.#sender.space.sndUna || seq >= this.#sender.space.sndNxt) {
       this.stats.dropIcmpSequence++;
       return;
     }
@@ -476,14 +476,14 @@ export class TcpSubflow {
       this.stats.dropNoAck++;
       return;
     }
-    const ack = unwrap32(seg.ack, this.iss, this.#sender.sndUna);
+    const ack = unwrap32(seg.ack, this.iss, this.#sender.space.sndUna);
     if (this.#state === 'syn-received') {
       if (ack !== 1) {
         this.stats.dropBadAck++;
         this.#answerWithRst(seg);
         return;
       }
-    } else if (ack > this.#sender.sndNxt || ack < this.#sender.sndUna - this.#sender.maxSndWnd) {
+    } else if (ack > this.#sender.space.sndNxt || ack < this.#sender.space.sndUna - this.#sender.space.maxSndWnd) {
       this.stats.dropBadAck++;
       this.#challenge(nowUs);
       return;
@@ -510,13 +510,13 @@ export class TcpSubflow {
 
   #onAck(nowUs: Micros, seg: SegmentView, seq: number, ack: number): void {
     const sender = this.#sender;
-    if (ack < sender.sndUna) return; // an old one, overtaken
-    const window = seg.window * 2 ** this.#negotiated.sendShift;
-    const hadWindow = sender.sndWnd;
-    sender.updateWindow(seq, ack, window);
+    if (ack < sender.space.sndUna) return; // an old one, overtaken
+    const { space } = sender;
+    const hadWindow = space.sndWnd;
+    space.updateWindow(seq, ack, seg.window * 2 ** this.#negotiated.sendShift);
     if (sender.board.isEmpty) sender.onAlive(nowUs);
-    sender.onAck(nowUs, seg, ack, sender.sndWnd !== hadWindow);
-    if (!this.#isOpen() || sender.finSeq < 0 || sender.sndUna <= sender.finSeq) return;
+    sender.onAck(nowUs, seg, ack, space.sndWnd !== hadWindow);
+    if (!this.#isOpen() || space.finSeq < 0 || space.sndUna <= space.finSeq) return;
     // Our FIN is acknowledged.
     if (this.#state === 'fin-wait-1') {
       this.#state = 'fin-wait-2';
@@ -603,9 +603,7 @@ export class TcpSubflow {
     n.offerEcn &&= marks === (isSynAck ? TCP_ECE : TCP_ECE | TCP_CWR);
     n.ecn = n.offerEcn;
     this.#receiver.onSyn(0);
-    this.#sender.sackOk = n.sack;
-    this.#sender.ecnOk = n.ecn;
-    this.#sender.onPeerSyn(nowUs, seg);
+    this.#sender.onPeerSyn(nowUs, seg, n.sack, n.ecn);
   }
 
   /** T23, RFC 9293 3.10.7.2: data in a SYN is kept (one segment's worth) until the handshake is complete. */
@@ -765,14 +763,14 @@ export class TcpSubflow {
     const kind = this.#state === 'syn-sent' ? 'syn' : 'synack';
     this.#synDue = false;
     this.#synSentUs = nowUs;
-    this.#sender.lastSentUs = nowUs;
+    this.#sender.space.lastSentUs = nowUs;
     this.#synDeadlineUs = nowUs + this.rtt.backedOffUs(this.#synRetransmits);
     this.#writer.write(nowUs, sink, kind, TCP_SYN, 0, 0, null, NO_PARTS, 0, this.mssBytes, false);
   }
 
   #emitAck(nowUs: Micros, sink: SegmentSink): void {
     this.#ackRequested = false;
-    this.#writer.write(nowUs, sink, 'ack', 0, this.#sender.sndNxt, 0, null, NO_PARTS, 0, this.mssBytes, false);
+    this.#writer.write(nowUs, sink, 'ack', 0, this.#sender.space.sndNxt, 0, null, NO_PARTS, 0, this.mssBytes, false);
   }
 
   #emitRst(nowUs: Micros, sink: SegmentSink, rst: { seq: number; flags: number }): void {

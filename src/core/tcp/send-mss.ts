@@ -1,0 +1,54 @@
+/** Effective send MSS: the peer's MSS option and the path MTU, less the options of a data segment (RFC 9293 3.7.1, 6691). */
+import type { CongestionController } from '../congestion/controller.js';
+import type { SegmentView } from '../wire/segment.js';
+import type { SubflowOwner } from './owner.js';
+import type { PathMtu } from './pmtu.js';
+import type { TcpSubflow } from './subflow.js';
+import type { Timestamps } from './timestamps.js';
+
+const TCP_HEADER = 20;
+const TIMESTAMPS_OPTION = 12;
+/** RFC 6691, RFC 9293 3.7.1: an MSS below this is somebody's mistake or attack. */
+const MIN_MSS = 88;
+/** RFC 9293 3.7.1: without the option. */
+const DEFAULT_MSS_V4 = 536;
+const DEFAULT_MSS_V6 = 1220;
+
+export class SendMss {
+  /** Payload of a full data segment. */
+  bytes: number;
+  readonly #ipHeaderBytes: number;
+  #peerMss: number;
+
+  constructor(
+    private readonly sf: TcpSubflow,
+    private readonly owner: SubflowOwner,
+    private readonly pmtu: PathMtu,
+    private readonly ts: Timestamps,
+    private readonly cc: CongestionController,
+  ) {
+    this.#ipHeaderBytes = sf.flow.family === 6 ? 40 : 20;
+    this.#peerMss = pmtu.mtuBytes - this.#ipHeaderBytes - TCP_HEADER; // until the peer's SYN says
+    this.bytes = this.#effective();
+  }
+
+  onPeerSyn(seg: SegmentView): void {
+    const fallback = seg.family === 6 ? DEFAULT_MSS_V6 : DEFAULT_MSS_V4;
+    this.#peerMss = seg.mss < 0 ? fallback : Math.max(seg.mss, MIN_MSS);
+    this.refresh();
+  }
+
+  /** Something it depends on has changed: path MTU, options in use. */
+  refresh(): void {
+    const mss = this.#effective();
+    if (mss === this.bytes) return;
+    this.bytes = mss;
+    this.cc.onMssChange(mss);
+  }
+
+  #effective(): number {
+    const path = this.pmtu.mtuBytes - this.#ipHeaderBytes - TCP_HEADER;
+    const options = (this.ts.enabled ? TIMESTAMPS_OPTION : 0) + this.owner.dataOptionBytes(this.sf);
+    return Math.max(1, Math.min(path, this.#peerMss) - options);
+  }
+}

@@ -1,0 +1,273 @@
+/**
+ * What goes out next and how much of it: lost data before new data, within the congestion window, the peer's window and
+ * pacing credit; then the FIN. Read first: RFC 6675 4 (NextSeg), RFC 9293 3.7.4 (Nagle) and 3.8.6.2.1 (silly windows),
+ * RFC 5681 4.1 (restart after idle).
+ */
+import type { Micros } from '../base/time.js';
+import { NEVER } from '../base/time.js';
+import { TCP_FIN, TCP_PSH } from '../wire/segment.js';
+import type { LossRecovery } from './loss-recovery.js';
+import type { SegmentSink, SendUnit } from './owner.js';
+import { Pacer } from './pacer.js';
+import type { SentRecord } from './scoreboard.js';
+import type { SendContext } from './send-context.js';
+import { WindowUsage } from './window-usage.js';
+
+export class Transmitter {
+  readonly #pacer: Pacer;
+  readonly #usage = new WindowUsage();
+  #pacingBlockedUntilUs: Micros = NEVER;
+  /** The controller knows of the current pause in sending. */
+  #hasRestarted = false;
+
+  constructor(
+    private readonly ctx: SendContext,
+    private readonly recovery: LossRecovery,
+    maxSuperBytes: number,
+    /** No Nagle algorithm. */
+    public noDelay: boolean,
+  ) {
+    this.#pacer = new Pacer(maxSuperBytes);
+  }
+
+  /** New data admitted now, bytes (TcpSubflow.availableBytes without the state check). */
+  availableBytes(nowUs: Micros): number {
+    const { space, board, mss, pathProbe } = this.ctx;
+    if (pathProbe.isOn || space.finQueued || board.lostBytes > 0) return 0;
+    this.#updatePacer(nowUs);
+    const room = Math.min(this.recovery.cwndRoomBytes, space.usableWindowBytes(mss.bytes));
+    return Math.max(0, Math.floor(Math.min(room, this.#pacer.allowanceBytes)));
+  }
+
+  /** Payload bytes put on the wire, retransmissions included. */
+  get sentBytes(): number {
+    return this.ctx.stats.bytesSent + this.ctx.stats.bytesRetransmitted;
+  }
+
+  /** The congestion window holds back what an ACK would let grow (RFC 7661). */
+  get isCwndLimited(): boolean {
+    const { cc } = this.ctx;
+    return this.#usage.isCwndLimited(cc.inSlowStart, cc.cwndBytes);
+  }
+
+  // ---- pacing
+
+  readyAtUs(nowUs: Micros): Micros {
+    this.#updatePacer(nowUs);
+    return this.#pacer.readyAtUs(nowUs);
+  }
+
+  awaitCredit(nowUs: Micros): Micros {
+    this.#updatePacer(nowUs);
+    return this.#pacer.awaitCredit(nowUs);
+  }
+
+  forgetCredit(): void {
+    this.#pacer.forget();
+  }
+
+  /** Credit matters only to who has something to send and a window for it: else the deadline wakes us for nothing. */
+  nextDeadline(): Micros {
+    if (this.#pacingBlockedUntilUs === NEVER) return NEVER;
+    const { board, mss, owner, sf } = this.ctx;
+    const lost = board.firstLost;
+    const unit = lost === null ? mss.bytes : this.#retransmitUnit(lost);
+    if (this.recovery.cwndRoomBytes < unit) return NEVER;
+    return lost !== null || owner.hasPending(sf) ? this.#pacingBlockedUntilUs : NEVER;
+  }
+
+  #updatePacer(nowUs: Micros): void {
+    const { cc, mss, rate } = this.ctx;
+    this.#pacer.update(nowUs, cc.pacingRateBytesPerS, mss.bytes);
+    // We woke too late to use the path: what is in flight now says nothing about it.
+    if (this.#pacer.takeLostCredit()) rate.onAppLimited(this.recovery.inFlightBytes);
+  }
+
+  /** Nothing to send although the window has room: rate samples of this flight say little about the path. */
+  onAppLimited(): void {
+    const { board, mss, rate } = this.ctx;
+    if (this.recovery.cwndRoomBytes < mss.bytes || board.lostBytes > 0) return;
+    rate.onAppLimited(this.recovery.inFlightBytes);
+  }
+
+  // ---- one poll
+
+  /** A lost segment may go, or the FIN must. */
+  hasUrgentWork(nowUs: Micros): boolean {
+    const { board, space, pathProbe } = this.ctx;
+    const lost = board.firstLost;
+    if ((this.recovery.isRetransmitForced && lost !== null) || space.isFinDue) return true;
+    if (pathProbe.isOn || lost === null) return false;
+    this.#updatePacer(nowUs);
+    return Math.min(this.recovery.cwndRoomBytes, this.#pacer.allowanceBytes) >= this.#retransmitUnit(lost);
+  }
+
+  /** Begins a poll, before probes and `transmit`. */
+  beginPoll(): void {
+    this.#pacingBlockedUntilUs = NEVER;
+  }
+
+  transmit(nowUs: Micros, sink: SegmentSink): void {
+    const { board, space, cc, mss } = this.ctx;
+    this.#updatePacer(nowUs);
+    const before = this.sentBytes;
+    while (sink.hasRoom() && this.#sendLost(nowUs, sink));
+    if (board.firstLost === null) while (sink.hasRoom() && this.#sendNew(nowUs, sink));
+    if (space.isFinDue && board.firstLost === null && sink.hasRoom()) this.#sendFin(nowUs, sink);
+    if (this.sentBytes === before) return;
+    this.#usage.onSent(space.sndUna, space.sndNxt, this.recovery.inFlightBytes, cc.cwndBytes, mss.bytes);
+  }
+
+  /** Retransmits (part of) the first lost record; false: none, or not now. */
+  #sendLost(nowUs: Micros, sink: SegmentSink): boolean {
+    const { board, ts } = this.ctx;
+    const { recovery } = this;
+    const rec = board.firstLost;
+    if (rec === null) return false;
+    const unit = this.#retransmitUnit(rec);
+    let bytes = unit;
+    if (!recovery.isRetransmitForced) {
+      const cwndRoom = recovery.cwndRoomBytes;
+      const allowance = this.#pacer.allowanceBytes;
+      if (cwndRoom < unit) {
+        this.#usage.onLimited();
+        return false;
+      }
+      if (allowance < unit) {
+        this.#pacingBlockedUntilUs = this.#pacer.awaitCredit(nowUs);
+        return false;
+      }
+      const most = this.#wholeSegments(Math.floor(Math.min(cwndRoom, allowance, this.#superCap())));
+      bytes = Math.min(rec.lengthBytes, Math.max(unit, most));
+    }
+    recovery.isRetransmitForced = false;
+    if (bytes < rec.lengthBytes) board.split(rec, rec.seq + bytes);
+    recovery.undo.onRetransmitted(rec.seq, bytes, ts.enabled ? ts.valueAt(nowUs) : -1);
+    recovery.onSent(bytes);
+    this.retransmit(nowUs, sink, rec);
+    return true;
+  }
+
+  /** Pulls and sends one (super-)unit; false: nothing to send, or not now. */
+  #sendNew(nowUs: Micros, sink: SegmentSink): boolean {
+    const { space, sf, owner, mss, cc } = this.ctx;
+    if (space.finQueued || !sf.canSendData) return false;
+    this.#restartAfterIdle(nowUs);
+    const cwndRoom = this.recovery.cwndRoomBytes;
+    const window = space.usableWindowBytes(mss.bytes);
+    if (!owner.hasPending(sf)) {
+      this.onAppLimited();
+      return false;
+    }
+    if (cwndRoom < mss.bytes) {
+      this.#usage.onLimited();
+      return false;
+    }
+    if (window <= 0) return false;
+    const allowance = this.#pacer.allowanceBytes;
+    if (allowance <= 0) {
+      this.#pacingBlockedUntilUs = this.#pacer.awaitCredit(nowUs);
+      const isNearlyFull = this.recovery.inFlightBytes + 2 * this.#pacer.quantumBytes >= cc.cwndBytes;
+      if (isNearlyFull) this.#usage.onLimited();
+      return false;
+    }
+    const most = this.#wholeSegments(Math.floor(Math.min(cwndRoom, window, allowance, this.#superCap())));
+    if (!this.noDelay && this.#holdsForNagle(most)) return false;
+    return this.pullAndSend(nowUs, sink, most);
+  }
+
+  /** RFC 5681 4.1: what the window was worth before a pause is not known to hold. Once per pause. */
+  #restartAfterIdle(nowUs: Micros): void {
+    const { board, space, rtt, cc } = this.ctx;
+    const idleUs = nowUs - space.lastSentUs;
+    if (!board.isEmpty || this.#hasRestarted || space.lastSentUs === 0 || idleUs <= rtt.rtoUs) return;
+    this.#hasRestarted = true;
+    cc.onIdleRestart(nowUs, idleUs, rtt.rtoUs);
+  }
+
+  /** RFC 9293 3.7.4: a segment that is not full waits while data is unacknowledged. Needs owner.pendingBytes. */
+  #holdsForNagle(mostBytes: number): boolean {
+    const { board, owner, sf, mss } = this.ctx;
+    if (board.isEmpty || owner.pendingBytes === undefined) return false;
+    return Math.min(mostBytes, owner.pendingBytes(sf)) < mss.bytes;
+  }
+
+  #superCap(): number {
+    return Math.max(this.ctx.mss.bytes, this.#pacer.quantumBytes);
+  }
+
+  #wholeSegments(bytes: number): number {
+    const { mss } = this.ctx;
+    return bytes < mss.bytes ? bytes : bytes - (bytes % mss.bytes);
+  }
+
+  #retransmitUnit(rec: SentRecord): number {
+    return Math.min(rec.lengthBytes, this.ctx.mss.bytes);
+  }
+
+  // ---- emission, also of probes
+
+  /** New data of at most `maxBytes`, whatever the windows say; false: the owner gave none. */
+  pullAndSend(nowUs: Micros, sink: SegmentSink, maxBytes: number): boolean {
+    const { owner, sf } = this.ctx;
+    const unit = owner.pull(nowUs, sf, maxBytes);
+    // Pending bytes that we do not get are the scheduler's choice; it says itself when that leaves the path idle.
+    if (unit === null) return false;
+    this.#sendUnit(nowUs, sink, unit);
+    return true;
+  }
+
+  #sendUnit(nowUs: Micros, sink: SegmentSink, unit: SendUnit): void {
+    const { owner, sf, cc, stats, ecn } = this.ctx;
+    this.#hasRestarted = false;
+    const rec = this.#append(nowUs, unit);
+    this.recovery.onSent(unit.lengthBytes);
+    this.#pacer.spend(unit.lengthBytes);
+    cc.onSent(nowUs, unit.lengthBytes, this.recovery.inFlightBytes);
+    stats.bytesSent += unit.lengthBytes;
+    const push = owner.hasPending(sf) ? 0 : TCP_PSH;
+    this.#write(nowUs, sink, rec, ecn.isOn, push | ecn.takeCwr());
+  }
+
+  #sendFin(nowUs: Micros, sink: SegmentSink): void {
+    const rec = this.#append(nowUs, null);
+    this.ctx.space.finSeq = rec.seq;
+    this.#write(nowUs, sink, rec, false, 0);
+  }
+
+  /** Takes sequence space at SND.NXT: for a unit, or for the FIN. */
+  #append(nowUs: Micros, unit: SendUnit | null): SentRecord {
+    const { board, rate, space } = this.ctx;
+    if (board.isEmpty) this.recovery.restartRto(nowUs); // RFC 6298 5.1
+    const isFlightEmpty = board.inFlightBytes === 0;
+    const rec = board.append(nowUs, space.sndNxt, unit);
+    rate.onSent(nowUs, rec, isFlightEmpty);
+    space.sndNxt = rec.endSeq;
+    space.lastSentUs = nowUs;
+    this.recovery.probe.baseUs = nowUs;
+    return rec;
+  }
+
+  retransmit(nowUs: Micros, sink: SegmentSink, rec: SentRecord): void {
+    const { board, rate, space, cc, stats } = this.ctx;
+    const isFlightEmpty = board.inFlightBytes === 0;
+    board.markRetransmitted(nowUs, rec);
+    rate.onSent(nowUs, rec, isFlightEmpty);
+    // The earliest outstanding data goes again: the RTO must give this transmission its time.
+    if (rec === board.head) this.recovery.restartRto(nowUs);
+    space.lastSentUs = nowUs;
+    this.#pacer.spend(rec.lengthBytes);
+    cc.onSent(nowUs, rec.lengthBytes, this.recovery.inFlightBytes);
+    stats.bytesRetransmitted += rec.lengthBytes;
+    // Retransmissions are never ECT (RFC 3168 6.1.5).
+    this.#write(nowUs, sink, rec, false, 0);
+  }
+
+  #write(nowUs: Micros, sink: SegmentSink, rec: SentRecord, ect: boolean, flags: number): void {
+    const kind = rec.isFin ? 'fin' : 'data';
+    const wire = rec.isFin ? flags | TCP_FIN : flags;
+    const { seq, lengthBytes, tag, parts, firstOffset } = rec;
+    const { writer, mss } = this.ctx;
+    writer.write(nowUs, sink, kind, wire, seq, lengthBytes, tag, parts, firstOffset, mss.bytes, ect);
+  }
+}
