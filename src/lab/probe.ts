@@ -3,11 +3,12 @@
  * JSON on stdout. Probes: see probe-protocol.ts.
  *
  *   echo COUNT INTERVAL_MS   → EchoResult     idle delays, and loss
- *   burst PACKETS            → BurstResult    both directions; more than the queue holds, at once
+ *   burst down|up PACKETS    → BurstResult    more than the queue holds, at once
  */
 import { createSocket, type Socket } from 'node:dgram';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { monotonicMs } from './arrivals.js';
+import type { Direction } from './emulator-protocol.js';
 import {
   BURST_DATA,
   BURST_REQUEST,
@@ -33,11 +34,6 @@ export interface EchoResult {
 }
 
 export interface BurstResult {
-  readonly up: BurstSeen;
-  readonly down: BurstSeen;
-}
-
-export interface BurstSeen {
   /** How long sending took: what the link carried away meanwhile did not wait. */
   readonly spanMs: number;
   /** Packets of 1500 bytes that came through. */
@@ -75,7 +71,7 @@ async function echo(socket: Socket, count: number, intervalMs: number): Promise<
   return { sent: count, received, rttMs: typical(rtt), upMs: typical(up), downMs: typical(down) };
 }
 
-async function burst(socket: Socket, packets: number): Promise<BurstResult> {
+async function burst(socket: Socket, direction: Direction, packets: number): Promise<BurstResult> {
   const payloadBytes = FULL_PACKET_BYTES - UDP_IP_HEADER_BYTES;
   let downReceived = 0;
   let report: BurstReport | undefined;
@@ -83,22 +79,24 @@ async function burst(socket: Socket, packets: number): Promise<BurstResult> {
     if (message[0] === BURST_DATA) downReceived++;
     else if (message[0] === REPORT) report = JSON.parse(message.toString('utf8', PROBE_BYTES)) as BurstReport;
   });
-  const upSpanMs = await sendBurst(packets, payloadBytes, (probe) => socket.send(probe));
+  let upSpanMs = 0;
+  if (direction === 'up') {
+    upSpanMs = await sendBurst(packets, payloadBytes, (probe) => socket.send(probe));
+  } else {
+    const request = writeProbe(BURST_REQUEST, 0, monotonicMs());
+    request.writeDoubleLE(packets, 16);
+    request.writeDoubleLE(payloadBytes, 24);
+    socket.send(request);
+  }
   await sleep(DRAIN_MS);
-  const request = writeProbe(BURST_REQUEST, 0, monotonicMs());
-  request.writeDoubleLE(packets, 16);
-  request.writeDoubleLE(payloadBytes, 24);
-  socket.send(request);
-  await sleep(DRAIN_MS);
-  for (let attempt = 0; attempt < 20 && report === undefined; attempt++) {
+  for (let tries = 0; tries < 20 && report === undefined; tries++) {
     socket.send(writeProbe(REPORT_REQUEST, 0, monotonicMs()));
     await sleep(100);
   }
   if (report === undefined) throw new Error('no report from the site');
-  return {
-    up: { spanMs: upSpanMs, received: report.received },
-    down: { spanMs: report.sentSpanMs, received: downReceived },
-  };
+  return direction === 'up'
+    ? { spanMs: upSpanMs, received: report.received }
+    : { spanMs: report.sentSpanMs, received: downReceived };
 }
 
 /** The lowest decile: what a busy machine adds by waking us late is not the link's. */
@@ -109,6 +107,9 @@ function typical(values: number[]): number {
 const [address, what, first, second] = process.argv.slice(2) as [string, string, string, string];
 const socket = createSocket({ type: 'udp4', recvBufferSize: 4 << 20, sendBufferSize: 4 << 20 });
 await new Promise<void>((resolve) => socket.connect(PROBE_PORT, address, resolve));
-const result = what === 'echo' ? await echo(socket, Number(first), Number(second)) : await burst(socket, Number(first));
+const result =
+  what === 'echo'
+    ? await echo(socket, Number(first), Number(second))
+    : await burst(socket, first as Direction, Number(second));
 process.stdout.write(`${JSON.stringify(result)}\n`);
 socket.close();
