@@ -125,6 +125,7 @@ export class ClientDaemon {
       cancelDials: () => this.session.cancelDials(),
       hasRoute: (way) => this.rt.nextHop(way.linkId, way.remote.address, way.localAddress) !== null,
       congestionOf: (linkId) => this.congestionOf(linkId),
+      rateLimitOf: (linkId) => this.rateLimitOf(linkId) || Number.POSITIVE_INFINITY,
       onForgotten: (connection) => this.session.forget(connection),
       tellPeer: () => this.tellServer(),
       onTransition: (t) => this.onTransition(t),
@@ -155,7 +156,7 @@ export class ClientDaemon {
     this.config = config;
     this.overrides.clear();
     this.monitor.setRules(config.paths);
-    this.tellServer();
+    this.paths.applyLimits();
   }
 
   changePath(name: string, change: PathChange): CommandResult | null {
@@ -163,6 +164,7 @@ export class ClientDaemon {
     this.overrides.set(name, { ...this.overrides.get(name), ...change });
     const extra = [...this.overrides].flatMap(([link, c]) => this.overriding(link, c));
     this.monitor.setRules([...extra, ...this.config.paths]);
+    this.paths.applyLimits();
     return { ok: true, message: `${name} changed; a reload or restart takes it back` };
   }
 
@@ -281,6 +283,11 @@ export class ClientDaemon {
     this.paths.handle({ type: 'remote-addresses', remotes: [...known, ...more.filter(isNew)] });
   }
 
+  /** The rule's limit in bytes/s, 0: none. It holds for either direction: the server is told. */
+  private rateLimitOf(linkId: number): number {
+    return Math.floor((this.monitor.link(linkId)?.rule.limitBitPerS ?? 0) / 8);
+  }
+
   private congestionOf(linkId: number): string {
     return this.monitor.link(linkId)?.rule.congestion ?? this.config.traffic.congestion;
   }
@@ -331,7 +338,7 @@ export class ClientDaemon {
       const link = this.monitor.link(linkId);
       return {
         name: link?.name ?? `link ${linkId}`,
-        rateLimitBytesPerS: Math.floor((link?.rule.limitBitPerS ?? 0) / 8),
+        rateLimitBytesPerS: this.rateLimitOf(linkId),
         congestion: link?.rule.congestion ?? '',
       };
     });

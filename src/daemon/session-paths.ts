@@ -52,6 +52,8 @@ export interface SessionPathsOptions {
   /** Is there a route over this link to the remote address? */
   hasRoute(way: Way): boolean;
   congestionOf(linkId: number): string;
+  /** What may leave over this link, bytes/s; Infinity: no limit. */
+  rateLimitOf(linkId: number): number;
   /** The server does not know this connection any more (it was started anew): give it up. */
   onForgotten(connection: ConnectionApi): void;
   /** What the peer should know has changed. */
@@ -110,6 +112,16 @@ export class SessionPaths {
   handle(event: PathEvent): void {
     this.manager.handle(this.options.nowUs(), event);
     this.drain();
+  }
+
+  /** The rules of the links have changed: what may leave over each is set anew. */
+  applyLimits(): void {
+    for (const { way, members } of this.paths.values()) {
+      const limit = this.options.rateLimitOf(way.linkId);
+      for (const m of members) m.connection.limitSubflow(this.options.nowUs(), m.subflowId, limit);
+    }
+    this.options.tellPeer();
+    this.options.flushSoon();
   }
 
   status(): PathStatus[] {
@@ -378,6 +390,7 @@ export class SessionPaths {
 
   private join(way: Way, { connection, subflowId }: { connection: ConnectionApi; subflowId: number }): void {
     this.pathOf(way).members.push({ connection, subflowId, isEstablished: false, isStalled: false });
+    connection.limitSubflow(this.options.nowUs(), subflowId, this.options.rateLimitOf(way.linkId));
   }
 
   /** Removes the members of a connection (one subflow, or all); the last one of a path is news. */

@@ -163,6 +163,8 @@ export class Session {
       for (const subflow of subflows) {
         if (!this.isOn(path, c.index, subflow)) continue;
         if (this.parts.side === 'server') this.applyRole(c.connection, subflow, path);
+        const limit = path.rateLimitBytesPerS > 0 ? path.rateLimitBytesPerS : Number.POSITIVE_INFINITY;
+        c.connection.limitSubflow(this.parts.now(), subflow.id, limit);
         if (wasState === path.state || isNew) continue;
         if (path.state === 'gone' || path.state === 'silent') {
           c.connection.suspectSubflow(this.parts.now(), subflow.id, `${PEER_SAYS} ${path.name} is ${path.state}`);

@@ -62,6 +62,13 @@ export class LoopbackConnection implements ConnectionApi {
     this.peer?.schedule();
   }
 
+  /** Limits by subflow id. */
+  readonly limits = new Map<number, number>();
+
+  limitSubflow(_nowUs: Micros, subflowId: number, bytesPerS: number): void {
+    this.limits.set(subflowId, bytesPerS);
+  }
+
   /** What `useExportedKeys` was called with. */
   exportedKeys: ExportedKeys | null = null;
 

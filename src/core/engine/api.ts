@@ -83,6 +83,8 @@ export interface ConnectionApi {
   closeSubflow(nowUs: Micros, subflowId: number, how: 'fin' | 'reset'): void;
   /** Our wish for the peer's sending on this subflow (MP_PRIO), RFC 8684 3.3.8. */
   setBackup(nowUs: Micros, subflowId: number, backup: boolean): void;
+  /** At most this much of ours leaves on this subflow, bytes/s; Infinity: no limit. */
+  limitSubflow(nowUs: Micros, subflowId: number, bytesPerS: number): void;
   /** Our own choice for our sending: not while another path is usable. */
   setLocalBackup(nowUs: Micros, subflowId: number, backup: boolean): void;
   /** ADD_ADDR / REMOVE_ADDR. */

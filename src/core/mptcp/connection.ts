@@ -585,6 +585,11 @@ export class Connection implements ConnectionApi {
     if (this.mode === 'mptcp') sf.signal(nowUs, { kind: 'prio', backup });
   }
 
+  limitSubflow(_nowUs: Micros, subflowId: number, bytesPerS: number): void {
+    this.subflow(subflowId)?.tcp.setRateLimit(bytesPerS);
+    this.host.markDirty(this);
+  }
+
   setLocalBackup(_nowUs: Micros, subflowId: number, backup: boolean): void {
     const sf = this.subflow(subflowId);
     if (sf !== undefined) sf.isLocalBackup = backup;

@@ -265,6 +265,10 @@ export class Sender implements ScoreboardObserver {
     return this.#transmitter.availableBytes(nowUs);
   }
 
+  set rateLimitBytesPerS(limit: number) {
+    this.#transmitter.rateLimitBytesPerS = limit;
+  }
+
   readyAtUs(nowUs: Micros): Micros {
     return this.#transmitter.readyAtUs(nowUs);
   }

@@ -239,6 +239,11 @@ export class TcpSubflow {
   }
 
   /** When pacing admits data; `nowUs` if it does. */
+  /** At most this much leaves here, bytes/s of payload (an operator's wish, not a measurement); Infinity: no limit. */
+  setRateLimit(bytesPerS: number): void {
+    this.#sender.rateLimitBytesPerS = bytesPerS;
+  }
+
   readyAtUs(nowUs: Micros): Micros {
     return this.#sender.readyAtUs(nowUs);
   }

@@ -17,6 +17,8 @@ export class Transmitter {
   readonly #pacer: Pacer;
   readonly #usage = new WindowUsage();
   #pacingBlockedUntilUs: Micros = NEVER;
+  /** The operator's limit on this path, bytes/s; Infinity: none. */
+  rateLimitBytesPerS = Number.POSITIVE_INFINITY;
   /** The controller knows of the current pause in sending. */
   #hasRestarted = false;
 
@@ -78,7 +80,7 @@ export class Transmitter {
 
   #updatePacer(nowUs: Micros): void {
     const { cc, mss, rate } = this.ctx;
-    this.#pacer.update(nowUs, cc.pacingRateBytesPerS, mss.bytes);
+    this.#pacer.update(nowUs, Math.min(cc.pacingRateBytesPerS, this.rateLimitBytesPerS), mss.bytes);
     // We woke too late to use the path: what is in flight now says nothing about it.
     if (this.#pacer.takeLostCredit()) rate.onAppLimited(this.recovery.inFlightBytes);
   }

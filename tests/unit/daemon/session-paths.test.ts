@@ -53,6 +53,7 @@ class Rig {
   told = 0;
   readonly forgotten: number[] = [];
   routeless = new Set<number>();
+  readonly limits = new Map<number, number>();
   readonly lanes: { lane: LaneIndex; connection: JoiningConnection }[] = [];
   readonly transitions: string[] = [];
   readonly paths = new SessionPaths({
@@ -67,6 +68,7 @@ class Rig {
     cancelDials: () => {},
     hasRoute: (way) => !this.routeless.has(way.linkId),
     congestionOf: () => 'cubic',
+    rateLimitOf: (linkId) => this.limits.get(linkId) ?? Number.POSITIVE_INFINITY,
     onForgotten: (connection) => this.forgotten.push(connection.id),
     tellPeer: () => {
       this.told++;
@@ -129,6 +131,31 @@ test('one path is dialed; once it is up, every connection joins over the other',
   rig.event('subflow-established', sparse, 1);
   t.is(rig.stateOf(2), 'active', 'reported once, with the first');
   t.deepEqual(bulk.calls, ['join link 2']);
+});
+
+test('the limit of a link holds for every subflow over it, and for what the server sends there', (t) => {
+  const rig = setUp(t);
+  rig.limits.set(2, 125_000);
+  const sparse = rig.connect(SPARSE);
+  t.deepEqual(
+    [...sparse.limits],
+    [
+      [0, Number.POSITIVE_INFINITY],
+      [1, 125_000],
+    ],
+  );
+  rig.limits.clear();
+  rig.limits.set(1, 250_000);
+  const { told } = rig;
+  rig.paths.applyLimits();
+  t.deepEqual(
+    [...sparse.limits],
+    [
+      [0, 250_000],
+      [1, Number.POSITIVE_INFINITY],
+    ],
+  );
+  t.true(rig.told > told);
 });
 
 test('a connection that comes later joins the paths in use', (t) => {

@@ -386,7 +386,7 @@ test('policy goes to all connections of the session, and is told to new ones', a
   client.session.session.sendPolicy({
     paths: [
       { ...path('wlan0', 1), role: 'always', state: 'gone' },
-      { ...path('wwan0', 2), role: 'backup', state: 'ok' },
+      { ...path('wwan0', 2), rateLimitBytesPerS: 125_000, role: 'backup', state: 'ok' },
     ],
     modes: [{ lane: ALL_LANES, mode: 'auto', scheduler: 'round-robin' }],
   });
@@ -397,6 +397,13 @@ test('policy goes to all connections of the session, and is told to new ones', a
       `suspect ${10 + i}: the peer says that wlan0 is gone`,
       `setLocalBackup ${20 + i} true`,
     ]);
+    t.deepEqual(
+      [...lane.limits],
+      [
+        [10 + i, Number.POSITIVE_INFINITY],
+        [20 + i, 125_000],
+      ],
+    );
   }
   // The same picture again is no news: wlan0 may have recovered since.
   client.session.session.sendPolicy({

@@ -1,13 +1,7 @@
 /** Join keys agreed outside the handshake (RFC 7430 2): who has only seen the handshake can neither join nor close. */
 import test from 'ava';
-import { parseIp } from '../../../src/core/base/ip.js';
 import type { ConnectionApi, ExportedKeys } from '../../../src/core/engine/api.js';
-import { Engine } from '../../../src/core/engine/engine.js';
-import { Network } from '../../../src/sim/network.js';
-
-const SERVER = parseIp('10.9.0.1');
-const LOCAL = [parseIp('10.0.1.1'), parseIp('10.0.2.1')] as const;
-const S = 1_000_000;
+import { connected, LOCAL, S, SERVER } from '../../support/two-hosts.js';
 
 const bytes = (n: number, fill: number) => new Uint8Array(n).fill(fill);
 const CLIENT_KEYS: ExportedKeys = {
@@ -22,48 +16,6 @@ const SERVER_KEYS: ExportedKeys = {
   fastcloseLocal: CLIENT_KEYS.fastcloseRemote,
   fastcloseRemote: CLIENT_KEYS.fastcloseLocal,
 };
-
-/** A client with two links to a server, and one connection that has carried a byte each way. */
-function connected() {
-  const network = new Network(7);
-  const client = network.addHost({ name: 'client' }, (env) => new Engine(env));
-  const server = network.addHost({ name: 'server' }, (env) => new Engine(env));
-  server.addLink({ id: 0, name: 'eth0', mtuBytes: 1500, addresses: [SERVER], isUp: true });
-  for (const [i, address] of LOCAL.entries()) {
-    client.addLink({ id: i, name: `link${i}`, mtuBytes: 1500, addresses: [address], isUp: true });
-    const delayUs = 5_000;
-    network.connect({
-      name: `link${i}`,
-      left: client,
-      leftLinkId: i,
-      right: server,
-      rightLinkId: 0,
-      up: { delayUs },
-      down: { delayUs },
-      middleboxes: [],
-      leftPortBytes: null,
-    });
-  }
-  let accepted: ConnectionApi | null = null;
-  server.engine.listen({
-    port: 5000,
-    onAccept: (c) => {
-      accepted = c;
-      c.setReader({ onBytes: (_b, _o, n) => n, onEnd: () => {} });
-    },
-  });
-  const ours = client.engine.connect(0, {
-    linkId: 0,
-    localAddress: LOCAL[0],
-    localPort: 40_000,
-    remote: { address: SERVER, port: 5000 },
-  });
-  ours.setReader({ onBytes: (_b, _o, n) => n, onEnd: () => {} });
-  ours.write(0, bytes(1, 9));
-  client.poke();
-  network.run(S);
-  return { network, client, server, ours, theirs: accepted! as ConnectionApi };
-}
 
 function join(ours: ConnectionApi, nowUs: number): void {
   ours.join(nowUs, { linkId: 1, localAddress: LOCAL[1], remote: { address: SERVER, port: 5000 } });

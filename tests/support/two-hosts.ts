@@ -1,0 +1,51 @@
+/** A client with two links and a server, in the simulator, with one connection between them. */
+import { parseIp } from '../../src/core/base/ip.js';
+import type { ConnectionApi } from '../../src/core/engine/api.js';
+import { Engine } from '../../src/core/engine/engine.js';
+import { Network } from '../../src/sim/network.js';
+
+export const SERVER = parseIp('10.9.0.1');
+export const LOCAL = [parseIp('10.0.1.1'), parseIp('10.0.2.1')] as const;
+export const S = 1_000_000;
+
+/** A client with two links to a server, and one connection that has carried a byte each way. */
+export function connected() {
+  const network = new Network(7);
+  const client = network.addHost({ name: 'client' }, (env) => new Engine(env));
+  const server = network.addHost({ name: 'server' }, (env) => new Engine(env));
+  server.addLink({ id: 0, name: 'eth0', mtuBytes: 1500, addresses: [SERVER], isUp: true });
+  for (const [i, address] of LOCAL.entries()) {
+    client.addLink({ id: i, name: `link${i}`, mtuBytes: 1500, addresses: [address], isUp: true });
+    const delayUs = 5_000;
+    network.connect({
+      name: `link${i}`,
+      left: client,
+      leftLinkId: i,
+      right: server,
+      rightLinkId: 0,
+      up: { delayUs },
+      down: { delayUs },
+      middleboxes: [],
+      leftPortBytes: null,
+    });
+  }
+  let accepted: ConnectionApi | null = null;
+  server.engine.listen({
+    port: 5000,
+    onAccept: (c) => {
+      accepted = c;
+      c.setReader({ onBytes: (_b, _o, n) => n, onEnd: () => {} });
+    },
+  });
+  const ours = client.engine.connect(0, {
+    linkId: 0,
+    localAddress: LOCAL[0],
+    localPort: 40_000,
+    remote: { address: SERVER, port: 5000 },
+  });
+  ours.setReader({ onBytes: (_b, _o, n) => n, onEnd: () => {} });
+  ours.write(0, Uint8Array.of(9));
+  client.poke();
+  network.run(S);
+  return { network, client, server, ours, theirs: accepted! as ConnectionApi };
+}
