@@ -34,3 +34,23 @@ export function maySend(state: TcpState): boolean {
 export function mayReceive(state: TcpState): boolean {
   return state === 'established' || state === 'fin-wait-1' || state === 'fin-wait-2';
 }
+
+/** CLOSE (RFC 9293 3.10.4) in a synchronized state; others are unchanged. */
+export function afterSendFin(state: TcpState): TcpState {
+  if (state === 'established') return 'fin-wait-1';
+  return state === 'close-wait' ? 'last-ack' : state;
+}
+
+/** Our FIN is acknowledged (RFC 9293 3.10.7.4, fifth check). */
+export function afterFinAcked(state: TcpState): TcpState {
+  if (state === 'fin-wait-1') return 'fin-wait-2';
+  if (state === 'closing') return 'time-wait';
+  return state === 'last-ack' ? 'closed' : state;
+}
+
+/** The peer's FIN is reached, in a state that may receive (RFC 9293 3.10.7.4, eighth check). */
+export function afterPeerFin(state: TcpState): TcpState {
+  if (state === 'established') return 'close-wait';
+  if (state === 'fin-wait-1') return 'closing';
+  return state === 'fin-wait-2' ? 'time-wait' : state;
+}

@@ -1,0 +1,109 @@
+/**
+ * SYN and SYN/ACK: numbers and options (RFC 9293 3.5, 3.10.7.2; RFC 7323 1.3, 2.2, 3.2; RFC 2018 2; RFC 3168 6.1.1), their
+ * retransmission (RFC 6298 5.7), data in a SYN.
+ */
+import type { Micros } from '../base/time.js';
+import { NEVER } from '../base/time.js';
+import { SegmentView, TCP_ACK, TCP_CWR, TCP_ECE } from '../wire/segment.js';
+import type { Tcb } from './tcb.js';
+
+/** RFC 7323 2.3: a larger shift is taken as this one. */
+const MAX_SHIFT = 14;
+
+export class Handshake {
+  /** A SYN or SYN/ACK leaves at the next poll. */
+  isSynDue = false;
+  retransmits = 0;
+  deadlineUs: Micros = NEVER;
+  #synSentUs: Micros = 0;
+  #synData: Uint8Array | null = null;
+
+  constructor(private readonly tcb: Tcb) {}
+
+  /** Takes the peer's SYN or SYN/ACK; `irs` of the subflow is set already. */
+  onPeerSyn(nowUs: Micros, seg: SegmentView): void {
+    const { negotiated: n, ts, receiver, sender, config } = this.tcb;
+    const isSynAck = (seg.flags & TCP_ACK) !== 0;
+    n.offerWscale &&= seg.wscale >= 0;
+    n.sendShift = n.offerWscale ? Math.min(seg.wscale, MAX_SHIFT) : 0;
+    n.receiveShift = n.offerWscale ? config.windowScale : 0;
+    n.offerSack &&= seg.sackPermitted;
+    n.sack = n.offerSack;
+    n.offerTs &&= seg.hasTs;
+    ts.enabled = n.offerTs;
+    if (n.offerTs) ts.onSyn(nowUs, seg.tsVal);
+    // A SYN says ECE and CWR, a SYN/ACK only ECE.
+    const marks = seg.flags & (TCP_ECE | TCP_CWR);
+    n.offerEcn &&= marks === (isSynAck ? TCP_ECE : TCP_ECE | TCP_CWR);
+    n.ecn = n.offerEcn;
+    receiver.onSyn(0);
+    sender.onPeerSyn(nowUs, seg, n.sack, n.ecn);
+  }
+
+  /** T23, RFC 9293 3.10.7.2: data in a SYN is kept (one segment's worth) until the handshake is complete. */
+  keepData(syn: SegmentView): void {
+    const bytes = Math.min(syn.payloadLen, this.tcb.negotiated.localMss);
+    if (bytes <= 0) return;
+    this.#synData = syn.buf.slice(syn.payloadOff, syn.payloadOff + bytes);
+    this.tcb.receiver.onSyn(bytes);
+  }
+
+  onSynSent(nowUs: Micros): void {
+    this.isSynDue = false;
+    this.#synSentUs = nowUs;
+    this.deadlineUs = nowUs + this.tcb.rtt.backedOffUs(this.retransmits);
+  }
+
+  /** Our SYN is acknowledged by `seg`, at `seq` relative: the connection is established. */
+  complete(nowUs: Micros, seg: SegmentView, seq: number): void {
+    const { tcb } = this;
+    tcb.sender.onSynAcked(nowUs, seq);
+    this.#measure(nowUs, seg);
+    this.isSynDue = false;
+    this.deadlineUs = NEVER;
+    tcb.state = 'established';
+    tcb.owner.onEstablished(nowUs, tcb.sf);
+    if (this.#synData !== null && tcb.isOpen) this.#deliverData(nowUs, this.#synData);
+    tcb.closing.onEstablished(nowUs);
+  }
+
+  #measure(nowUs: Micros, seg: SegmentView): void {
+    const { rtt, ts, config } = this.tcb;
+    if (this.retransmits === 0) {
+      rtt.onSample(nowUs, nowUs - this.#synSentUs, 1);
+      return;
+    }
+    const ageUs = ts.enabled && seg.hasTs ? ts.ageUs(nowUs, seg.tsEcr) : 0;
+    if (ageUs > 0 && ageUs < config.maxRtoUs) rtt.onSample(nowUs, ageUs, 1);
+    rtt.onSynRetransmitted(); // RFC 6298 5.7
+  }
+
+  #deliverData(nowUs: Micros, data: Uint8Array): void {
+    const { owner, sf, stats } = this.tcb;
+    const view = new SegmentView();
+    view.buf = data;
+    view.payloadLen = data.length;
+    this.#synData = null;
+    owner.onPayload(nowUs, sf, view, 1, 0, data.length);
+    stats.bytesReceived += data.length;
+  }
+
+  onTimer(nowUs: Micros): void {
+    const { config, rtt, negotiated, closing } = this.tcb;
+    if (nowUs < this.deadlineUs) return;
+    if (this.retransmits >= config.synRetries) {
+      closing.close(nowUs, 'timeout');
+      return;
+    }
+    this.retransmits++;
+    this.isSynDue = true;
+    negotiated.offerEcn = false; // RFC 3168 6.1.1.1: perhaps somebody drops ECN-setup SYNs
+    this.deadlineUs = nowUs + rtt.backedOffUs(this.retransmits);
+  }
+
+  /** The path may be back: asks at once, without the back-off. */
+  kick(): void {
+    this.retransmits = 0;
+    this.isSynDue = true;
+  }
+}

@@ -1,0 +1,31 @@
+/** Keepalives, off by default: probes of an idle connection, given up after so many without an answer (RFC 9293 3.8.4). */
+import type { Micros } from '../base/time.js';
+import { NEVER } from '../base/time.js';
+import type { SubflowConfig } from './config.js';
+
+export class Keepalive {
+  /** A probe leaves at the next poll. */
+  isDue = false;
+  #unanswered = 0;
+
+  constructor(private readonly config: SubflowConfig) {}
+
+  /** `isIdle`: nothing is outstanding and nobody else probes. */
+  deadlineUs(lastReceivedUs: Micros, isIdle: boolean): Micros {
+    const { keepaliveIdleUs, keepaliveIntervalUs } = this.config;
+    if (keepaliveIdleUs <= 0 || !isIdle) return NEVER;
+    return lastReceivedUs + keepaliveIdleUs + this.#unanswered * keepaliveIntervalUs;
+  }
+
+  onReceived(): void {
+    this.#unanswered = 0;
+  }
+
+  /** The deadline has passed. False: there have been enough probes. */
+  onTimer(): boolean {
+    if (this.#unanswered >= this.config.keepaliveProbes) return false;
+    this.#unanswered++;
+    this.isDue = true;
+    return true;
+  }
+}
