@@ -1,5 +1,5 @@
 /**
- * Runs the benchmarks: codec, engine, packet port, tunnel. Everything is compared within one run of this program, never
+ * Runs the benchmarks: codec, engine, packet port, tunnel, tunnel over emulated links. Everything is compared within one run of this program, never
  * with a figure from another machine or day; the document says what is needed to repeat it.
  */
 import { execFileSync } from 'node:child_process';
@@ -29,6 +29,7 @@ export interface SectionResult {
   readonly name: SectionName;
   readonly title: string;
   readonly config: Readonly<Record<string, unknown>>;
+  readonly note?: string;
   readonly results: readonly Summary[];
 }
 
@@ -36,6 +37,8 @@ export interface SectionResult {
 export interface Section {
   readonly title: string;
   readonly config: Readonly<Record<string, unknown>>;
+  /** How it was measured, for those who read the table. */
+  readonly note?: string;
   /** One run. */
   run(): Promise<Row[]>;
   close(): Promise<void>;
@@ -48,7 +51,7 @@ export interface SectionOptions {
   readonly say: (text: string) => void;
 }
 
-export const SECTIONS = ['codec', 'engine', 'port', 'tunnel'] as const;
+export const SECTIONS = ['codec', 'engine', 'port', 'tunnel', 'links'] as const;
 export type SectionName = (typeof SECTIONS)[number];
 
 export interface BenchOptions {
@@ -71,7 +74,7 @@ export async function runBench(options: BenchOptions): Promise<number> {
   return 0;
 }
 
-const NEEDS_SANDBOX: ReadonlySet<SectionName> = new Set(['port', 'tunnel']);
+const NEEDS_SANDBOX: ReadonlySet<SectionName> = new Set(['port', 'tunnel', 'links']);
 
 async function measure({ sections, runs, quick }: BenchOptions): Promise<BenchDocument> {
   const startedAt = new Date().toISOString();
@@ -92,8 +95,9 @@ async function measure({ sections, runs, quick }: BenchOptions): Promise<BenchDo
         rows.push(await section.run());
       }
       const results = summarise(rows);
-      process.stdout.write(`\n${formatTable(section.title, results)}\n`);
-      done.push({ name, title: section.title, config: section.config, results });
+      const { note } = section;
+      process.stdout.write(`\n${formatTable(section.title, results)}\n${note === undefined ? '' : `${note}\n`}`);
+      done.push({ name, title: section.title, config: section.config, ...(note !== undefined && { note }), results });
     } catch (error) {
       if (!stopped) throw error;
       await new Promise(() => {}); // `stop` ends the process when all is cleaned up
@@ -122,6 +126,7 @@ const OPEN: Readonly<Record<SectionName, (options: SectionOptions) => Promise<Se
   engine: async () => pure('core engine, both ends in one thread', await import('./engine.js')),
   port: async (options) => (await import('./port.js')).openPortBench(options),
   tunnel: async (options) => (await import('./tunnel.js')).openTunnelBench(options),
+  links: async (options) => (await import('./links.js')).openLinksBench(options),
 };
 
 function pure(title: string, module: { run(): Promise<Row[]> }): Section {

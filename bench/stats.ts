@@ -5,6 +5,13 @@ export interface Row {
   readonly name: string;
   readonly value: number;
   readonly unit: string;
+  readonly target?: Target;
+}
+
+/** What the median has to reach. */
+export interface Target {
+  readonly limit: number;
+  readonly is: 'least' | 'most';
 }
 
 export interface Summary {
@@ -15,22 +22,24 @@ export interface Summary {
   readonly median: number;
   /** The slowest, longest or largest: see `isLessBetter`. */
   readonly worst: number;
+  readonly target?: Target;
 }
 
 /** Rows of the same name become one summary; the order is that of their first appearance. */
 export function summarise(runs: readonly (readonly Row[])[]): Summary[] {
-  const byName = new Map<string, { unit: string; values: number[] }>();
-  for (const { name, value, unit } of runs.flat()) {
+  const byName = new Map<string, { unit: string; values: number[]; target: Target | undefined }>();
+  for (const { name, value, unit, target } of runs.flat()) {
     const known = byName.get(name);
-    if (known === undefined) byName.set(name, { unit, values: [value] });
+    if (known === undefined) byName.set(name, { unit, values: [value], target });
     else known.values.push(value);
   }
-  return [...byName].map(([name, { unit, values }]) => ({
+  return [...byName].map(([name, { unit, values, target }]) => ({
     name,
     unit,
     runs: values,
     median: median(values),
     worst: isLessBetter(unit) ? Math.max(...values) : Math.min(...values),
+    ...(target !== undefined && { target }),
   }));
 }
 
@@ -39,6 +48,10 @@ export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = sorted.length >> 1;
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+}
+
+export function isReached(value: number, { limit, is }: Target): boolean {
+  return is === 'least' ? value >= limit : value <= limit;
 }
 
 /** Times, costs and memory; of rates more is better. */

@@ -1,12 +1,19 @@
 /** Results as text: one table a section. */
-import type { Summary } from './stats.js';
+import { isReached, type Summary } from './stats.js';
 
-/** Names to the left, figures to the right; the single runs are shown when there is more than one. */
+/** Names to the left, figures to the right; the worst run where there is more than one, the target where there is one. */
 export function formatTable(title: string, rows: readonly Summary[]): string {
   const hasRuns = rows.some((row) => row.runs.length > 1);
+  const hasTargets = rows.some((row) => row.target !== undefined);
   const cells = [
-    [title, 'median', ...(hasRuns ? ['worst'] : []), ''],
-    ...rows.map((row) => [row.name, formatNumber(row.median), ...(hasRuns ? [formatNumber(row.worst)] : []), row.unit]),
+    [title, 'median', ...(hasRuns ? ['worst'] : []), ...(hasTargets ? ['target'] : []), ''],
+    ...rows.map((row) => [
+      row.name,
+      formatNumber(row.median),
+      ...(hasRuns ? [formatNumber(row.worst)] : []),
+      ...(hasTargets ? [formatTarget(row)] : []),
+      row.unit,
+    ]),
   ];
   const widths = cells[0]!.map((_, column) => Math.max(...cells.map((line) => line[column]!.length)));
   const lines = cells.map((line) =>
@@ -19,6 +26,12 @@ export function formatTable(title: string, rows: readonly Summary[]): string {
   );
   const rule = '─'.repeat(Math.max(...lines.map((line) => line.length)));
   return [lines[0], rule, ...lines.slice(1)].join('\n');
+}
+
+function formatTarget({ median, target }: Summary): string {
+  if (target === undefined) return '';
+  const text = `${target.is === 'least' ? '>=' : '<='} ${formatNumber(target.limit)}`;
+  return isReached(median, target) ? text : `missed: ${text}`;
 }
 
 /** As many decimals as three significant digits need. */

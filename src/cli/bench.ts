@@ -3,7 +3,7 @@ import { Command, InvalidArgumentError } from 'commander';
 import { SandboxError } from '../lab/sandbox.js';
 import { CliError, EXIT } from './exit.js';
 
-const SECTIONS = ['codec', 'engine', 'port', 'tunnel'];
+const SECTIONS = ['codec', 'engine', 'port', 'tunnel', 'links'];
 const DEFAULT_RUNS = 5;
 const MAX_RUNS = 1000;
 
@@ -21,7 +21,9 @@ interface BenchModule {
 
 export function benchCommand(): Command {
   return new Command('bench')
-    .description('measure the codec, the engine, the packet port and a whole tunnel beside kernel MPTCP')
+    .description(
+      'measure the codec, the engine, the packet port and a whole tunnel beside kernel MPTCP and over emulated links',
+    )
     .option('--quick', 'short, and one run unless --runs says otherwise: to see that it works')
     .option('--runs <n>', `how often each is measured (default: ${DEFAULT_RUNS})`, runs)
     .option('--only <sections>', `some of ${SECTIONS.join(',')}`, sections, SECTIONS)

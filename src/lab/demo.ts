@@ -6,6 +6,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { availableParallelism, loadavg } from 'node:os';
 import { parseTrace, traceRateBps } from '../sim/trace.js';
 import { monotonicMs } from './arrivals.js';
+import { backInUseMs } from './back-in-use.js';
 import { calibrateProbes, calibrateRate } from './calibrate.js';
 import type { Direction } from './emulator-protocol.js';
 import {
@@ -60,9 +61,6 @@ const CUT_FOR_S = 4;
 /** How much longer the transfer goes on at the bonded rate after the link is back. */
 const AFTER_CUT_S = 6;
 const CUT_TIMEOUT_S = 45;
-/** A link carries data again when, for this long, it has carried at least this share of its rate. */
-const IN_USE_MS = 100;
-const IN_USE_SHARE = 0.1;
 
 class Demo {
   readonly #lab: Lab;
@@ -209,14 +207,8 @@ class Demo {
 
   async #backInUse(link: LabLink, backMs: number, endMs: number): Promise<number | null> {
     if (Number.isNaN(backMs)) return null; // the transfer was over before
-    const { fromMs, binMs, bytes } = await link.timeline('down', backMs, endMs);
-    const bins = IN_USE_MS / binMs;
-    const enough = (IN_USE_SHARE * this.#rateBps(link, 'down') * IN_USE_MS) / 8000;
-    for (let i = 0; i + bins <= bytes.length; i++) {
-      const sum = bytes.slice(i, i + bins).reduce((a, b) => a + b, 0);
-      if (sum >= enough) return Math.max(0, (fromMs + i * binMs - backMs) / 1000);
-    }
-    return null;
+    const ms = await backInUseMs(link, this.#rateBps(link, 'down'), backMs, endMs);
+    return ms === null ? null : ms / 1000;
   }
 
   async #transfer(
