@@ -13,6 +13,9 @@ import type { SentRecord } from './scoreboard.js';
 import type { SendContext } from './send-context.js';
 import { WindowUsage } from './window-usage.js';
 
+/** Share of the window that must be free for a flight to count as limited by the application. */
+const APP_LIMITED_ROOM = 0.25;
+
 export class Transmitter {
   readonly #pacer: Pacer;
   readonly #usage = new WindowUsage();
@@ -59,8 +62,14 @@ export class Transmitter {
     return this.#pacer.readyAtUs(nowUs);
   }
 
+  /** NEVER where credit is not what new data waits for: then an ACK will tell, and no wake-up is due. */
   awaitCredit(nowUs: Micros): Micros {
+    const { space, mss } = this.ctx;
     this.#updatePacer(nowUs);
+    if (Math.min(this.recovery.cwndRoomBytes, space.usableWindowBytes(mss.bytes)) < mss.bytes) {
+      this.#pacer.forget();
+      return NEVER;
+    }
     return this.#pacer.awaitCredit(nowUs);
   }
 
@@ -85,10 +94,14 @@ export class Transmitter {
     if (this.#pacer.takeLostCredit()) rate.onAppLimited(this.recovery.inFlightBytes);
   }
 
-  /** Nothing to send although the window has room: rate samples of this flight say little about the path. */
+  /**
+   * Nothing to send although the window has room: rate samples of this flight say little about the path. A flight that
+   * fills most of the window does say something: the gap before the next bytes is the application's grain, not its rate.
+   */
   onAppLimited(): void {
-    const { board, mss, rate } = this.ctx;
-    if (this.recovery.cwndRoomBytes < mss.bytes || board.lostBytes > 0) return;
+    const { board, cc, mss, rate } = this.ctx;
+    const leastRoomBytes = Math.max(mss.bytes, cc.cwndBytes * APP_LIMITED_ROOM);
+    if (this.recovery.cwndRoomBytes < leastRoomBytes || board.lostBytes > 0) return;
     rate.onAppLimited(this.recovery.inFlightBytes);
   }
 
