@@ -22,6 +22,7 @@ import {
 } from '../src/lab/index.js';
 import type { Section, SectionOptions } from './bench.js';
 import { peakMemoryBytes } from './cpu.js';
+import { goNormal, goRealTime } from './priority.js';
 import type { LatencyResult } from './requests.js';
 import { type Row, round3, type Target } from './stats.js';
 
@@ -59,6 +60,7 @@ const LOSSY: Pair = [
 const NAMES = ['wlan0', 'wwan0'] as const;
 
 export async function openLinksBench({ quick, say }: SectionOptions): Promise<Section> {
+  const isRealTime = goRealTime();
   const lab = await createLab({ links: HOME.map(toSpec), prefix: 'mtb-links-' });
   const bench = new LinksBench(lab, quick ? QUICK_SECONDS : SECONDS, quick, say);
   const kernel = `kernel TCP inside: ${congestionControl(lab)}`;
@@ -68,16 +70,21 @@ export async function openLinksBench({ quick, say }: SectionOptions): Promise<Se
       seconds: quick ? QUICK_SECONDS : SECONDS,
       warmUpSeconds: WARM_UP_SECONDS,
       kernelCongestionControl: congestionControl(lab),
+      isRealTime,
       pairs: { HOME, EQUAL, UNEQUAL, LOSSY },
     },
     note: [
-      `A fresh tunnel for each pair of links, warmed up by ${WARM_UP_SECONDS} s each way; ${kernel}; normal priorities.`,
+      `A fresh tunnel for each pair of links, warmed up by ${WARM_UP_SECONDS} s each way; ${kernel}.`,
       'The upload of the first pair has the requests beside it.',
+      isRealTime
+        ? 'Everything ran at real-time priority.'
+        : 'Everything ran at normal priority: what else ran on the machine shows.',
     ].join('\n'),
     run: () => bench.run(),
     close: async () => {
       await bench.close();
       await lab.dispose();
+      goNormal();
     },
   };
 }
