@@ -114,7 +114,7 @@ export class Dispatcher {
       this.connection.host.count('MPTcpExtMPTCPRetrans');
     }
     this.tookBytes = dll;
-    return toSendUnit(unit, this.connection.takeInfiniteMapping(mapping));
+    return toSendUnit(unit, this.connection.fallback.takeInfiniteMapping(mapping));
   }
 
   /** Gives one unit to a path. False when nothing more can be placed now. */

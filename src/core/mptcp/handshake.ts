@@ -176,7 +176,7 @@ function onCapableSynAck(sf: MptcpSubflow, seg: SegmentView): OptionVerdict {
   const isOurs = offersMptcp(o, CAPABLE_SYNACK_BYTES) && (seg.flags & TCP_ACK) !== 0;
   if (!isOurs || c.synsSent > SYNS_WITH_MPTCP || (o.capableFlags & CAPABLE_A_CHECKSUM && c.refusesChecksum)) {
     c.host.count('MPTcpExtMPCapableFallbackSYNACK');
-    c.becomeTcp('no acceptable MP_CAPABLE in the SYN/ACK');
+    c.fallback.becomeTcp('no acceptable MP_CAPABLE in the SYN/ACK');
     return 'continue';
   }
   c.host.count('MPTcpExtMPCapableSYNACKRX');
@@ -224,7 +224,7 @@ function onCapableAck(sf: MptcpSubflow, seg: SegmentView): OptionVerdict {
   if (!carriesKeys && (o.present & MPO.dss) !== 0) return 'drop';
   if (!carriesKeys || o.receiverKeyHi !== c.keys.localHi || o.receiverKeyLo !== c.keys.localLo) {
     c.host.count('MPTcpExtMPCapableFallbackACK');
-    c.becomeTcp('no valid MP_CAPABLE in the third packet');
+    c.fallback.becomeTcp('no valid MP_CAPABLE in the third packet');
     return 'continue';
   }
   c.host.count('MPTcpExtMPCapableACKRX');
@@ -259,7 +259,7 @@ function refuse(sf: MptcpSubflow, counter: string): OptionVerdict {
 export function onTcpEstablished(nowUs: Micros, sf: MptcpSubflow): void {
   const c = sf.connection;
   if (sf.role === 'initial') {
-    if (c.mode === 'pending') c.becomeTcp('handshake completed without MP_CAPABLE');
+    if (c.mode === 'pending') c.fallback.becomeTcp('handshake completed without MP_CAPABLE');
     sf.isConfirmed = true;
     c.onInitialEstablished(nowUs);
   } else if (sf.side === 'active') {

@@ -10,7 +10,7 @@ export function connectionInfo(c: Connection): ConnectionInfo {
     id: c.id,
     state: c.state,
     isMptcp: c.isMptcp,
-    fallbackReason: c.fallbackReason,
+    fallbackReason: c.fallback.reason,
     localToken: c.keys.localToken,
     remoteToken: c.keys.remoteToken,
     checksums: c.keys.checksums,

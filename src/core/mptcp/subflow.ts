@@ -182,7 +182,7 @@ export class MptcpSubflow implements SubflowOwner {
     const room = roomBytes - (o - start);
     const ack = c.receiver.rcvNxt;
     const { idsnLocal, idsnRemote } = c.keys;
-    const checksum = c.keys.checksums ? c.finChecksum() : -1;
+    const checksum = c.keys.checksums ? c.closing.finChecksum() : -1;
     if (this.isFinDue && dssBytes(8, 8, checksum >= 0) <= room) {
       // DATA_FIN alone: SSN 0, DLL 1, its own DSN (RFC 8684 3.3.3).
       this.isFinDue = false;
@@ -283,11 +283,11 @@ export class MptcpSubflow implements SubflowOwner {
   }
 
   onLost(_nowUs: Micros, _sf: TcpSubflow, seq: number, lengthBytes: number, tag: unknown): void {
-    this.connection.onSubflowLoss(this, seq, lengthBytes, tag as OutboundMapping | null);
+    this.connection.reinjector.onLost(this, seq, lengthBytes, tag as OutboundMapping | null);
   }
 
   onRto(nowUs: Micros, _sf: TcpSubflow, count: number): void {
-    this.connection.onSubflowRto(nowUs, this, count);
+    this.connection.health.onRto(nowUs, this, count);
   }
 
   // ---- Options in ----------------------------------------------------------------------------------------------
@@ -303,7 +303,7 @@ export class MptcpSubflow implements SubflowOwner {
     }
     if (c.mode === 'tcp') return 'continue';
     const o = seg.mptcp;
-    if (o.present === 0) return this.onBareSegment(nowUs, seg);
+    if (o.present === 0) return this.onBareSegment(seg);
     if ((o.present & MPO.capable) !== 0 && o.capableLength >= 22) {
       const verdict = this.onMapping(nowUs, 1, 1, o.capableDll, o.capableChecksum, false, seg);
       if (verdict !== 'continue') return verdict;
@@ -359,7 +359,7 @@ export class MptcpSubflow implements SubflowOwner {
     if (dll === 0) {
       c.host.count('MPTcpExtInfiniteMapRx');
       this.mappings.setInfinite(ssn, dsn);
-      c.fallBack(nowUs, 'infinite mapping received');
+      c.fallback.fallBack('infinite mapping received');
       return 'continue';
     }
     if (checksum >= 0 !== c.keys.checksums) {
@@ -396,12 +396,12 @@ export class MptcpSubflow implements SubflowOwner {
         return false;
       }
     }
-    c.onPeerDataFin(nowUs, finDsn, this);
+    c.closing.onPeerDataFin(nowUs, finDsn, this);
     return true;
   }
 
   /** A segment without any MPTCP option although the connection speaks MPTCP (RFC 8684 3.7). */
-  private onBareSegment(nowUs: Micros, seg: SegmentView): OptionVerdict {
+  private onBareSegment(seg: SegmentView): OptionVerdict {
     const c = this.connection;
     const dataStripped = seg.payloadLen > 0 && !this.sawMapping;
     const acksData = (seg.flags & TCP_ACK) !== 0 && unwrap32(seg.ack, this.tcp.iss, this.tcp.sndUna) > 1;
@@ -409,8 +409,8 @@ export class MptcpSubflow implements SubflowOwner {
     const ackStripped = acksData && seg.sackCount === 0 && !this.sawDataAck && this.tcp.sndNxt > 1;
     if (!dataStripped && !ackStripped) return 'continue';
     if (c.subflowsEver === 1) {
-      if (dataStripped) c.fallBack(nowUs, 'data without MPTCP options');
-      else c.fallBackTelling(nowUs, 'data acknowledged without DATA_ACK');
+      if (dataStripped) c.fallback.fallBack('data without MPTCP options');
+      else c.fallback.fallBackTelling('data acknowledged without DATA_ACK');
       return 'continue';
     }
     if (this.role === 'join') {
@@ -428,7 +428,7 @@ export class MptcpSubflow implements SubflowOwner {
       this.resetReason = o.tcprstReason;
     }
     if ((o.present & MPO.fail) !== 0) c.host.count('MPTcpExtMPFailRx');
-    if ((o.present & MPO.fastclose) !== 0) c.onFastclose(nowUs, o.fastcloseKeyHi, o.fastcloseKeyLo);
+    if ((o.present & MPO.fastclose) !== 0) c.closing.onFastclose(nowUs, o.fastcloseKeyHi, o.fastcloseKeyLo);
     return 'continue';
   }
 
@@ -506,7 +506,7 @@ export class MptcpSubflow implements SubflowOwner {
     );
     if (sum !== m.checksum) {
       c.host.count('MPTcpExtDataCsumErr');
-      c.onChecksumFailure(nowUs, this, m, assembly.bytes);
+      c.fallback.onChecksumFailure(nowUs, this, m, assembly.bytes);
       return;
     }
     if (c.receiver.accept(m.dsn, assembly.bytes, 0, m.lengthBytes)) this.didDeliver = true;
@@ -545,12 +545,12 @@ export class MptcpSubflow implements SubflowOwner {
   }
 
   onPeerFin(nowUs: Micros): void {
-    this.connection.onSubflowFin(nowUs, this);
+    this.connection.closing.onSubflowFin(nowUs, this);
   }
 
   onClosed(nowUs: Micros, _sf: TcpSubflow, why: CloseReason): void {
     this.closeReason = why;
-    this.connection.onSubflowClosed(nowUs, this, why);
+    this.connection.closing.onSubflowClosed(nowUs, this, why);
   }
 }
 

@@ -1,0 +1,160 @@
+/**
+ * How a connection and its subflows end (RFC 8684 3.3.3, 3.5): DATA_FIN in both directions, then FINs; a FIN of one subflow;
+ * MP_FASTCLOSE; no subflow left for too long. After a fallback, TCP's FIN is all there is (3.7).
+ */
+import { dsnHi, dsnLo } from '../base/seq.js';
+import { type Micros, NEVER, US_PER_S } from '../base/time.js';
+import type { CloseReason } from '../tcp/owner.js';
+import type { Connection } from './connection.js';
+import { DATA_RTO_US } from './data-rto.js';
+import { dssChecksumRange } from './keys.js';
+import type { MptcpSubflow } from './subflow.js';
+
+/** A connection without any subflow lives on this long for a break-before-make join (RFC 8684 3.3.3). */
+const ORPHAN_TIMEOUT_US: Micros = 300 * US_PER_S;
+
+export class Closing {
+  /** The connection is over; its subflows may have something to say yet. */
+  isDone = false;
+  private orphanAtUs: Micros = NEVER;
+  private isEndRequestedOnTcp = false;
+
+  constructor(private readonly c: Connection) {}
+
+  nextDeadline(): Micros {
+    const { sender } = this.c;
+    return sender.isFinReady ? Math.min(this.orphanAtUs, sender.finAtUs) : this.orphanAtUs;
+  }
+
+  onTimer(nowUs: Micros): void {
+    if (this.orphanAtUs <= nowUs) this.finish('no path for too long');
+  }
+
+  // ---- our DATA_FIN
+
+  /** Every poll: the DATA_FIN goes out once all bytes were taken, and again until it is acknowledged. */
+  pumpDataFin(nowUs: Micros): void {
+    const { c } = this;
+    const s = c.sender;
+    if (!s.isFinReady) return;
+    if (c.mode === 'tcp') {
+      if (this.isEndRequestedOnTcp) return;
+      this.isEndRequestedOnTcp = true;
+      for (const sf of c.subflows) sf.tcp.sendFin(nowUs);
+      return;
+    }
+    if (c.mode !== 'mptcp' || (s.finTries > 0 && s.finAtUs > nowUs)) return;
+    let sent = false;
+    for (const sf of c.subflows) {
+      if (!sf.isConfirmed || !sf.tcp.isEstablished) continue;
+      sf.isFinDue = true;
+      sf.tcp.requestAck(nowUs);
+      sent = true;
+    }
+    if (sent) s.onFinSent(nowUs);
+    else s.finAtUs = nowUs + DATA_RTO_US;
+  }
+
+  /** DSS checksum of our DATA_FIN alone: pseudo-header only (3.3.3). */
+  finChecksum(): number {
+    const { idsnLocal } = this.c.keys;
+    const fin = this.c.sender.finDsn;
+    return dssChecksumRange(dsnHi(fin, idsnLocal), dsnLo(fin, idsnLocal), 0, 1, NO_BYTES, 0, 0);
+  }
+
+  // ---- the peer's ends
+
+  onPeerDataFin(nowUs: Micros, finDsn: number, sf: MptcpSubflow): void {
+    this.c.receiver.setFin(finDsn);
+    // DATA_ACKed at once, and again for every repetition (3.3.3).
+    sf.tcp.requestAck(nowUs);
+    this.closeIfDone(nowUs);
+  }
+
+  /** Both DATA_FINs are acknowledged: the subflows close with FINs (3.3.3). */
+  closeIfDone(nowUs: Micros): void {
+    const { c } = this;
+    if (this.isDone || !c.receiver.isFinished || !c.sender.finAcked || c.mode !== 'mptcp') return;
+    for (const sf of c.subflows) {
+      sf.isClosing = true;
+      sf.tcp.sendFin(nowUs);
+    }
+    this.finish('done');
+  }
+
+  onFastclose(nowUs: Micros, keyHi: number, keyLo: number): void {
+    const { c } = this;
+    c.host.count('MPTcpExtMPFastcloseRx');
+    if (!c.keys.isFastcloseKey(keyHi, keyLo) || this.isDone) return;
+    for (const sf of c.subflows) sf.tcp.abort(nowUs, true);
+    this.finish('fastclose received');
+  }
+
+  // ---- subflows
+
+  /** With a FIN. Bytes that are on their way may be stuck there: they go again elsewhere first (3.3.3). */
+  endSubflow(nowUs: Micros, sf: MptcpSubflow): void {
+    this.c.reinjector.takeFrom(sf);
+    sf.isClosing = true;
+    sf.tcp.sendFin(nowUs);
+  }
+
+  onSubflowFin(nowUs: Micros, sf: MptcpSubflow): void {
+    const { c } = this;
+    if (c.mode === 'tcp') {
+      c.receiver.setFin(c.receiver.rcvNxt);
+      this.closeIfDone(nowUs);
+      return;
+    }
+    // A FIN ends this subflow only (3.3.3).
+    if (!sf.isClosing) c.reinjector.takeFrom(sf);
+    sf.isClosing = true;
+    sf.tcp.sendFin(nowUs);
+    c.host.markDirty(c);
+  }
+
+  /** There is a subflow (again). */
+  onSubflowAdded(): void {
+    this.orphanAtUs = NEVER;
+  }
+
+  onSubflowClosed(nowUs: Micros, sf: MptcpSubflow, why: CloseReason): void {
+    const { c } = this;
+    if (why !== 'done') c.reinjector.takeFrom(sf);
+    const text = sf.resetReason > 0 && why === 'reset' ? `reset (reason ${sf.resetReason})` : why;
+    c.host.emit({
+      type: 'subflow-closed',
+      connectionId: c.id,
+      subflowId: sf.id,
+      linkId: sf.flow.linkId,
+      why: text,
+    });
+    const isAlive = c.subflows.some((other) => other.closeReason === null);
+    if (!isAlive && !this.isDone) {
+      if (c.mode !== 'mptcp') this.finish(why === 'done' && this.isComplete ? 'done' : text);
+      else this.orphanAtUs = nowUs + ORPHAN_TIMEOUT_US;
+    }
+    c.host.markDirty(c);
+  }
+
+  private get isComplete(): boolean {
+    const { receiver, sender, mode } = this.c;
+    return receiver.isFinished && (sender.finAcked || mode === 'tcp');
+  }
+
+  // ---- the end
+
+  finish(why: string): void {
+    const { c } = this;
+    if (this.isDone) return;
+    this.isDone = true;
+    c.state = 'closed';
+    this.orphanAtUs = NEVER;
+    c.dataRto.stop();
+    c.sender.reinjections.clear();
+    c.host.emit({ type: 'connection-closed', connectionId: c.id, why });
+    c.host.markDirty(c);
+  }
+}
+
+const NO_BYTES = new Uint8Array(0);

@@ -1,0 +1,67 @@
+/**
+ * Further subflows: may we or the peer open one here, and under which address ids (RFC 8684 3.2, 3.4). The handshake that
+ * follows is in handshake.ts.
+ */
+import { ipEquals } from '../base/ip.js';
+import type { Micros } from '../base/time.js';
+import type { JoinOptions } from '../engine/api.js';
+import type { FlowTuple } from '../tcp/flow.js';
+import type { SegmentView } from '../wire/segment.js';
+import type { Connection } from './connection.js';
+import * as handshake from './handshake.js';
+
+/** Subflows of one connection, closing ones included; further joins are refused (RFC 8684 3.2: local policy). */
+export const MAX_SUBFLOWS = 16;
+
+/** Subflow id, or -1: refused, and an event says why. */
+export function join(nowUs: Micros, c: Connection, options: JoinOptions): number {
+  const { remote, linkId } = options;
+  const why = refusalOf(c, options);
+  const localAddressId = why === null ? c.addresses.localId(options.localAddress) : -1;
+  if (localAddressId < 0) return refuse(c, linkId, why ?? 'no address id left');
+  const flow: FlowTuple = {
+    linkId,
+    family: remote.address.family,
+    localAddress: options.localAddress,
+    localPort: c.settings.flow.localPort,
+    remoteAddress: remote.address,
+    remotePort: remote.port,
+  };
+  const sf = c.addSubflow(nowUs, 'join', 'active', flow, options.congestion ?? c.settings.congestion);
+  if (sf === null) return refuse(c, linkId, 'address pair in use');
+  sf.localAddressId = localAddressId;
+  sf.remoteAddressId = options.remoteAddressId ?? Math.max(0, c.addresses.remoteIdOf(remote));
+  sf.isBackupWanted = options.backup ?? false;
+  sf.isLocalBackup = sf.isBackupWanted;
+  handshake.startJoin(sf);
+  sf.tcp.connect(nowUs);
+  c.host.markDirty(c);
+  return sf.id;
+}
+
+/** A SYN with MP_JOIN and our token arrived (the engine matched it). False: refuse it. */
+export function acceptJoin(nowUs: Micros, c: Connection, flow: FlowTuple, syn: SegmentView): boolean {
+  if (c.mode !== 'mptcp' || c.state === 'closed' || c.subflows.length >= MAX_SUBFLOWS) return false;
+  const sf = c.addSubflow(nowUs, 'join', 'passive', flow, c.settings.congestion);
+  if (sf === null) return false;
+  const o = syn.mptcp;
+  sf.localAddressId = Math.max(0, c.addresses.localId(flow.localAddress));
+  sf.remoteAddressId = o.joinAddressId;
+  sf.isRemoteBackup = o.joinBackup;
+  handshake.answerJoin(sf, o.joinNonce);
+  sf.tcp.accept(nowUs, syn);
+  c.host.markDirty(c);
+  return true;
+}
+
+function refusalOf(c: Connection, { remote }: JoinOptions): string | null {
+  if (c.mode !== 'mptcp' || !c.isProven || c.state === 'closed') return 'not an established MPTCP connection';
+  if (c.subflows.length >= MAX_SUBFLOWS) return 'too many subflows';
+  const isInitial = ipEquals(remote.address, c.remote.address) && remote.port === c.remote.port;
+  return isInitial && c.isInitialAddressClosed ? 'the peer wants no joins to this address' : null;
+}
+
+function refuse(c: Connection, linkId: number, why: string): number {
+  c.host.emit({ type: 'subflow-closed', connectionId: c.id, subflowId: -1, linkId, why });
+  return -1;
+}

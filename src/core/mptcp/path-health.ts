@@ -1,0 +1,100 @@
+/**
+ * Which subflows work (DESIGN 3.4): one that is silent for too long, times out, loses its link or is suspected by the path
+ * manager stalls; its bytes go again elsewhere, TCP probes it, and any sign of life takes it back. When silence is too long
+ * and how often to probe is in stall.ts.
+ */
+import { ipEquals } from '../base/ip.js';
+import { type Micros, NEVER } from '../base/time.js';
+import type { Connection } from './connection.js';
+import { hasRecovered, isHopeless, probeIntervalUs, slowDownAtUs, suspicionAtUs } from './stall.js';
+import type { MptcpSubflow } from './subflow.js';
+
+export class PathHealth {
+  private polledAtUs: Micros = 0;
+
+  constructor(private readonly c: Connection) {}
+
+  /** When `sf` is to be suspected, or probed less often. */
+  nextDeadline(sf: MptcpSubflow): Micros {
+    const slowAtUs = slowDownAtUs(sf);
+    return Math.min(suspicionAtUs(sf), slowAtUs > this.polledAtUs ? slowAtUs : NEVER);
+  }
+
+  /** Every poll. */
+  check(nowUs: Micros): void {
+    if (this.c.mode !== 'mptcp' || this.c.state === 'closed') return;
+    for (const sf of this.c.subflows) {
+      if (suspicionAtUs(sf) <= nowUs && this.hasAlternative(sf)) this.stall(nowUs, sf, 'no acknowledgment');
+      else if (slowDownAtUs(sf) <= nowUs) sf.tcp.setProbeInterval(probeIntervalUs(nowUs, sf.stalledAtUs));
+    }
+  }
+
+  /** The poll is over: deadlines up to now have been served. */
+  onPolled(nowUs: Micros): void {
+    this.polledAtUs = nowUs;
+  }
+
+  /** A segment has arrived on `sf`. */
+  onSegment(nowUs: Micros, sf: MptcpSubflow): void {
+    if (hasRecovered(sf)) this.recover(nowUs, sf);
+  }
+
+  onRto(nowUs: Micros, sf: MptcpSubflow, count: number): void {
+    if (this.c.mode === 'mptcp' && !sf.isStalled && (this.hasAlternative(sf) || isHopeless(count))) {
+      this.stall(nowUs, sf, 'retransmission timeout');
+    }
+  }
+
+  /** Up, down, or its addresses changed. */
+  onLinkState(nowUs: Micros, linkId: number, isUp: boolean): void {
+    const { c } = this;
+    const addresses = isUp ? c.host.link(linkId)?.addresses : undefined;
+    for (const sf of c.subflows) {
+      if (sf.flow.linkId !== linkId) continue;
+      const isThere = addresses?.some((a) => ipEquals(a, sf.flow.localAddress)) ?? isUp;
+      if (sf.isLinkDown !== isThere) continue;
+      sf.isLinkDown = !isThere;
+      if (!isThere) this.stall(nowUs, sf, isUp ? 'address gone' : 'link down');
+      else sf.tcp.kick(nowUs);
+    }
+    c.host.markDirty(c);
+  }
+
+  suspect(nowUs: Micros, sf: MptcpSubflow, why: string): void {
+    if (!sf.isStalled) this.stall(nowUs, sf, why);
+  }
+
+  private hasAlternative(sf: MptcpSubflow): boolean {
+    return this.c.subflows.some((other) => other !== sf && other.isUsable && !other.isStalled);
+  }
+
+  private stall(nowUs: Micros, sf: MptcpSubflow, why: string): void {
+    const { c } = this;
+    if (!sf.isStalled) {
+      sf.isStalled = true;
+      sf.stalledAtUs = nowUs;
+      sf.stallReason = why;
+      c.host.count('MPTcpExtSubflowStale');
+      c.host.emit({ type: 'subflow-stalled', connectionId: c.id, subflowId: sf.id, linkId: sf.flow.linkId, why });
+    }
+    c.reinjector.takeFrom(sf);
+    sf.tcp.setProbeInterval(probeIntervalUs(nowUs, sf.stalledAtUs));
+    c.host.markDirty(c);
+  }
+
+  private recover(nowUs: Micros, sf: MptcpSubflow): void {
+    const { c } = this;
+    sf.isStalled = false;
+    sf.tcp.setProbeInterval(0);
+    c.sender.reinjections.forget(sf.id);
+    c.host.count('MPTcpExtSubflowRecover');
+    const stalledUs = nowUs - sf.stalledAtUs;
+    c.host.emit({
+      type: 'subflow-recovered',
+      connectionId: c.id,
+      subflowId: sf.id,
+      linkId: sf.flow.linkId,
+      stalledUs,
+    });
+  }
+}
