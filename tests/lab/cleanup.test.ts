@@ -16,12 +16,11 @@ import { join } from 'node:path';
 import test from 'ava';
 import { listNamespaces, NamespaceSet, removeLeftovers } from '../../src/lab/namespaces.js';
 import { remedy } from '../../src/lab/sandbox.js';
+import { CHECKOUT_PARTS } from '../support/files.js';
 import { until } from '../support/until.js';
 
 const NAMESPACES = new URL('../../src/lab/namespaces.js', import.meta.url).href;
 const PREFIX = 'mtl-clean-';
-/** What `bin/mptun` needs of a checkout. */
-const CHECKOUT_PARTS = ['bin', 'dist', 'build', 'node_modules'];
 
 /** Another program that makes two namespaces and a process in one of them, then waits. */
 async function startOwner(

@@ -13,3 +13,6 @@ export function temporaryDirectory(t: ExecutionContext): string {
   t.teardown(() => rmSync(path, { recursive: true, force: true }));
   return path;
 }
+
+/** What `bin/mptun` needs of a checkout, besides its package.json. */
+export const CHECKOUT_PARTS = ['bin', 'dist', 'build', 'node_modules'];

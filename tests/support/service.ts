@@ -11,7 +11,7 @@ import type { StatusDocument } from '../../src/control/protocol.js';
 import { unixAddress } from '../../src/daemon/notify-systemd.js';
 import { addon, check, Poller, READABLE } from '../../src/native/index.js';
 import { configDirectory } from './config-files.js';
-import { REPOSITORY } from './files.js';
+import { CHECKOUT_PARTS, REPOSITORY } from './files.js';
 import type { TestNamespace } from './netns.js';
 
 const AF_UNIX = 1;
@@ -34,13 +34,20 @@ export function serviceDirectory(t: ExecutionContext): string {
   return path;
 }
 
-/** `sh -c START sh DIRECTORY NAME NODE MPTUN`: systemd's part of the unit, then exec, so that the process id stays. */
+/**
+ * `sh -c START sh DIRECTORY NAME NODE CHECKOUT`: systemd's part of the unit, then exec, so that the process id stays. The
+ * checkout may lie where only its owner gets, so the service sees what it needs of it through bind mounts.
+ */
 const START = `set -e
 mount -t tmpfs tmpfs /var/lib; mkdir -p /var/lib/mptun/$2; chown -R ${UID}:${UID} /var/lib/mptun
 mount -t tmpfs tmpfs /run; mkdir /run/mptun; chown ${UID}:${UID} /run/mptun
 mknod -m 666 /run/tun c 10 200; mount --bind /run/tun /dev/net/tun
+for part in ${CHECKOUT_PARTS.join(' ')}; do
+  mkdir -p /run/checkout/$part; mount --bind "$4/$part/." /run/checkout/$part
+done
+echo '{ "type": "module" }' >/run/checkout/package.json
 exec setpriv --reuid=${UID} --regid=${UID} --clear-groups --no-new-privs --bounding-set=-all,+net_admin,+net_raw \
-  --inh-caps=-all,+net_admin,+net_raw --ambient-caps=-all,+net_admin,+net_raw "$3" "$4" run "$1/$2.yaml"`;
+  --inh-caps=-all,+net_admin,+net_raw --ambient-caps=-all,+net_admin,+net_raw "$3" /run/checkout/bin/mptun run "$1/$2.yaml"`;
 
 export class ServiceProcess {
   readonly exited: Promise<number | null>;
@@ -64,8 +71,7 @@ export class ServiceProcess {
     chmodSync(socket, 0o666);
     this.notifyFd = fd;
     const env = ['env', `NOTIFY_SOCKET=${socket}`, 'WATCHDOG_USEC=1000000'];
-    const mptun = join(REPOSITORY, 'bin', 'mptun');
-    this.child = namespace.spawn(...env, 'sh', '-c', START, 'sh', directory, name, process.execPath, mptun);
+    this.child = namespace.spawn(...env, 'sh', '-c', START, 'sh', directory, name, process.execPath, REPOSITORY);
     this.child.stdout!.on('data', (chunk: Buffer) => (this.output += chunk.toString()));
     this.child.stderr!.on('data', (chunk: Buffer) => (this.output += chunk.toString()));
     this.exited = new Promise((resolve) => this.child.once('close', resolve));
