@@ -1,7 +1,11 @@
 import type { LabLink } from './topology.js';
 
-/** A link carries data again when, for this long, it has carried at least this share of its rate. */
-const IN_USE_MS = 100;
+/**
+ * A link carries data again from when on, in each of these spans, it carries at least this share of its rate. One span is
+ * not enough: what waited in a device while it had no carrier comes out at once, and may be all for a while.
+ */
+const SPAN_MS = 100;
+const SPANS = 5;
 const IN_USE_SHARE = 0.1;
 
 /**
@@ -15,12 +19,14 @@ export async function backInUseMs(
   endMs: number,
 ): Promise<number | null> {
   const { fromMs: firstMs, binMs, bytes } = await link.timeline('down', fromMs, endMs);
-  const bins = IN_USE_MS / binMs;
-  const enough = (IN_USE_SHARE * rateBps * IN_USE_MS) / 8000;
-  for (let i = 0; i + bins <= bytes.length; i++) {
+  const bins = SPAN_MS / binMs;
+  const enough = (IN_USE_SHARE * rateBps * SPAN_MS) / 8000;
+  const carries = (first: number) => bytes.slice(first, first + bins).reduce((a, b) => a + b, 0) >= enough;
+  for (let i = 0; i + SPANS * bins <= bytes.length; i++) {
     if (bytes[i] === 0) continue;
-    const sum = bytes.slice(i, i + bins).reduce((a, b) => a + b, 0);
-    if (sum >= enough) return Math.max(0, firstMs + i * binMs - fromMs);
+    let spans = 0;
+    while (spans < SPANS && carries(i + spans * bins)) spans++;
+    if (spans === SPANS) return Math.max(0, firstMs + i * binMs - fromMs);
   }
   return null;
 }
