@@ -38,8 +38,9 @@ import { KeyPair } from './key-pair.js';
 import { PathHealth } from './path-health.js';
 import { DataReceiver } from './receiver.js';
 import { Reinjector } from './reinjector.js';
+import { RST_REASON } from './rst-reason.js';
 import { DataSender } from './sender.js';
-import { MptcpSubflow, RST_REASON, type SubflowSide } from './subflow.js';
+import { MptcpSubflow, type SubflowSide } from './subflow.js';
 
 export interface ConnectionSettings {
   readonly side: SubflowSide;
@@ -225,7 +226,7 @@ export class Connection implements ConnectionApi {
     return sf;
   }
 
-  onInitialEstablished(nowUs: Micros): void {
+  onInitialEstablished(): void {
     if (this.state !== 'connecting') return;
     this.state = this.sender.finDsn >= 0 ? 'closing' : 'established';
     const sf = this.subflows[0]!;
@@ -233,19 +234,17 @@ export class Connection implements ConnectionApi {
     this.host.emit({ type: 'connection-established', connectionId: this.id, isMptcp: this.isMptcp });
     this.emitSubflow(sf, 'subflow-established');
     this.onEstablished?.(this);
-    void nowUs;
   }
 
   /** Set by the engine for accepted connections. */
   onEstablished: ((connection: Connection) => void) | null = null;
 
-  onJoinConfirmed(nowUs: Micros, sf: MptcpSubflow): void {
+  onJoinConfirmed(sf: MptcpSubflow): void {
     if (sf.isConfirmed) return;
     sf.isConfirmed = true;
     sf.join.ackAtUs = NEVER;
     this.emitSubflow(sf, 'subflow-established');
     this.host.markDirty(this);
-    void nowUs;
   }
 
   // ---- Sending -------------------------------------------------------------------------------------------------
@@ -326,7 +325,7 @@ export class Connection implements ConnectionApi {
 
   // ---- Receiving -----------------------------------------------------------------------------------------------
 
-  afterSegment(nowUs: Micros, sf: MptcpSubflow, _delivered: boolean): void {
+  afterSegment(nowUs: Micros, sf: MptcpSubflow): void {
     this.health.onSegment(nowUs, sf);
     this.host.markDirty(this);
   }

@@ -8,8 +8,9 @@ import { type Micros, NEVER } from '../base/time.js';
 import type { MptcpOptions } from '../wire/mptcp-options.js';
 import type { Connection } from './connection.js';
 import type { InboundMapping } from './receive-mapping.js';
+import { RST_REASON } from './rst-reason.js';
 import type { OutboundMapping } from './send-buffer.js';
-import { type MptcpSubflow, RST_REASON } from './subflow.js';
+import type { MptcpSubflow } from './subflow.js';
 
 export class Fallback {
   reason: string | null = null;

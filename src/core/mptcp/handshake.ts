@@ -28,8 +28,9 @@ import {
 } from '../wire/mptcp-options.js';
 import { type SegmentView, TCP_ACK } from '../wire/segment.js';
 import { equalConstantTime, joinHmac } from './keys.js';
+import { RST_REASON } from './rst-reason.js';
 import type { OutboundMapping } from './send-buffer.js';
-import { type MptcpSubflow, RST_REASON } from './subflow.js';
+import type { MptcpSubflow } from './subflow.js';
 
 /** Flags of MP_CAPABLE (3.1). */
 export const CAPABLE_A_CHECKSUM = 0x80;
@@ -208,10 +209,10 @@ function onJoinSynAck(sf: MptcpSubflow, seg: SegmentView): OptionVerdict {
 }
 
 /** The third packet at the responder, or the fourth at the initiator of a join. */
-export function onProof(nowUs: Micros, sf: MptcpSubflow, seg: SegmentView): OptionVerdict {
+export function onProof(sf: MptcpSubflow, seg: SegmentView): OptionVerdict {
   if (sf.role === 'initial') return sf.side === 'passive' ? onCapableAck(sf, seg) : 'continue';
-  if (sf.side === 'passive') return onJoinAck(nowUs, sf, seg);
-  if (sf.tcp.isEstablished) sf.connection.onJoinConfirmed(nowUs, sf);
+  if (sf.side === 'passive') return onJoinAck(sf, seg);
+  if (sf.tcp.isEstablished) sf.connection.onJoinConfirmed(sf);
   return 'continue';
 }
 
@@ -234,7 +235,7 @@ function onCapableAck(sf: MptcpSubflow, seg: SegmentView): OptionVerdict {
   return 'continue';
 }
 
-function onJoinAck(nowUs: Micros, sf: MptcpSubflow, seg: SegmentView): OptionVerdict {
+function onJoinAck(sf: MptcpSubflow, seg: SegmentView): OptionVerdict {
   const c = sf.connection;
   const o = seg.mptcp;
   const j = sf.join;
@@ -244,7 +245,7 @@ function onJoinAck(nowUs: Micros, sf: MptcpSubflow, seg: SegmentView): OptionVer
   const expected = joinHmac(c.host.env, c.keys.authRemote, c.keys.authLocal, j.remoteNonce, j.localNonce);
   if (!equalConstantTime(expected, o.joinHmac, JOIN_ACK_HMAC_BYTES)) return refuse(sf, 'MPTcpExtMPJoinAckHMacFailure');
   c.host.count('MPTcpExtMPJoinAckRx');
-  c.onJoinConfirmed(nowUs, sf);
+  c.onJoinConfirmed(sf);
   return 'continue';
 }
 
@@ -261,7 +262,7 @@ export function onTcpEstablished(nowUs: Micros, sf: MptcpSubflow): void {
   if (sf.role === 'initial') {
     if (c.mode === 'pending') c.fallback.becomeTcp('handshake completed without MP_CAPABLE');
     sf.isConfirmed = true;
-    c.onInitialEstablished(nowUs);
+    c.onInitialEstablished();
   } else if (sf.side === 'active') {
     sf.join.ackAtUs = nowUs + sf.tcp.rtt.rtoUs;
   } else if (sf.isConfirmed) {

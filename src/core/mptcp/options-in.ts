@@ -1,0 +1,173 @@
+/**
+ * Options of the segments that arrive on a subflow (RFC 8684 3.3 to 3.7): DATA_ACK, mapping and DATA_FIN of a DSS, what a
+ * missing option means (3.7), what a RST says (3.6). Handshake segments are read in handshake.ts, signals by the connection.
+ */
+import { dsnHi, dsnLo, relativeDsn, unwrap32 } from '../base/seq.js';
+import type { Micros } from '../base/time.js';
+import type { OptionVerdict } from '../tcp/owner.js';
+import { MPO } from '../wire/mptcp-options.js';
+import { type SegmentView, TCP_ACK, TCP_RST, TCP_SYN } from '../wire/segment.js';
+import * as handshake from './handshake.js';
+import type { InboundData } from './inbound-data.js';
+import { dssChecksumRange } from './keys.js';
+import { RST_REASON } from './rst-reason.js';
+import type { MptcpSubflow } from './subflow.js';
+
+export class OptionsIn {
+  /** A DSS mapping, a DATA_ACK has been seen here: later bare segments are not a stripped handshake. */
+  private sawMapping = false;
+  private sawDataAck = false;
+  /** The last mapping stored: the same one repeats on every segment that it covers. */
+  private lastStoredSsn = -1;
+
+  constructor(
+    private readonly sf: MptcpSubflow,
+    private readonly inbound: InboundData,
+  ) {}
+
+  onSegment(nowUs: Micros, seg: SegmentView): OptionVerdict {
+    const { sf } = this;
+    const c = sf.connection;
+    this.inbound.clearCurrent();
+    if ((seg.flags & TCP_RST) !== 0) return this.onResetOptions(nowUs, seg);
+    if ((seg.flags & TCP_SYN) !== 0) return handshake.onSynOptions(nowUs, sf, seg);
+    if (c.mode === 'pending' || (sf.role === 'join' && !sf.isConfirmed)) {
+      const verdict = handshake.onProof(sf, seg);
+      if (verdict !== 'continue') return verdict;
+    }
+    if (c.mode === 'tcp') return 'continue';
+    const o = seg.mptcp;
+    if (o.present === 0) return this.onBareSegment(seg);
+    if ((o.present & MPO.capable) !== 0 && o.capableLength >= 22) {
+      const verdict = this.onMapping(nowUs, 1, 1, o.capableDll, o.capableChecksum, false, seg);
+      if (verdict !== 'continue') return verdict;
+    }
+    if ((o.present & ~(MPO.capable | MPO.join)) !== 0) c.isProven = true;
+    if ((o.present & MPO.dss) !== 0) {
+      const verdict = this.onDss(nowUs, seg);
+      if (verdict !== 'continue') return verdict;
+    }
+    if ((o.present & ~(MPO.dss | MPO.capable | MPO.join)) !== 0) return c.onSignals(nowUs, sf, o);
+    return 'continue';
+  }
+
+  private onDss(nowUs: Micros, seg: SegmentView): OptionVerdict {
+    const { sf } = this;
+    const c = sf.connection;
+    const o = seg.mptcp;
+    if (o.dataAckBytes > 0) {
+      const { idsnLocal } = c.keys;
+      const dataAck =
+        o.dataAckBytes === 8
+          ? relativeDsn(o.dataAckHi, o.dataAckLo, idsnLocal)
+          : unwrap32(o.dataAckLo, idsnLocal.lo, c.sender.sndUna);
+      this.sawDataAck = true;
+      const windowBytes = (seg.flags & TCP_SYN) !== 0 ? seg.window : seg.window * 2 ** sf.tcp.sndWndShift;
+      c.onDataAck(nowUs, dataAck, windowBytes);
+    }
+    if (o.dsnBytes === 0) return 'continue';
+    const { idsnRemote } = c.keys;
+    const dsn =
+      o.dsnBytes === 8
+        ? relativeDsn(o.dsnHi, o.dsnLo, idsnRemote)
+        : unwrap32(o.dsnLo, idsnRemote.lo, c.receiver.rcvNxt);
+    return this.onMapping(nowUs, dsn, o.ssn, o.dll, o.dssChecksum, o.dataFin, seg);
+  }
+
+  private onMapping(
+    nowUs: Micros,
+    dsn: number,
+    wireSsn: number,
+    dll: number,
+    checksum: number,
+    dataFin: boolean,
+    seg: SegmentView,
+  ): OptionVerdict {
+    const { sf } = this;
+    const c = sf.connection;
+    this.sawMapping = true;
+    if (!(dsn >= 0)) {
+      c.host.count('drop_dsn_out_of_window');
+      return 'drop';
+    }
+    // The SSN is 32 bits on the wire and relative to the subflow's ISN (3.3.1); 0 for a DATA_FIN alone.
+    const ssn = unwrap32(wireSsn, 0, sf.tcp.rcvNxt);
+    if (dll === 0) {
+      c.host.count('MPTcpExtInfiniteMapRx');
+      sf.mappings.setInfinite(ssn, dsn);
+      c.fallback.fallBack('infinite mapping received');
+      return 'continue';
+    }
+    if (checksum >= 0 !== c.keys.checksums) {
+      // Present though not negotiated, or missing though negotiated: close the subflow (3.3).
+      sf.resetReason = RST_REASON.mptcp;
+      c.host.count(checksum >= 0 ? 'drop_checksum_not_negotiated' : 'drop_checksum_missing');
+      return 'reset';
+    }
+    const lengthBytes = dll - (dataFin ? 1 : 0);
+    if (dataFin && !this.onDataFin(nowUs, dsn + lengthBytes, dll, checksum)) return 'continue';
+    if (lengthBytes === 0) return 'continue';
+    this.inbound.setCurrent(ssn, dsn, lengthBytes);
+    const isWhole = !c.keys.checksums && seg.payloadLen >= lengthBytes && unwrap32(seg.seq, sf.tcp.irs, ssn) === ssn;
+    if (isWhole || ssn === this.lastStoredSsn || ssn + lengthBytes <= sf.tcp.rcvNxt) return 'continue';
+    const added = sf.mappings.add(ssn, dsn, lengthBytes, dll, checksum);
+    if (added === 'full' || added === 'conflict') {
+      c.host.count(added === 'full' ? 'drop_mappings_full' : 'MPTcpExtDSSNoMatchTCP');
+      this.inbound.clearCurrent();
+      return added === 'full' ? 'drop' : 'continue';
+    }
+    this.lastStoredSsn = ssn;
+    return 'continue';
+  }
+
+  private onDataFin(nowUs: Micros, finDsn: number, dll: number, checksum: number): boolean {
+    const { sf } = this;
+    const c = sf.connection;
+    if (dll === 1 && c.keys.checksums) {
+      const { idsnRemote } = c.keys;
+      const expected = dssChecksumRange(dsnHi(finDsn, idsnRemote), dsnLo(finDsn, idsnRemote), 0, 1, NO_BYTES, 0, 0);
+      if (expected !== checksum) {
+        c.host.count('MPTcpExtDataCsumErr');
+        return false;
+      }
+    }
+    c.closing.onPeerDataFin(nowUs, finDsn, sf);
+    return true;
+  }
+
+  /** A segment without any MPTCP option although the connection speaks MPTCP (RFC 8684 3.7). */
+  private onBareSegment(seg: SegmentView): OptionVerdict {
+    const { sf } = this;
+    const c = sf.connection;
+    const dataStripped = seg.payloadLen > 0 && !this.sawMapping;
+    const acksData = (seg.flags & TCP_ACK) !== 0 && unwrap32(seg.ack, sf.tcp.iss, sf.tcp.sndUna) > 1;
+    // An ACK full of SACK blocks may have left its DATA_ACK out (OptionsOut.writeAck does so): it proves nothing.
+    const ackStripped = acksData && seg.sackCount === 0 && !this.sawDataAck && sf.tcp.sndNxt > 1;
+    if (!dataStripped && !ackStripped) return 'continue';
+    if (c.subflowsEver === 1) {
+      if (dataStripped) c.fallback.fallBack('data without MPTCP options');
+      else c.fallback.fallBackTelling('data acknowledged without DATA_ACK');
+      return 'continue';
+    }
+    if (sf.role === 'join') {
+      sf.resetReason = RST_REASON.middlebox;
+      return 'reset';
+    }
+    return 'continue';
+  }
+
+  private onResetOptions(nowUs: Micros, seg: SegmentView): OptionVerdict {
+    const { sf } = this;
+    const c = sf.connection;
+    const o = seg.mptcp;
+    if ((o.present & MPO.tcprst) !== 0) {
+      c.host.count('MPTcpExtMPRstRx');
+      sf.resetReason = o.tcprstReason;
+    }
+    if ((o.present & MPO.fail) !== 0) c.host.count('MPTcpExtMPFailRx');
+    if ((o.present & MPO.fastclose) !== 0) c.closing.onFastclose(nowUs, o.fastcloseKeyHi, o.fastcloseKeyLo);
+    return 'continue';
+  }
+}
+
+const NO_BYTES = new Uint8Array(0);

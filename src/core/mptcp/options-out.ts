@@ -1,0 +1,128 @@
+/**
+ * Options on the segments of an established subflow (RFC 8684 3.3 to 3.7): DSS with mapping and DATA_ACK on data; signals,
+ * DATA_FIN and DATA_ACK on pure ACKs; MP_FASTCLOSE, MP_FAIL and MP_TCPRST on a RST. What SYNs and proofs say is in handshake.ts.
+ */
+import { dsnHi, dsnLo } from '../base/seq.js';
+import {
+  dssBytes,
+  FAIL_BYTES,
+  FASTCLOSE_BYTES,
+  TCPRST_BYTES,
+  writeDss,
+  writeFail,
+  writeFastclose,
+  writeTcprst,
+} from '../wire/mptcp-options.js';
+import type { OutboundMapping } from './send-buffer.js';
+import { signalCounter } from './signals.js';
+import type { MptcpSubflow } from './subflow.js';
+
+/** Each ACK of so many first bytes of a subflow carries a DATA_ACK. */
+const ALWAYS_DATA_ACK_BYTES = 65_536;
+
+export class OptionsOut {
+  private lastDataAckSent = 0;
+
+  constructor(private readonly sf: MptcpSubflow) {}
+
+  /** Data: DSS with the mapping, and DATA_ACK where there is room (3.3.1, 3.3.2). */
+  writeMapping(m: OutboundMapping, out: Uint8Array, o: number, roomBytes: number): number {
+    const { sf } = this;
+    const c = sf.connection;
+    const hasChecksum = m.checksum >= 0;
+    const ackBytes = dssBytes(8, 8, hasChecksum) <= roomBytes ? 8 : 0;
+    if (ackBytes === 0 && dssBytes(0, 8, hasChecksum) > roomBytes) return o;
+    const ack = c.receiver.rcvNxt;
+    if (ackBytes > 0) this.noteDataAckSent(ack);
+    // An infinite mapping says DLL 0 and checksum 0 (RFC 8684 3.3.1).
+    const { idsnLocal, idsnRemote } = c.keys;
+    return writeDss(
+      out,
+      o,
+      ackBytes,
+      dsnHi(ack, idsnRemote),
+      dsnLo(ack, idsnRemote),
+      8,
+      dsnHi(m.dsn, idsnLocal),
+      dsnLo(m.dsn, idsnLocal),
+      m.ssn,
+      m.dll,
+      m.checksum,
+      false,
+    );
+  }
+
+  /** A pure ACK: one signal, then DATA_FIN or DATA_ACK (3.3.2, 3.3.3). */
+  writeAck(out: Uint8Array, start: number, roomBytes: number): number {
+    const { sf } = this;
+    const c = sf.connection;
+    let o = start;
+    const signal = sf.signals.first;
+    if (signal !== undefined && signal.kind === 'add-addr' && !signal.option.echo) {
+      c.host.count('MPTcpExtAddAddrAttempt');
+    }
+    const end = sf.signals.writeFirst(out, o, roomBytes);
+    if (end > o && signal !== undefined) c.host.count(signalCounter(signal));
+    o = end;
+    const room = roomBytes - (o - start);
+    const ack = c.receiver.rcvNxt;
+    const { idsnLocal, idsnRemote } = c.keys;
+    const checksum = c.keys.checksums ? c.closing.finChecksum() : -1;
+    if (sf.isFinDue && dssBytes(8, 8, checksum >= 0) <= room) {
+      // DATA_FIN alone: SSN 0, DLL 1, its own DSN (RFC 8684 3.3.3).
+      sf.isFinDue = false;
+      this.noteDataAckSent(ack);
+      const fin = c.sender.finDsn;
+      return writeDss(
+        out,
+        o,
+        8,
+        dsnHi(ack, idsnRemote),
+        dsnLo(ack, idsnRemote),
+        8,
+        dsnHi(fin, idsnLocal),
+        dsnLo(fin, idsnLocal),
+        0,
+        1,
+        checksum,
+        true,
+      );
+    }
+    if (dssBytes(8, 0, false) > room) return o;
+    // While this subflow has holes of its own its SACK blocks are worth more than a DATA_ACK that says nothing new (the
+    // option is needed only when DATA_ACK advances, RFC 8684 3.3.2). Not among the first, which may be lost: a peer that
+    // sees data acknowledged without a DATA_ACK before it ever saw one falls back (3.7).
+    const isSilent = ack === this.lastDataAckSent && sf.tcp.rcvNxt > ALWAYS_DATA_ACK_BYTES;
+    if (isSilent && sf.tcp.maxRcvNxt > sf.tcp.rcvNxt && c.receiver.windowBytes() > 0) return o;
+    this.noteDataAckSent(ack);
+    return writeDss(out, o, 8, dsnHi(ack, idsnRemote), dsnLo(ack, idsnRemote), 0, 0, 0, 0, 0, -1, false);
+  }
+
+  private noteDataAckSent(ack: number): void {
+    this.lastDataAckSent = ack;
+    this.sf.connection.onWindowSent();
+  }
+
+  /** MP_FASTCLOSE (3.5), MP_FAIL (3.7), MP_TCPRST (3.6) on a RST. */
+  writeReset(out: Uint8Array, start: number, roomBytes: number): number {
+    const { sf } = this;
+    const c = sf.connection;
+    if (c.mode === 'tcp' && sf.role === 'initial') return start;
+    let o = start;
+    const room = () => roomBytes - (o - start);
+    if (c.isAborting && c.keys.remote !== null && room() >= FASTCLOSE_BYTES) {
+      const { hi, lo } = c.keys.fastcloseKey;
+      o = writeFastclose(out, o, hi, lo);
+      c.host.count('MPTcpExtMPFastcloseTx');
+    }
+    if (sf.failDsn >= 0 && room() >= FAIL_BYTES) {
+      o = writeFail(out, o, dsnHi(sf.failDsn, c.keys.idsnRemote), dsnLo(sf.failDsn, c.keys.idsnRemote));
+      c.host.count('MPTcpExtMPFailTx');
+    }
+    if (sf.resetReason >= 0 && room() >= TCPRST_BYTES) {
+      o = writeTcprst(out, o, 0, sf.resetReason);
+      c.host.count('MPTcpExtMPRstTx');
+    }
+    return o;
+  }
+}
