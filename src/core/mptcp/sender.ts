@@ -1,7 +1,7 @@
 /**
  * The sending half of a connection at data level: what was written, what subflows have taken, what the peer has
  * DATA_ACKed, its window, our DATA_FIN, and what has to go again elsewhere. Which subflow takes it is decided in
- * connection.ts by the scheduler. (RFC 8684 3.3.1 to 3.3.6.)
+ * dispatch.ts by the scheduler. (RFC 8684 3.3.1 to 3.3.6.)
  */
 import { type Micros, NEVER } from '../base/time.js';
 import { ReinjectionQueue } from './reinjection.js';

@@ -1,4 +1,4 @@
-/** One path's facts and its retry clock. What they mean is decided in policy.ts and manager.ts. */
+/** One path's facts and its retry clock. What they mean is decided in policy.ts and the files that manager.ts names. */
 import type { IpAddress } from '../base/ip.js';
 import { type Micros, NEVER } from '../base/time.js';
 import type { LinkRole, PathLink, PathState, RemoteEndpoint } from './types.js';
