@@ -34,7 +34,7 @@ const CUT_AT_MS = 1500;
 const CUT_FOR_MS = 2000;
 const CUT_SECONDS = 6.5;
 /** Long enough for 100 requests of 80 ms, one after the other, after the upload has filled its queues. */
-const REQUESTS_UPLOAD_SECONDS = 12;
+const REQUESTS_UPLOAD_SECONDS = 10;
 const QUICK_REQUESTS_UPLOAD_SECONDS = 9;
 const REQUESTS_AFTER_MS = 1000;
 const IDLE_REQUESTS = 100;

@@ -32,9 +32,14 @@ const IDLE_BDPS = 0.5;
  */
 const HARMLESS_TRIAL_US = 50_000;
 const HOPED_FOR_BYTES_PER_S = 1_250_000; // 10 Mbit/s
-/** A trial is long enough for slow start from ten segments and for the rate sample after it. */
-const TRIAL_RTTS = 12;
-const MIN_TRIAL_US = 1_000_000;
+/**
+ * A trial is long enough for slow start from ten segments and for the rate sample after it. Only rounds count in which the
+ * path was seen full: one that gets a segment now and then shows nothing of what it could carry.
+ */
+const TRIAL_ROUNDS = 12;
+const MIN_ROUND_US = 80_000;
+/** Not tried for so long: the next trial begins anew. */
+const TRIAL_PAUSE_US = 1_000_000;
 /** Paths count with their best rate of this long: one low sample must not decide. */
 const PEAK_US = 1_000_000;
 /** How long a path that failed its trial is passed over by rule 2. */
@@ -46,7 +51,8 @@ class PathMemory {
   peakUs: Micros = Number.NEGATIVE_INFINITY;
   fullSinceUs: Micros = 0;
   lastFullUs: Micros = Number.NEGATIVE_INFINITY;
-  trialSinceUs: Micros = 0;
+  trialRounds = 0;
+  lastRoundUs: Micros = Number.NEGATIVE_INFINITY;
   lastTrialUs: Micros = Number.NEGATIVE_INFINITY;
   passedOverUntilUs: Micros = 0;
 }
@@ -71,7 +77,11 @@ export class Adaptive implements Scheduler {
     let best = -1;
     let bestUs = Number.POSITIVE_INFINITY;
     for (const path of input.paths) {
-      if (path === quick || path.isBackup !== isBackup || !isEligible(path) || path.availableBytes <= 0) continue;
+      if (path === quick || path.isBackup !== isBackup || !isEligible(path)) continue;
+      if (path.availableBytes <= 0) {
+        noteTrialRound(input.nowUs, path, this.#memoryOf(path));
+        continue;
+      }
       const doneUs = arrivalUs(input.nowUs, path, path.mssBytes);
       if (doneUs >= bestUs) continue;
       if (doneUs + path.rttVarUs > quickDoneUs && !this.#isWorthIt(input, quick, path)) continue;
@@ -103,11 +113,20 @@ export class Adaptive implements Scheduler {
 
 function mayTry(nowUs: Micros, path: PathSnapshot, memory: PathMemory): boolean {
   if (nowUs < memory.passedOverUntilUs) return false;
-  if (nowUs - memory.lastTrialUs > MIN_TRIAL_US) memory.trialSinceUs = nowUs;
+  if (nowUs - memory.lastTrialUs > TRIAL_PAUSE_US) {
+    memory.trialRounds = 0;
+    memory.lastRoundUs = nowUs;
+  }
   memory.lastTrialUs = nowUs;
-  if (nowUs - memory.trialSinceUs < Math.max(TRIAL_RTTS * path.srttUs, MIN_TRIAL_US)) return true;
+  if (memory.trialRounds < TRIAL_ROUNDS) return true;
   memory.passedOverUntilUs = nowUs + PASSED_OVER_US;
   return false;
+}
+
+function noteTrialRound(nowUs: Micros, path: PathSnapshot, memory: PathMemory): void {
+  if (nowUs - memory.lastRoundUs < Math.max(path.srttUs, MIN_ROUND_US)) return;
+  memory.lastRoundUs = nowUs;
+  memory.trialRounds++;
 }
 
 function notePeak(nowUs: Micros, path: PathSnapshot, memory: PathMemory): void {

@@ -11,14 +11,20 @@ const SATELLITE: PathSpec = { mbit: 5, delayMs: 150 };
 
 const create = (name: string): Scheduler => schedulers[name]!();
 
-/** Asks each millisecond for `ms` with the quick path full; how often each answer was given in the last `tail` ms. */
+/**
+ * Asks each millisecond for `ms` with the quick path full, and again when the slow one has been filled; how often each
+ * answer was given to the first question in the last `tail` ms.
+ */
 function sustained(s: Scheduler, quick: PathSpec, slow: PathSpec, ms: number, tail: number, fromUs = 0) {
   const answers = new Map<number, number>();
   for (let i = 0; i < ms; i++) {
     const nowUs = fromUs + i * 1000;
-    const chosen = s.select(
-      input([path(0, { ...quick, isFull: true }), path(1, slow)], { nowUs, pendingBytes: 13_000 }),
-    );
+    const ask = (isFull: boolean) =>
+      s.select(
+        input([path(0, { ...quick, isFull: true }), path(1, { ...slow, isFull })], { nowUs, pendingBytes: 13_000 }),
+      );
+    const chosen = ask(false);
+    if (chosen === 1) ask(true);
     if (i >= ms - tail) answers.set(chosen, (answers.get(chosen) ?? 0) + 1);
   }
   return { slow: answers.get(1) ?? 0, wait: answers.get(-1) ?? 0 };
@@ -94,6 +100,17 @@ test('adaptive: a path that adds too little is tried, passed over for a minute, 
   t.true(trial.slow > 900 && trial.slow < 1200, `${trial.slow} ms`);
   t.deepEqual(sustained(s, QUICK, thin, 55_000, 55_000, 3_000_000), { slow: 0, wait: 55_000 });
   t.true(sustained(s, QUICK, thin, 10_000, 10_000, 58_000_000).slow > 900, 'another trial');
+});
+
+test('adaptive: a path that was never full is not judged by what it carried', (t) => {
+  const s = create('adaptive');
+  const thin = path(1, { mbit: 1, delayMs: 40 });
+  let slow = 0;
+  for (let ms = 0; ms < 5000; ms++) {
+    const paths = [path(0, { ...QUICK, isFull: true }), thin];
+    if (s.select(input(paths, { nowUs: ms * 1000, pendingBytes: 13_000 })) === 1) slow++;
+  }
+  t.true(slow > 4900, `${slow} ms`);
 });
 
 test('adaptive: a satellite of unknown rate is tried beside a slow line', (t) => {
