@@ -239,7 +239,8 @@ export class Driver implements Edge {
   }
 }
 
-const nodeEnv: CoreEnv = {
+/** Luck and hashes of a real host. */
+export const nodeEnv: CoreEnv = {
   randomBytes: (out) => void randomFillSync(out),
   sha256: (data) => createHash('sha256').update(data).digest(),
   hmacSha256: (key, data) => createHmac('sha256', key).update(data).digest(),

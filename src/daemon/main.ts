@@ -38,6 +38,7 @@ import {
 } from './status.js';
 import { loadIdentity } from './tls.js';
 import { tuneV8 } from './v8.js';
+import { warmUp } from './warm-up.js';
 
 /** Rates are sampled this often even when nobody asks. */
 const SAMPLE_MS = 1_000;
@@ -45,6 +46,7 @@ const SAMPLE_MS = 1_000;
 /** Runs until a signal ends it; resolves to the exit code. Throws what stops it from starting. */
 export async function runDaemon(config: Config): Promise<number> {
   tuneV8();
+  warmUp();
   const daemon = await Daemon.start(config);
   return daemon.ended;
 }
