@@ -37,7 +37,7 @@ import {
   wallTime,
 } from './status.js';
 import { loadIdentity } from './tls.js';
-import { tuneV8 } from './v8.js';
+import { collectSeldom, compileEarly } from './v8.js';
 import { warmUp } from './warm-up.js';
 
 /** Rates are sampled this often even when nobody asks. */
@@ -45,8 +45,9 @@ const SAMPLE_MS = 1_000;
 
 /** Runs until a signal ends it; resolves to the exit code. Throws what stops it from starting. */
 export async function runDaemon(config: Config): Promise<number> {
-  tuneV8();
+  compileEarly();
   warmUp();
+  collectSeldom();
   const daemon = await Daemon.start(config);
   return daemon.ended;
 }

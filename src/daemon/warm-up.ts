@@ -83,6 +83,7 @@ class End implements Edge {
   private readonly writer = new TunWriter(NO_TUN, MTU_BYTES);
   private readonly decoder = new CapsuleDecoder();
   private readonly batch = new ReceiveBatch(1, 68_000);
+  private readonly writeRoom = new Uint8Array(WRITE_ROOM_BYTES);
   private readonly inner: Uint8Array;
   private readonly rule: AddressRule;
 
@@ -170,10 +171,9 @@ class End implements Edge {
       this.sentBytes += lengthBytes;
     }
     for (;;) {
-      const out = new Uint8Array(WRITE_ROOM_BYTES);
-      const filled = this.lane.pull(this.nowUs, BULK, out, 65_536);
+      const filled = this.lane.pull(this.nowUs, BULK, this.writeRoom, 65_536);
       if (filled === 0) break;
-      c.write(this.nowUs, out.subarray(0, filled));
+      c.write(this.nowUs, this.writeRoom.slice(0, filled));
       this.lane.written(BULK, this.sentBytes);
       this.lane.acked(BULK, this.sentBytes);
     }
