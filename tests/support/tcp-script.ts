@@ -76,7 +76,7 @@ export class TcpScript {
   readonly #view = new SegmentView();
   readonly #family: 4 | 6;
 
-  constructor(private readonly options: ScriptOptions = {}) {
+  constructor(options: ScriptOptions = {}) {
     this.owner = options.owner ?? new StreamOwner(true);
     this.iss = options.isn ?? 0xffff_fff0;
     this.peerIsn = options.peerIsn ?? 0xffff_ff00;

@@ -13,7 +13,7 @@ import { Connection } from '../mptcp/connection.js';
 import { CAPABLE_A_CHECKSUM, isAcceptableSyn } from '../mptcp/handshake.js';
 import type { ConnectionHost } from '../mptcp/host.js';
 import { deriveFromKey, randomKey } from '../mptcp/keys.js';
-import { type MptcpSubflow, RST_REASON } from '../mptcp/subflow.js';
+import type { MptcpSubflow } from '../mptcp/subflow.js';
 import { DEFAULT_SCHEDULER, schedulers } from '../scheduler/index.js';
 import type { Scheduler } from '../scheduler/scheduler.js';
 import type { FlowTuple } from '../tcp/flow.js';
@@ -23,7 +23,7 @@ import { resetFor } from '../tcp/reset.js';
 import { DEFAULT_SUBFLOW_CONFIG, type SubflowConfig } from '../tcp/subflow.js';
 import { IcmpErrorView, parseIcmpError } from '../wire/icmp.js';
 import { ipHeaderBytes, PROTO_TCP } from '../wire/ip.js';
-import { JOIN_SYN_BYTES, MPO, writeTcprst } from '../wire/mptcp-options.js';
+import { JOIN_SYN_BYTES, MPO, RST_REASON, writeTcprst } from '../wire/mptcp-options.js';
 import { parseSegment, SegmentView, TCP_ACK, TCP_RST, TCP_SYN, verifyTcpChecksum } from '../wire/segment.js';
 import { finishTcpHeader, TCP_HEADER_BYTES, writeTcpHeader } from '../wire/tcp.js';
 import type { ConnectOptions, Edge, EngineApi, EngineEvent, LinkInfo, ListenOptions } from './api.js';
@@ -187,7 +187,7 @@ export class Engine implements EngineApi, ConnectionHost {
       const c = this.byToken.get(o.joinToken);
       if (c === undefined) {
         this.count('MPTcpExtMPJoinNoTokenFound');
-        this.reset(nowUs, linkId, RST_REASON.mptcp);
+        this.reset(nowUs, linkId, RST_REASON.mptcpSpecific);
       } else if (!c.acceptJoin(nowUs, this.flowOf(linkId), seg)) {
         this.count('MPTcpExtMPJoinRejected');
         this.reset(nowUs, linkId, RST_REASON.prohibited);

@@ -22,7 +22,7 @@ import type {
 } from '../engine/api.js';
 import type { FlowTuple } from '../tcp/flow.js';
 import type { OptionVerdict, SendUnit } from '../tcp/owner.js';
-import { MPO, type MptcpOptions } from '../wire/mptcp-options.js';
+import { MPO, type MptcpOptions, RST_REASON } from '../wire/mptcp-options.js';
 import type { SegmentView } from '../wire/segment.js';
 import { AddressSignals } from './address-signals.js';
 import { AddressBook } from './addresses.js';
@@ -38,7 +38,6 @@ import { KeyPair } from './key-pair.js';
 import { PathHealth } from './path-health.js';
 import { DataReceiver } from './receiver.js';
 import { Reinjector } from './reinjector.js';
-import { RST_REASON } from './rst-reason.js';
 import { DataSender } from './sender.js';
 import { MptcpSubflow, type SubflowSide } from './subflow.js';
 
@@ -75,12 +74,9 @@ export class Connection implements ConnectionApi {
   isProven = false;
   /** SYNs of the initial subflow so far (they lose MP_CAPABLE after some, RFC 8684 3.9.3). */
   synsSent = 0;
-  /** C flag received: no joins to the initial address and port (3.1). / C flag to send. */
+  /** C flag received: no joins to the initial address and port (3.1). */
   isInitialAddressClosed = false;
-  denyJoins = false;
-  refusesChecksum = false;
   isAborting = false;
-  lastWriteUs: Micros = 0;
   private nextSubflowId = 0;
   private windowEdgeSent = 0;
   private lowWaterBytes = 0;
@@ -125,21 +121,15 @@ export class Connection implements ConnectionApi {
     return sum;
   }
 
-  write(nowUs: Micros, bytes: Uint8Array): void {
+  write(_nowUs: Micros, bytes: Uint8Array): void {
     if (this.sender.finDsn >= 0 || this.state === 'closed') return;
     this.sender.buffer.append(bytes);
-    this.lastWriteUs = nowUs;
     this.host.markDirty(this);
   }
 
   setSendSpace(lowWaterBytes: number, onSpace: () => void): void {
     this.lowWaterBytes = lowWaterBytes;
     this.onSpace = onSpace;
-  }
-
-  /** How long a tail shorter than a segment may wait for more bytes while others are in flight. */
-  setCork(corkUs: Micros): void {
-    this.dispatcher.corkUs = corkUs;
   }
 
   setReader(reader: ByteReader): void {

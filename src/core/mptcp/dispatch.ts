@@ -1,9 +1,7 @@
 /**
  * Which subflow takes the next bytes: snapshots in, the scheduler's choice out, one unit at a time. Reinjections go
- * first, never on the subflow that has the bytes outstanding already. A short tail may wait a moment for company
- * (`corkUs`), so that a busy stream is cut into full segments.
+ * first, never on the subflow that has the bytes outstanding already.
  */
-
 import { dsnHi, dsnLo } from '../base/seq.js';
 import { type Micros, NEVER } from '../base/time.js';
 import type { PathSnapshot, Scheduler, SchedulerInput } from '../scheduler/scheduler.js';
@@ -32,9 +30,6 @@ export class Dispatcher {
   private isReinjecting = false;
   private grantBytes = 0;
   private tookBytes = 0;
-  /** How long a tail shorter than a segment may wait for more bytes; 0 = not at all. */
-  corkUs: Micros = 0;
-  private corkedUntilUs: Micros = NEVER;
   /** Nothing was left to send at the end of the last run. */
   private wasEmpty = true;
   /** When a paced path admits more. */
@@ -46,12 +41,11 @@ export class Dispatcher {
   ) {}
 
   nextDeadline(): Micros {
-    return Math.min(this.corkedUntilUs, this.readyAtUs);
+    return this.readyAtUs;
   }
 
   run(nowUs: Micros): void {
     const c = this.connection;
-    this.corkedUntilUs = NEVER;
     this.readyAtUs = NEVER;
     if (!c.hasPendingData) {
       this.wasEmpty = true;
@@ -134,29 +128,15 @@ export class Dispatcher {
     if (excluded !== undefined) excluded.isUsable = wasUsable;
     if (index < 0) return false;
     const sf = subflows[index]!;
-    const bytes = isReinjection ? waiting : this.uncorked(nowUs, sf, waiting);
-    if (bytes <= 0) return false;
     this.granted = sf;
     this.isReinjecting = isReinjection;
-    this.grantBytes = bytes;
+    this.grantBytes = waiting;
     this.tookBytes = 0;
     sf.tcp.pollTransmit(nowUs, this.connection.host.sink(sf.flow.linkId));
     this.granted = null;
     this.refresh(nowUs, this.snapshots[index]!, sf);
     if (this.tookBytes === 0) this.snapshots[index]!.availableBytes = 0;
     return true;
-  }
-
-  /** Bytes of `waiting` to send now: a tail below a full segment stays while the stream is busy. */
-  private uncorked(nowUs: Micros, sf: MptcpSubflow, waiting: number): number {
-    const c = this.connection;
-    const s = c.sender;
-    const isTail = waiting === s.unsentBytes && s.finDsn < 0;
-    if (this.corkUs === 0 || !isTail || s.unackedBytes === 0) return waiting;
-    const tail = waiting % sf.tcp.mssBytes;
-    if (tail === 0 || nowUs - c.lastWriteUs >= this.corkUs) return waiting;
-    this.corkedUntilUs = c.lastWriteUs + this.corkUs;
-    return waiting - tail;
   }
 
   private noteWaiting(nowUs: Micros): void {

@@ -6,9 +6,9 @@
 import { dsnHi, dsnLo, relativeDsn } from '../base/seq.js';
 import { type Micros, NEVER } from '../base/time.js';
 import type { MptcpOptions } from '../wire/mptcp-options.js';
+import { RST_REASON } from '../wire/mptcp-options.js';
 import type { Connection } from './connection.js';
 import type { InboundMapping } from './receive-mapping.js';
-import { RST_REASON } from './rst-reason.js';
 import type { OutboundMapping } from './send-buffer.js';
 import type { MptcpSubflow } from './subflow.js';
 
@@ -73,7 +73,7 @@ export class Fallback {
     const isContiguous = c.subflowsEver === 1 && m.dsn <= c.receiver.rcvNxt;
     if (c.subflows.length > 1 || !isContiguous) {
       sf.failDsn = m.dsn;
-      c.resetSubflow(nowUs, sf, RST_REASON.middlebox);
+      c.resetSubflow(nowUs, sf, RST_REASON.middleboxInterference);
       return;
     }
     this.signalFail(nowUs, sf, m.dsn);

@@ -18,6 +18,7 @@ import {
   JOIN_SYNACK_HMAC_BYTES,
   MPO,
   type MptcpOptions,
+  RST_REASON,
   writeCapableAck,
   writeCapableData,
   writeCapableSyn,
@@ -28,7 +29,6 @@ import {
 } from '../wire/mptcp-options.js';
 import { type SegmentView, TCP_ACK } from '../wire/segment.js';
 import { equalConstantTime, joinHmac } from './keys.js';
-import { RST_REASON } from './rst-reason.js';
 import type { OutboundMapping } from './send-buffer.js';
 import type { MptcpSubflow } from './subflow.js';
 
@@ -111,7 +111,7 @@ export function writeSynOptions(
     return writeJoinSynAck(out, o, sf.isBackupWanted, sf.localAddressId, j.hmac, j.localNonce);
   }
   if (c.mode === 'tcp') return o;
-  const flags = CAPABLE_H_SHA256 | (c.keys.checksums ? CAPABLE_A_CHECKSUM : 0) | (c.denyJoins ? CAPABLE_C_NO_JOIN : 0);
+  const flags = CAPABLE_H_SHA256 | (c.keys.checksums ? CAPABLE_A_CHECKSUM : 0);
   if (kind === 'synack') {
     return roomBytes < CAPABLE_SYNACK_BYTES ? o : writeCapableSynAck(out, o, flags, c.keys.localHi, c.keys.localLo);
   }
@@ -175,7 +175,7 @@ function onCapableSynAck(sf: MptcpSubflow, seg: SegmentView): OptionVerdict {
   if (c.mode !== 'pending') return 'continue';
   const o = seg.mptcp;
   const isOurs = offersMptcp(o, CAPABLE_SYNACK_BYTES) && (seg.flags & TCP_ACK) !== 0;
-  if (!isOurs || c.synsSent > SYNS_WITH_MPTCP || (o.capableFlags & CAPABLE_A_CHECKSUM && c.refusesChecksum)) {
+  if (!isOurs || c.synsSent > SYNS_WITH_MPTCP) {
     c.host.count('MPTcpExtMPCapableFallbackSYNACK');
     c.fallback.becomeTcp('no acceptable MP_CAPABLE in the SYN/ACK');
     return 'continue';
@@ -250,7 +250,7 @@ function onJoinAck(sf: MptcpSubflow, seg: SegmentView): OptionVerdict {
 }
 
 function refuse(sf: MptcpSubflow, counter: string): OptionVerdict {
-  sf.resetReason = RST_REASON.mptcp;
+  sf.resetReason = RST_REASON.mptcpSpecific;
   sf.connection.host.count(counter);
   return 'reset';
 }
@@ -281,7 +281,7 @@ export function pumpJoin(nowUs: Micros, sf: MptcpSubflow): void {
   }
   if (++j.ackTries > JOIN_ACK_TRIES) {
     j.ackAtUs = NEVER;
-    sf.connection.resetSubflow(nowUs, sf, RST_REASON.mptcp);
+    sf.connection.resetSubflow(nowUs, sf, RST_REASON.mptcpSpecific);
     return;
   }
   sf.tcp.requestAck(nowUs);

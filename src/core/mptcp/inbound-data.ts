@@ -5,10 +5,10 @@
  */
 import { dsnHi, dsnLo } from '../base/seq.js';
 import type { Micros } from '../base/time.js';
+import { RST_REASON } from '../wire/mptcp-options.js';
 import { ChecksumAssembly } from './checksum-assembly.js';
 import { dssChecksumRange } from './keys.js';
 import { type InboundMapping, ReceiveMappings } from './receive-mapping.js';
-import { RST_REASON } from './rst-reason.js';
 import type { MptcpSubflow } from './subflow.js';
 
 /**
@@ -113,7 +113,7 @@ export class InboundData {
     const limitBytes = c.subflows.length > 1 ? Math.min(MAX_UNMAPPED_BYTES, capacityBytes) : capacityBytes;
     if (this.mappings.hold(seq, buf, offset, lengthBytes, limitBytes)) return;
     c.host.count('drop_unmapped_window');
-    c.resetSubflow(nowUs, this.sf, RST_REASON.middlebox);
+    c.resetSubflow(nowUs, this.sf, RST_REASON.middleboxInterference);
   }
 
   /** The segment is done: bytes that waited may have their mapping now, and what was passed can be forgotten. */

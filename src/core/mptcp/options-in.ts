@@ -5,12 +5,11 @@
 import { dsnHi, dsnLo, relativeDsn, unwrap32 } from '../base/seq.js';
 import type { Micros } from '../base/time.js';
 import type { OptionVerdict } from '../tcp/owner.js';
-import { MPO } from '../wire/mptcp-options.js';
+import { MPO, RST_REASON } from '../wire/mptcp-options.js';
 import { type SegmentView, TCP_ACK, TCP_RST, TCP_SYN } from '../wire/segment.js';
 import * as handshake from './handshake.js';
 import type { InboundData } from './inbound-data.js';
 import { dssChecksumRange } from './keys.js';
-import { RST_REASON } from './rst-reason.js';
 import type { MptcpSubflow } from './subflow.js';
 
 export class OptionsIn {
@@ -100,7 +99,7 @@ export class OptionsIn {
     }
     if (checksum >= 0 !== c.keys.checksums) {
       // Present though not negotiated, or missing though negotiated: close the subflow (3.3).
-      sf.resetReason = RST_REASON.mptcp;
+      sf.resetReason = RST_REASON.mptcpSpecific;
       c.host.count(checksum >= 0 ? 'drop_checksum_not_negotiated' : 'drop_checksum_missing');
       return 'reset';
     }
@@ -150,7 +149,7 @@ export class OptionsIn {
       return 'continue';
     }
     if (sf.role === 'join') {
-      sf.resetReason = RST_REASON.middlebox;
+      sf.resetReason = RST_REASON.middleboxInterference;
       return 'reset';
     }
     return 'continue';

@@ -107,11 +107,11 @@ export class Adaptive implements Scheduler {
     const price = extraUs * quickRate;
     if (price <= WORTH_US_PER_RATE_RATIO * memory.peakBytesPerS) return true;
     const isCheap = extraUs <= HARMLESS_TRIAL_US || price <= WORTH_US_PER_RATE_RATIO * HOPED_FOR_BYTES_PER_S;
-    return isCheap && mayTry(nowUs, slow, memory);
+    return isCheap && mayTry(nowUs, memory);
   }
 }
 
-function mayTry(nowUs: Micros, path: PathSnapshot, memory: PathMemory): boolean {
+function mayTry(nowUs: Micros, memory: PathMemory): boolean {
   if (nowUs < memory.passedOverUntilUs) return false;
   if (nowUs - memory.lastTrialUs > TRIAL_PAUSE_US) {
     memory.trialRounds = 0;
