@@ -17,7 +17,6 @@ import type { ReceiveMappings } from './receive-mapping.js';
 import type { OutboundMapping } from './send-buffer.js';
 import { SignalQueue } from './signals.js';
 
-
 /** Option bytes on a data segment: DSS with 64-bit DATA_ACK and DSN (26, padded), or with checksum (28). */
 const DATA_OPTION_BYTES = 28;
 /** Widest gap between two signals on one subflow: at most two duplicate ACKs in a row (RFC 8684 4). */
