@@ -14,6 +14,10 @@ interface CatFlags {
   mptcp: boolean;
   congestion?: string;
   scheduler?: string;
+  join: boolean;
+  maxSubflows?: number;
+  receiveBuffer?: number;
+  control?: string;
   json?: boolean;
 }
 
@@ -29,6 +33,10 @@ export function catCommand(): Command {
     .option('--no-mptcp', 'plain TCP')
     .option('--congestion <NAME>', 'congestion control of the subflows')
     .option('--scheduler <NAME>', 'scheduler of the connection')
+    .option('--no-join', 'open no further subflow by ourselves')
+    .option('--max-subflows <N>', 'refuse joins beyond so many subflows, the first included', parseCount)
+    .option('--receive-buffer <BYTES>', 'receive window of the connection', parseCount)
+    .option('--control <PATH>', 'a socket that takes commands: join, priority, announce, withdraw, abort, info, …')
     .option('--json', 'at the end, the counters (kernel MIB names) and the state of the connection on stderr')
     .addHelpText(
       'after',
@@ -49,6 +57,10 @@ export function catCommand(): Command {
         mptcp: flags.mptcp,
         ...(flags.congestion === undefined ? {} : { congestion: flags.congestion }),
         ...(flags.scheduler === undefined ? {} : { scheduler: flags.scheduler }),
+        ...(flags.maxSubflows === undefined ? {} : { maxSubflows: flags.maxSubflows }),
+        ...(flags.receiveBuffer === undefined ? {} : { receiveBufferBytes: flags.receiveBuffer }),
+        ...(flags.control === undefined ? {} : { control: flags.control }),
+        join: flags.join,
         json: flags.json ?? false,
       };
       // Loaded here and not above: the other verbs need neither the native addon nor the stack.
@@ -73,6 +85,12 @@ export function parseListen(value: string): { address: string | null; port: numb
   if (/^\d+$/.test(value)) return { address: null, port: parsePort(value) };
   const { host, port } = parseTarget(value);
   return { address: host, port };
+}
+
+function parseCount(text: string): number {
+  const count = Number(text);
+  if (!Number.isSafeInteger(count) || count < 1) throw new InvalidArgumentError(`not a positive number: ${text}`);
+  return count;
 }
 
 function parsePort(text: string): number {

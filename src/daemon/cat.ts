@@ -8,12 +8,13 @@ import { type IpAddress, parseIp } from '../core/base/ip.js';
 import type { ConnectionApi, Endpoint, EngineEvent, LinkInfo, SubflowInfo } from '../core/engine/api.js';
 import type { PortGuard } from '../core/engine/ports.js';
 import { type Link, NetlinkMonitor, Rtnetlink } from '../native/index.js';
+import { CatControl, type CatSession, plain } from './cat-control.js';
 import { Driver } from './driver.js';
 
 /** Stdin is read no further while this much waits to be sent, and again below half of it. */
 const UNSENT_LIMIT_BYTES = 1 << 20;
-/** Pairs of addresses that are joined at most. */
-const MAX_SUBFLOWS = 8;
+/** Pairs of addresses that are joined by ourselves at most. */
+const MAX_JOINS = 8;
 const JOIN_RETRY_MS = 20;
 const OBSERVE_MS = 100;
 /** After the end of both streams, the FINs of the subflows may take this long. */
@@ -31,6 +32,13 @@ export interface CatOptions {
   readonly mptcp: boolean;
   readonly congestion?: string;
   readonly scheduler?: string;
+  /** Subflows that we have at most, the first included; further joins of either side are refused. */
+  readonly maxSubflows?: number;
+  readonly receiveBufferBytes?: number;
+  /** False: no subflow but the first, unless the peer or the control socket asks for it. */
+  readonly join: boolean;
+  /** Path of the control socket (cat-control.ts). */
+  readonly control?: string;
   readonly json: boolean;
 }
 
@@ -44,7 +52,7 @@ export async function runCat(options: CatOptions): Promise<number> {
   }
 }
 
-class Cat {
+class Cat implements CatSession {
   private readonly rt = new Rtnetlink();
   private readonly driver: Driver;
   private readonly monitor: NetlinkMonitor;
@@ -62,8 +70,10 @@ class Cat {
   private readonly observer = setInterval(() => this.observe(), OBSERVE_MS);
   private retry: NodeJS.Timeout | null = null;
   private finish: (why: string) => void = () => undefined;
+  private readonly control: CatControl | null;
 
   constructor(private readonly options: CatOptions) {
+    this.control = options.control === undefined ? null : new CatControl(options.control, this);
     this.driver = new Driver(
       `cat_${process.pid}`,
       {},
@@ -88,6 +98,7 @@ class Cat {
     };
     process.once('SIGINT', interrupt);
     process.once('SIGTERM', interrupt);
+    await this.control?.listen();
     if (this.options.listen !== null) await this.listen(this.options.listen);
     else await this.connect(this.options.target!);
     const why = await ended;
@@ -101,6 +112,7 @@ class Cat {
   close(): void {
     clearInterval(this.observer);
     if (this.retry !== null) clearTimeout(this.retry);
+    this.control?.close();
     this.monitor.close();
     for (const guard of this.guards) guard.release();
     this.driver.close();
@@ -173,12 +185,14 @@ class Cat {
   }
 
   private settings() {
-    const { checksum, mptcp, congestion, scheduler } = this.options;
+    const { checksum, mptcp, congestion, scheduler, maxSubflows, receiveBufferBytes } = this.options;
     return {
       checksum,
       mptcp,
       ...(congestion === undefined ? {} : { congestion }),
       ...(scheduler === undefined ? {} : { scheduler }),
+      ...(maxSubflows === undefined ? {} : { maxSubflows }),
+      ...(receiveBufferBytes === undefined ? {} : { receiveBufferBytes }),
     };
   }
 
@@ -212,10 +226,7 @@ class Cat {
       if (connection.unsentBytes > UNSENT_LIMIT_BYTES) process.stdin.pause();
       driver.flushSoon();
     });
-    process.stdin.on('end', () => {
-      connection.end(driver.nowUs());
-      driver.flushSoon();
-    });
+    process.stdin.on('end', () => this.end());
     process.stdin.on('error', (error) => {
       say(`stdin: ${error.message}`);
       connection.abort(driver.nowUs());
@@ -224,11 +235,85 @@ class Cat {
     driver.flushSoon();
   }
 
+  // ---- Commands (cat-control.ts) -----------------------------------------------------------------------------------
+
+  info() {
+    return { connection: this.connection?.info() ?? null, counters: this.driver.engine.counters() };
+  }
+
+  join(interfaceName: string, address: IpAddress, port: number | null, backup: boolean): number {
+    const connection = this.connected();
+    const link = this.openLink(interfaceName);
+    const localAddress = this.sourceFor(link, address);
+    if (localAddress === null) throw new Error(`no way to ${address.text} on ${interfaceName}`);
+    const remote = { address, port: port ?? connection.remote.port };
+    const subflowId = connection.join(this.driver.nowUs(), { linkId: link.id, localAddress, remote, backup });
+    this.driver.flushSoon();
+    if (subflowId < 0) throw new Error('refused: see the event subflow-closed');
+    return subflowId;
+  }
+
+  closeSubflow(subflowId: number, how: 'fin' | 'reset'): void {
+    this.subflow(subflowId);
+    this.connected().closeSubflow(this.driver.nowUs(), subflowId, how);
+    this.driver.flushSoon();
+  }
+
+  setBackup(subflowId: number, backup: boolean): void {
+    this.subflow(subflowId);
+    this.connected().setBackup(this.driver.nowUs(), subflowId, backup);
+    this.connected().setLocalBackup(this.driver.nowUs(), subflowId, backup);
+    this.driver.flushSoon();
+  }
+
+  async announce(address: IpAddress, port: number | null): Promise<number> {
+    const connection = this.connected();
+    if (port !== null) {
+      this.guards.push(this.driver.acquirePort(port));
+      await this.driver.guarded();
+    }
+    const addressId = connection.announce(this.driver.nowUs(), { address, ...(port === null ? {} : { port }) });
+    this.driver.flushSoon();
+    if (addressId < 0) throw new Error('no Multipath TCP here, or no address id left');
+    return addressId;
+  }
+
+  withdraw(addressIds: readonly number[]): void {
+    this.connected().withdraw(this.driver.nowUs(), ...addressIds);
+    this.driver.flushSoon();
+  }
+
+  end(): void {
+    process.stdin.pause();
+    this.connected().end(this.driver.nowUs());
+    this.driver.flushSoon();
+  }
+
+  abort(): void {
+    this.connected().abort(this.driver.nowUs());
+    this.driver.flushSoon();
+  }
+
+  private connected(): ConnectionApi {
+    if (this.connection === null) throw new Error('no connection yet');
+    return this.connection;
+  }
+
+  private subflow(subflowId: number): void {
+    if (
+      !this.connected()
+        .info()
+        .subflows.some((s) => s.id === subflowId)
+    )
+      throw new Error(`no subflow ${subflowId}`);
+  }
+
   // ---- Running -----------------------------------------------------------------------------------------------------
 
   private onEvent(event: EngineEvent): void {
     const { connection, driver } = this;
     if (connection === null || !('connectionId' in event) || event.connectionId !== connection.id) return;
+    this.control?.onEvent(event);
     switch (event.type) {
       case 'connection-established':
         if (event.isMptcp) {
@@ -269,11 +354,11 @@ class Cat {
   /** Opens what is missing of the mesh of our links and the peer's addresses. Only the side that connected joins. */
   private joinAll(): void {
     const { connection } = this;
-    if (connection === null || this.options.target === null || !connection.isMptcp) return;
+    if (connection === null || this.options.target === null || !this.options.join || !connection.isMptcp) return;
     for (const remote of this.remotes) {
       for (const { link, local } of this.ways(remote.address)) {
         const key = pairKey(link.id, local, remote);
-        if (this.joined.has(key) || this.joined.size >= MAX_SUBFLOWS || !link.isUp) continue;
+        if (this.joined.has(key) || this.joined.size >= MAX_JOINS || !link.isUp) continue;
         const backup = this.options.backupInterfaces.includes(link.name);
         const id = connection.join(this.driver.nowUs(), { linkId: link.id, localAddress: local, remote, backup });
         if (id >= 0) this.joined.add(key);
@@ -362,11 +447,6 @@ class Cat {
     own.sort((a, b) => Number(b.text === preferred) - Number(a.text === preferred));
     return own.find((a) => this.rt.nextHop(link.id, remote, a) !== null) ?? null;
   }
-}
-
-/** Addresses as text, and infinity as null, which is what JSON has. */
-function plain(_key: string, value: unknown): unknown {
-  return typeof value === 'object' && value !== null && 'text' in value ? value.text : value;
 }
 
 function isUsable(link: Link): boolean {

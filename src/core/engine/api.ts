@@ -89,7 +89,7 @@ export interface ConnectionApi {
   setLocalBackup(nowUs: Micros, subflowId: number, backup: boolean): void;
   /** ADD_ADDR / REMOVE_ADDR. */
   announce(nowUs: Micros, endpoint: { address: IpAddress; port?: number }): number;
-  withdraw(nowUs: Micros, addressId: number): void;
+  withdraw(nowUs: Micros, ...addressIds: readonly number[]): void;
   /** The link of a subflow is (un)reachable as the driver sees it: stop using it at once / probe it at once. */
   onLinkState(nowUs: Micros, linkId: number, isUp: boolean): void;
   /** The peer reported (policy channel) that a path is going or silent, by subflow id of ours. */
@@ -185,6 +185,8 @@ export interface ListenOptions {
   readonly congestion?: string;
   readonly scheduler?: string;
   readonly receiveBufferBytes?: number;
+  /** Subflows at most, the first included; further joins of either side are refused (RFC 8684 3.2: local policy). */
+  readonly maxSubflows?: number;
   /** Called (inside onPackets) when the handshake is complete; set the reader here. */
   onAccept(connection: ConnectionApi): void;
 }
@@ -200,6 +202,7 @@ export interface ConnectOptions {
   readonly congestion?: string;
   readonly scheduler?: string;
   readonly receiveBufferBytes?: number;
+  readonly maxSubflows?: number;
 }
 
 /** What `flush` needs from the edge: one packet port per link. */

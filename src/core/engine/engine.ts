@@ -12,6 +12,7 @@ import { controllers, DEFAULT_CONTROLLER } from '../congestion/index.js';
 import { Connection } from '../mptcp/connection.js';
 import { CAPABLE_A_CHECKSUM, isAcceptableSyn } from '../mptcp/handshake.js';
 import type { ConnectionHost } from '../mptcp/host.js';
+import { MAX_SUBFLOWS } from '../mptcp/joining.js';
 import { deriveFromKey, randomKey } from '../mptcp/keys.js';
 import type { MptcpSubflow } from '../mptcp/subflow.js';
 import { DEFAULT_SCHEDULER, schedulers } from '../scheduler/index.js';
@@ -126,6 +127,7 @@ export class Engine implements EngineApi, ConnectionHost {
       congestion: options.congestion,
       scheduler: options.scheduler,
       receiveBufferBytes: options.receiveBufferBytes ?? this.config.receiveBufferBytes,
+      maxSubflows: options.maxSubflows ?? MAX_SUBFLOWS,
       flow,
     });
     if (!c.open(nowUs, null)) throw new RangeError('the address pair is in use');
@@ -225,6 +227,7 @@ export class Engine implements EngineApi, ConnectionHost {
       congestion: listener.congestion,
       scheduler: listener.scheduler,
       receiveBufferBytes: listener.receiveBufferBytes ?? this.config.receiveBufferBytes,
+      maxSubflows: listener.maxSubflows ?? MAX_SUBFLOWS,
       flow: this.flowOf(linkId),
     });
     c.onEstablished = () => {

@@ -26,13 +26,14 @@ export class AddressSignals {
     return addressId;
   }
 
-  withdraw(nowUs: Micros, addressId: number): void {
+  /** One option for all of them (3.4.2). The subflows there are the caller's to close; the peer closes them as well. */
+  withdraw(nowUs: Micros, addressIds: readonly number[]): void {
     const { c } = this;
-    c.addresses.releaseLocal(addressId);
-    const gone = c.subflows.filter((sf) => sf.localAddressId === addressId);
+    for (const addressId of addressIds) c.addresses.releaseLocal(addressId);
+    const gone = c.subflows.filter((sf) => addressIds.includes(sf.localAddressId));
     // Preferably told on another subflow than the one that goes (3.4.2).
     const via = c.subflows.find((sf) => sf.isUsable && !sf.isStalled && !gone.includes(sf)) ?? this.path();
-    via?.signal(nowUs, { kind: 'remove-addr', ids: [addressId] });
+    via?.signal(nowUs, { kind: 'remove-addr', ids: addressIds });
   }
 
   onTimer(nowUs: Micros): void {

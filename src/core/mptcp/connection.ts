@@ -48,6 +48,7 @@ export interface ConnectionSettings {
   readonly congestion: string | undefined;
   readonly scheduler: string | undefined;
   readonly receiveBufferBytes: number;
+  readonly maxSubflows: number;
   readonly flow: FlowTuple;
 }
 
@@ -351,8 +352,8 @@ export class Connection implements ConnectionApi {
     return this.addressSignals.announce(nowUs, endpoint.address, endpoint.port ?? -1);
   }
 
-  withdraw(nowUs: Micros, addressId: number): void {
-    this.addressSignals.withdraw(nowUs, addressId);
+  withdraw(nowUs: Micros, ...addressIds: readonly number[]): void {
+    this.addressSignals.withdraw(nowUs, addressIds);
   }
 
   setBackup(nowUs: Micros, subflowId: number, backup: boolean): void {
