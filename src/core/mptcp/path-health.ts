@@ -14,10 +14,12 @@ export class PathHealth {
 
   constructor(private readonly c: Connection) {}
 
-  /** When `sf` is to be suspected, or probed less often. */
+  /** When `sf` is to be suspected, or probed less often. With nothing to turn to there is nothing to suspect it for. */
   nextDeadline(sf: MptcpSubflow): Micros {
     const slowAtUs = slowDownAtUs(sf);
-    return Math.min(suspicionAtUs(sf), slowAtUs > this.polledAtUs ? slowAtUs : NEVER);
+    const suspectAtUs = suspicionAtUs(sf);
+    const isOpen = suspectAtUs > this.polledAtUs || this.hasAlternative(sf);
+    return Math.min(isOpen ? suspectAtUs : NEVER, slowAtUs > this.polledAtUs ? slowAtUs : NEVER);
   }
 
   /** Every poll. */

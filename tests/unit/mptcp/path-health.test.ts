@@ -1,0 +1,87 @@
+/** Which subflows work (DESIGN 3.4; RFC 8684 3.3.6): silence, timeouts, links and suspicions, and the way back. */
+import test from 'ava';
+import { PROBE_INTERVAL_US, SLOW_PROBE_INTERVAL_US } from '../../../src/core/mptcp/stall.js';
+import { MptcpScript } from '../../support/mptcp-script.js';
+
+const MS = 1000;
+const S = 1_000_000;
+
+test('with one silent path and nothing to turn to, the engine sleeps until the next retransmission', (t) => {
+  const s = MptcpScript.connected();
+  s.prove();
+  s.write(1000);
+  s.advance(10 * S);
+  t.true(s.counter('deadline_in_the_past') <= 1, 'the first probe may be due already when probing begins');
+  t.is(s.counter('MPTcpExtSubflowStale'), 1, 'hopeless after two timeouts even so');
+});
+
+test('silence for longer than the path ever needed: it is stalled, its bytes go again on the other', (t) => {
+  const s = MptcpScript.joined(2);
+  s.c.setLocalBackup(s.nowUs, s.p1.sf.id, true);
+  t.true(s.write(1000).every((x) => x.path === 0));
+  const sent = s.advance(500 * MS);
+  t.true(s.p0.sf.isStalled);
+  t.is(s.p0.sf.stallReason, 'no acknowledgment');
+  const again = sent.find((x) => x.path === 1 && x.len > 0)!;
+  t.is(again.dss!.dsn, 2);
+  t.is(again.len, 1000);
+  t.true(again.atUs - (s.nowUs - 500 * MS) < 200 * MS, 'well before a retransmission timeout of seconds');
+  t.is(s.counter('deadline_in_the_past'), 0);
+});
+
+test('a path is not suspected while another is not there to take over', (t) => {
+  const s = MptcpScript.joined(2);
+  s.engine.updateLink(s.nowUs, { ...s.engine.link(1)!, isUp: false });
+  s.write(1000);
+  s.advance(150 * MS);
+  t.false(s.p0.sf.isStalled);
+});
+
+test('any byte acknowledged takes a stalled path back, and what waited because of it is forgotten', (t) => {
+  const s = MptcpScript.joined(2);
+  s.c.suspectSubflow(s.nowUs, s.p0.sf.id, 'the peer says so');
+  t.true(s.p0.sf.isStalled);
+  s.c.suspectSubflow(s.nowUs, s.p0.sf.id, 'again');
+  t.is(s.p0.sf.stallReason, 'the peer says so');
+  s.advance(PROBE_INTERVAL_US);
+  s.p0.send({ dss: { ack: 2 } });
+  t.false(s.p0.sf.isStalled);
+  t.is(s.events('subflow-recovered').length, 1);
+});
+
+test('a stalled path is probed every 250 ms, after 30 s every 15 s, and carries no new data', (t) => {
+  const s = MptcpScript.joined(2);
+  s.c.suspectSubflow(s.nowUs, s.p0.sf.id, 'test');
+  t.true(s.write(5000).every((x) => x.path === 1));
+  s.p1.ack(5002);
+  const quick = s.advance(29 * S).filter((x) => x.path === 0);
+  t.true(Math.abs(quick.length - 29 * (S / PROBE_INTERVAL_US)) <= 4, `${quick.length} probes`);
+  s.advance(16 * S);
+  const slow = s.advance(60 * S).filter((x) => x.path === 0);
+  t.is(slow.length, (60 * S) / SLOW_PROBE_INTERVAL_US);
+});
+
+test('a link that goes down takes its subflow out at once; back up, it is asked at once', (t) => {
+  const s = MptcpScript.joined(2);
+  s.c.setLocalBackup(s.nowUs, s.p1.sf.id, true);
+  s.write(1000);
+  const link = s.engine.link(0)!;
+  s.engine.updateLink(s.nowUs, { ...link, isUp: false });
+  const sent = s.out();
+  t.deepEqual(
+    sent.filter((x) => x.len > 0).map((x) => [x.path, x.dss!.dsn, x.len]),
+    [[1, 2, 1000]],
+  );
+  t.true(s.p0.sf.isLinkDown);
+  t.is(s.advance(5 * S).filter((x) => x.path === 0).length, 0, 'nothing leaves by a link that is down');
+  s.engine.updateLink(s.nowUs, { ...link, isUp: true });
+  t.is(s.out().filter((x) => x.path === 0).length, 1);
+});
+
+test('an address that leaves its link takes the subflow with it', (t) => {
+  const s = MptcpScript.joined(2);
+  s.engine.updateLink(s.nowUs, { ...s.engine.link(1)!, addresses: [] });
+  t.is(s.p1.sf.stallReason, 'address gone');
+  t.false(s.p1.sf.isUsable);
+  t.true(s.p0.sf.isUsable);
+});
