@@ -2,7 +2,8 @@
  * `mptun cat`: netcat over our stack, the shortest way to see it talk to anything (a kernel's Multipath TCP, or plain
  * TCP, after a fallback). Data goes to stdout, everything else to stderr.
  */
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { CONGESTION_NAMES, SCHEDULER_NAMES } from '../config/types.js';
 import type { CatOptions } from '../daemon/cat.js';
 
 interface CatFlags {
@@ -31,8 +32,8 @@ export function catCommand(): Command {
     .option('--announce <ADDR>', 'tell the peer of this address of ours (ADD_ADDR); repeatable', collect, [])
     .option('--checksum', 'ask for DSS checksums')
     .option('--no-mptcp', 'plain TCP')
-    .option('--congestion <NAME>', 'congestion control of the subflows')
-    .option('--scheduler <NAME>', 'scheduler of the connection')
+    .addOption(new Option('--congestion <NAME>', 'congestion control of the subflows').choices(CONGESTION_NAMES))
+    .addOption(new Option('--scheduler <NAME>', 'scheduler of the connection').choices(SCHEDULER_NAMES))
     .option('--no-join', 'open no further subflow by ourselves')
     .option('--max-subflows <N>', 'refuse joins beyond so many subflows, the first included', parseCount)
     .option('--receive-buffer <BYTES>', 'receive window of the connection', parseCount)

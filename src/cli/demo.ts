@@ -1,5 +1,6 @@
 /** `mptun demo`: the main job in a lab of its own (src/lab/demo.ts). */
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { CONGESTION_NAMES } from '../config/types.js';
 import { parseDuration, parseRate } from '../config/units.js';
 import { DemoFailure, runDemo } from '../lab/demo.js';
 import { Reporter } from '../lab/report.js';
@@ -39,7 +40,7 @@ export function demoCommand(): Command {
     )
     .addOption(new Option('--lte-delay <duration>', 'one way').argParser(milliseconds).default(30, '30ms'))
     .addOption(new Option('--lte-loss <percent>', 'random loss, each way').argParser(percent).default(0, '0%'))
-    .addOption(new Option('--congestion <name>', 'congestion control of the tunnel').choices(['cubic', 'reno', 'bbr']))
+    .addOption(new Option('--congestion <name>', 'congestion control of the tunnel').choices(CONGESTION_NAMES))
     .addHelpText('after', '\nExample:\n  mptun demo --wifi-rate 100Mbit --lte-rate 20Mbit --lte-delay 40ms --json\n')
     .action(async (flags: DemoFlags) => {
       process.exitCode = await demo(flags);

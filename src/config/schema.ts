@@ -9,6 +9,7 @@ import { z } from 'zod';
 
 import { PIN_PREFIX, parsePin } from './keys.js';
 import { parseIpOrNull, parsePrefix } from './prefix.js';
+import { CONGESTION_NAMES, SCHEDULER_NAMES } from './types.js';
 import { DURATION_EXAMPLE, parseDuration, parseRate, parseSize, RATE_EXAMPLE, SIZE_EXAMPLE } from './units.js';
 
 /** A reference to a file that holds a pin, as `mptun pubkey` prints it. */
@@ -74,8 +75,8 @@ const traffic = () =>
   z
     .strictObject({
       mode: oneOf('auto', 'aggregate', 'handover', 'interactive', 'redundant').default('auto'),
-      scheduler: oneOf('adaptive', 'min-rtt', 'round-robin', 'blest', 'ecf').default('adaptive'),
-      congestion: oneOf('bbr', 'cubic', 'reno').default('bbr'),
+      scheduler: oneOf(...SCHEDULER_NAMES).default('adaptive'),
+      congestion: oneOf(...CONGESTION_NAMES).default('bbr'),
       checksum: bool().default(false),
       receive_buffer: size().default('16MiB'),
     })
@@ -107,7 +108,7 @@ const pathRule = z.strictObject({
   role: oneOf('always', 'overflow', 'backup', 'never').default('always'),
   metered: bool().default(false),
   limit: orNull(rate()).default(null),
-  congestion: orNull(oneOf('bbr', 'cubic', 'reno')).default(null),
+  congestion: orNull(oneOf(...CONGESTION_NAMES)).default(null),
 });
 
 /** Not 443: a service without CAP_NET_BIND_SERVICE must be able to reserve it. */

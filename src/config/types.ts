@@ -93,8 +93,12 @@ export interface PathRule {
 }
 
 export type TrafficMode = 'auto' | 'aggregate' | 'handover' | 'interactive' | 'redundant';
-export type SchedulerName = 'adaptive' | 'min-rtt' | 'round-robin' | 'blest' | 'ecf';
-export type CongestionName = 'cubic' | 'reno' | 'bbr';
+/** As core/scheduler/index.ts has them: `schedulers`. */
+export const SCHEDULER_NAMES = ['adaptive', 'min-rtt', 'round-robin', 'blest', 'ecf'] as const;
+export type SchedulerName = (typeof SCHEDULER_NAMES)[number];
+/** As core/congestion/index.ts has them: `controllers`. */
+export const CONGESTION_NAMES = ['bbr', 'cubic', 'reno', 'lia', 'olia', 'balia'] as const;
+export type CongestionName = (typeof CONGESTION_NAMES)[number];
 
 export interface TrafficConfig {
   readonly mode: TrafficMode;

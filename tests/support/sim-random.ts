@@ -44,7 +44,7 @@ export function randomScenario(seed: number): Scenario {
     timeline,
     traffic: luck.chance(0.3) ? [pick(...kinds), pick(...kinds)] : [pick(...kinds)],
     durationUs: 240 * S,
-    congestion: pick('bbr', 'cubic', 'reno'),
+    congestion: pick('bbr', 'cubic', 'reno', 'lia', 'olia', 'balia'),
     scheduler: pick('adaptive', 'adaptive', 'min-rtt', 'round-robin', 'blest', 'ecf'),
     checksum,
     receiveBufferBytes: pick(65_536, 262_144, 8 << 20),

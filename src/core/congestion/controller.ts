@@ -3,6 +3,7 @@
  * pacing rate. Loss *detection* (RACK-TLP, RTO, undo) is TCP's. Units: bytes, bytes per second, microseconds.
  */
 import type { Micros } from '../base/time.js';
+import type { Coupling } from './coupling.js';
 
 /** One ACK's worth of news, with a delivery-rate sample (draft-ietf-ccwg-bbr, "delivery rate estimation"). Reused. */
 export class AckSample {
@@ -38,6 +39,8 @@ export class AckSample {
 export interface CongestionConfig {
   mssBytes: number;
   initialCwndSegments: number; // RFC 6928: 10
+  /** The connection's, where coupled controllers meet; absent: there are no siblings. */
+  coupling?: Coupling | undefined;
 }
 
 export interface CongestionController {

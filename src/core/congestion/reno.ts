@@ -2,8 +2,8 @@
 import type { AckSample, CongestionConfig } from './controller.js';
 import { LossBasedController } from './loss-based.js';
 
-const BETA_LOSS = 0.5; // RFC 5681 (4)
-const BETA_ECN = 0.8; // RFC 8511 §3.1
+export const BETA_LOSS = 0.5; // RFC 5681 (4)
+export const BETA_ECN = 0.8; // RFC 8511 §3.1
 
 export class Reno extends LossBasedController {
   readonly name = 'reno';

@@ -8,6 +8,7 @@ import { ipEqualsAt, ipFromBytes } from '../base/ip.js';
 import { type Micros, NEVER } from '../base/time.js';
 import { TimerQueue } from '../base/timer-queue.js';
 import type { ControllerFactory } from '../congestion/controller.js';
+import type { Coupling } from '../congestion/coupling.js';
 import { controllers, DEFAULT_CONTROLLER } from '../congestion/index.js';
 import { Connection } from '../mptcp/connection.js';
 import { CAPABLE_A_CHECKSUM, isAcceptableSyn } from '../mptcp/handshake.js';
@@ -387,12 +388,13 @@ export class Engine implements EngineApi, ConnectionHost {
     return this.isns.next(nowUs, flow);
   }
 
-  subflowConfig(link: LinkInfo | undefined, congestion: string | undefined): SubflowConfig {
+  subflowConfig(link: LinkInfo | undefined, congestion: string | undefined, coupling: Coupling): SubflowConfig {
     return {
       ...DEFAULT_SUBFLOW_CONFIG,
       ...this.config.tcp,
       windowScale: this.config.windowScale,
       congestion: this.controller(congestion),
+      coupling,
       mtuBytes: link?.mtuBytes ?? DEFAULT_SUBFLOW_CONFIG.mtuBytes,
     };
   }

@@ -121,6 +121,7 @@ export class Closing {
   onSubflowClosed(nowUs: Micros, sf: MptcpSubflow, why: CloseReason): void {
     const { c } = this;
     if (why !== 'done') c.reinjector.takeFrom(sf);
+    c.coupling.leave(sf.tcp.cc);
     const text = sf.resetReason > 0 && why === 'reset' ? `reset (reason ${sf.resetReason})` : why;
     c.host.emit({
       type: 'subflow-closed',

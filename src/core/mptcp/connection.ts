@@ -10,6 +10,7 @@
 
 import type { IpAddress } from '../base/ip.js';
 import { type Micros, NEVER } from '../base/time.js';
+import { Coupling } from '../congestion/coupling.js';
 import type {
   ByteReader,
   ConnectionApi,
@@ -69,6 +70,8 @@ export class Connection implements ConnectionApi {
   readonly addressSignals = new AddressSignals(this);
   readonly fallback = new Fallback(this);
   readonly closing = new Closing(this);
+  /** Where the subflows' coupled congestion controllers see each other (RFC 6356). */
+  readonly coupling = new Coupling();
   /** Subflows that ever existed: a fallback needs that there was only one. */
   subflowsEver = 0;
   /** The peer has shown that it has our key (a DSS or another option arrived): MP_CAPABLE need not be repeated. */
@@ -198,9 +201,12 @@ export class Connection implements ConnectionApi {
     flow: FlowTuple,
     congestion: string | undefined,
   ): MptcpSubflow | null {
-    const config = this.host.subflowConfig(this.host.link(flow.linkId), congestion);
+    const config = this.host.subflowConfig(this.host.link(flow.linkId), congestion, this.coupling);
     const sf = new MptcpSubflow(this, this.nextSubflowId, role, side, flow, config, this.host.isn(nowUs, flow));
-    if (!this.host.register(sf)) return null;
+    if (!this.host.register(sf)) {
+      this.coupling.leave(sf.tcp.cc);
+      return null;
+    }
     if (this.mode === 'tcp') sf.mappings.setInfinite(0, 0);
     this.nextSubflowId++;
     this.subflowsEver++;

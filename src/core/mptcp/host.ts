@@ -2,6 +2,7 @@
 import type { CoreEnv } from '../base/env.js';
 import type { Micros } from '../base/time.js';
 import type { ControllerFactory } from '../congestion/controller.js';
+import type { Coupling } from '../congestion/coupling.js';
 import type { EngineEvent, LinkInfo } from '../engine/api.js';
 import type { Scheduler } from '../scheduler/scheduler.js';
 import type { FlowTuple } from '../tcp/flow.js';
@@ -24,7 +25,7 @@ export interface ConnectionHost {
   forget(connection: Connection): void;
   link(linkId: number): LinkInfo | undefined;
   isn(nowUs: Micros, flow: FlowTuple): number;
-  subflowConfig(link: LinkInfo | undefined, congestion: string | undefined): SubflowConfig;
+  subflowConfig(link: LinkInfo | undefined, congestion: string | undefined, coupling: Coupling): SubflowConfig;
   scheduler(name: string | undefined): Scheduler;
   controller(name: string | undefined): ControllerFactory;
   /** Where a subflow's segments go during `poll`. */

@@ -2,6 +2,7 @@
 import type { Micros } from '../base/time.js';
 import { US_PER_MS, US_PER_S } from '../base/time.js';
 import type { ControllerFactory } from '../congestion/controller.js';
+import type { Coupling } from '../congestion/coupling.js';
 
 export interface SubflowConfig {
   /** MTU of the local link: the upper bound of the path MTU, and what our MSS option is derived from. */
@@ -9,6 +10,8 @@ export interface SubflowConfig {
   /** Shift of our receive window, 0..14 (RFC 7323 2.3). */
   readonly windowScale: number;
   readonly congestion: ControllerFactory;
+  /** Where coupled controllers of one connection's subflows meet (RFC 6356). */
+  readonly coupling?: Coupling | undefined;
   /** Initial window, segments (RFC 6928: 10). */
   readonly initialCwndSegments: number;
   /** First RTO, before any sample (RFC 6298 2.1: 1 s). */
@@ -47,7 +50,7 @@ export interface SubflowConfig {
 }
 
 /** Everything but the congestion controller, which the caller chooses. */
-export const DEFAULT_SUBFLOW_CONFIG: Omit<SubflowConfig, 'congestion'> = {
+export const DEFAULT_SUBFLOW_CONFIG: Omit<SubflowConfig, 'congestion' | 'coupling'> = {
   mtuBytes: 1500,
   windowScale: 8,
   initialCwndSegments: 10,

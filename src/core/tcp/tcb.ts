@@ -63,6 +63,7 @@ export class Tcb {
     const cc = config.congestion({
       mssBytes: config.mtuBytes - headerBytes - (config.useTimestamps ? 12 : 0),
       initialCwndSegments: config.initialCwndSegments,
+      coupling: config.coupling,
     });
     this.receiver = new Receiver(config, stats);
     this.writer = new SegmentWriter(sf, owner, this.receiver, this.ts, this.negotiated, stats);

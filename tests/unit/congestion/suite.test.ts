@@ -1,6 +1,7 @@
 /** What every congestion controller must do, whatever its algorithm. */
 import test from 'ava';
 import fc from 'fast-check';
+import { CONGESTION_NAMES } from '../../../src/config/types.js';
 import type { CongestionController } from '../../../src/core/congestion/controller.js';
 import { controllers, DEFAULT_CONTROLLER } from '../../../src/core/congestion/index.js';
 import { run } from './link-model.js';
@@ -8,8 +9,9 @@ import { Acker, MSS } from './samples.js';
 
 const CONFIG = { mssBytes: MSS, initialCwndSegments: 10 };
 
-test('the default exists', (t) => {
+test('the default exists, and configuration knows the same names', (t) => {
   t.truthy(controllers[DEFAULT_CONTROLLER]);
+  t.deepEqual(Object.keys(controllers), [...CONGESTION_NAMES]);
 });
 
 for (const [name, factory] of Object.entries(controllers)) {

@@ -1,11 +1,13 @@
 /** What every scheduler must do. */
 import test from 'ava';
 import fc from 'fast-check';
+import { SCHEDULER_NAMES } from '../../../src/config/types.js';
 import { DEFAULT_SCHEDULER, schedulers } from '../../../src/core/scheduler/index.js';
 import { input, path } from './paths.js';
 
-test('the default exists', (t) => {
+test('the default exists, and configuration knows the same names', (t) => {
   t.truthy(schedulers[DEFAULT_SCHEDULER]);
+  t.deepEqual(Object.keys(schedulers), [...SCHEDULER_NAMES]);
 });
 
 for (const [name, create] of Object.entries(schedulers)) {
