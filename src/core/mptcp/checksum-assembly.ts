@@ -37,6 +37,11 @@ export class ChecksumAssembly {
     return this.isComplete;
   }
 
+  /** Calls `fn` with each range of bytes that is here, within the mapping. */
+  forEachPresent(fn: (from: number, to: number) => void): void {
+    for (let i = 0; i < this.present.length; i += 2) fn(this.present[i]!, this.present[i + 1]!);
+  }
+
   get isComplete(): boolean {
     return this.present.length === 2 && this.present[0] === 0 && this.present[1] === this.bytes.length;
   }

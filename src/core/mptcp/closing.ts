@@ -37,10 +37,12 @@ export class Closing {
     const { c } = this;
     const s = c.sender;
     if (!s.isFinReady) return;
+    if (s.finTries > 0) c.fallback.onFinSent();
     if (c.mode === 'tcp') {
       if (this.isEndRequestedOnTcp) return;
       this.isEndRequestedOnTcp = true;
       for (const sf of c.subflows) sf.tcp.sendFin(nowUs);
+      c.host.markDirty(c);
       return;
     }
     if (c.mode !== 'mptcp' || (s.finTries > 0 && s.finAtUs > nowUs)) return;

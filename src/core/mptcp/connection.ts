@@ -72,8 +72,8 @@ export class Connection implements ConnectionApi {
   readonly closing = new Closing(this);
   /** Where the subflows' coupled congestion controllers see each other (RFC 6356). */
   readonly coupling = new Coupling();
-  /** Subflows that ever existed: a fallback needs that there was only one. */
-  subflowsEver = 0;
+  /** Another subflow than the first has been in use: data may have gone two ways, and a fallback is impossible (3.7). */
+  hasJoined = false;
   /** The peer has shown that it has our key (a DSS or another option arrived): MP_CAPABLE need not be repeated. */
   isProven = false;
   /** SYNs of the initial subflow so far (they lose MP_CAPABLE after some, RFC 8684 3.9.3). */
@@ -104,7 +104,7 @@ export class Connection implements ConnectionApi {
   // ---- ConnectionApi: bytes ------------------------------------------------------------------------------------
 
   get isMptcp(): boolean {
-    return this.mode === 'mptcp';
+    return this.mode === 'mptcp' && !this.fallback.isUnderWay;
   }
 
   get unsentBytes(): number {
@@ -209,7 +209,6 @@ export class Connection implements ConnectionApi {
     }
     if (this.mode === 'tcp') sf.mappings.setInfinite(0, 0);
     this.nextSubflowId++;
-    this.subflowsEver++;
     this.subflows.push(sf);
     this.closing.onSubflowAdded();
     const initiatedBy = side === 'active' ? 'local' : 'peer';
@@ -239,6 +238,7 @@ export class Connection implements ConnectionApi {
   onJoinConfirmed(sf: MptcpSubflow): void {
     if (sf.isConfirmed) return;
     sf.isConfirmed = true;
+    this.hasJoined = true;
     sf.join.ackAtUs = NEVER;
     this.emitSubflow(sf, 'subflow-established');
     this.host.markDirty(this);
@@ -302,8 +302,10 @@ export class Connection implements ConnectionApi {
   }
 
   onDataAck(nowUs: Micros, dataAck: number, windowBytes: number): void {
-    if (this.mode !== 'mptcp' || this.fallback.isUnderWay) return;
+    if (this.mode !== 'mptcp') return;
     const { sndUna } = this.sender;
+    // Once falling back only subflow ACKs free the buffer (3.7); a DATA_FIN that ends it all has no other answer.
+    if (this.fallback.isUnderWay && dataAck !== this.sender.finDsn + 1) return;
     if (!(dataAck >= 0) || !this.sender.onDataAck(nowUs, dataAck)) {
       this.host.count('drop_data_ack_implausible');
       return;
@@ -347,7 +349,10 @@ export class Connection implements ConnectionApi {
       sf.isRemoteBackup = o.prioBackup;
       this.host.emit({ type: 'priority', connectionId: this.id, subflowId: sf.id, backup: o.prioBackup });
     }
-    if ((o.present & MPO.fail) !== 0) this.fallback.onFail(nowUs, sf, o);
+    if ((o.present & MPO.fail) !== 0 && !this.fallback.onFail(nowUs, sf, o)) {
+      sf.resetReason = RST_REASON.middleboxInterference;
+      return 'reset';
+    }
     if ((o.present & MPO.fastclose) !== 0) this.closing.onFastclose(nowUs, o.fastcloseKeyHi, o.fastcloseKeyLo);
     return this.isAborting ? 'drop' : 'continue';
   }

@@ -44,15 +44,23 @@ export class DataRto {
     const { c } = this;
     const { sender } = c;
     this.deadlineUs = NEVER;
-    if (c.mode !== 'mptcp' || sender.unackedBytes === 0) return;
+    if (c.mode !== 'mptcp' || sender.unackedBytes === 0 || c.fallback.isUnderWay) return;
     this.deadlineUs = nowUs + this.timeoutUs();
     const una = sender.sndUna;
     const isWorkedOn = (sf: MptcpSubflow) =>
       !sf.isStalled && sf.tcp.canSendData && c.reinjector.hasOutstanding(sf, una);
     if (c.subflows.some(isWorkedOn)) return;
     c.host.count('data_rto');
+    if (!c.fallback.resetStripped(nowUs)) this.recover(nowUs);
+  }
+
+  /** Everything from sndUna on goes again, in steps: the peer has said or shown that it lacks it. */
+  recover(nowUs: Micros): void {
+    const { c } = this;
+    const { sender } = c;
+    if (this.deadlineUs === NEVER) this.deadlineUs = nowUs + this.timeoutUs();
     this.recoverTo = Math.min(sender.sndNxt, sender.buffer.endDsn);
-    this.reinjectedTo = una;
+    this.reinjectedTo = sender.sndUna;
     this.stepBytes = FIRST_STEP_BYTES;
     this.goOn();
   }

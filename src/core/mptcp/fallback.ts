@@ -1,7 +1,8 @@
 /**
  * Fallback to plain TCP and MP_FAIL (RFC 8684 3.7): in the handshake, when a middlebox strips options, when a checksum
  * fails. Never undone, and only while there has been one subflow, whose sequence space is then the connection's. Where the
- * peer may still read our options, an infinite mapping (3.3.1) on the next new data is the last we send.
+ * peer may still read our options, an infinite mapping (3.3.1) on the next new data is the last we send; until it has
+ * gone the fallback is "under way".
  */
 import { dsnHi, dsnLo, relativeDsn } from '../base/seq.js';
 import { type Micros, NEVER } from '../base/time.js';
@@ -12,37 +13,44 @@ import type { InboundMapping } from './receive-mapping.js';
 import type { OutboundMapping } from './send-buffer.js';
 import type { MptcpSubflow } from './subflow.js';
 
+/**
+ * Our sending direction. 'failed': MP_FAIL was exchanged, 'stripped': data is acknowledged without DATA_ACK; in both the
+ * next new data carries the infinite mapping. 'told': it has gone out.
+ */
+type Phase = 'mapped' | 'failed' | 'stripped' | 'told';
+
 export class Fallback {
   reason: string | null = null;
-  private infiniteMapping: 'none' | 'due' | 'sent' = 'none';
+  private phase: Phase = 'mapped';
+  /** Up to here the peer has our data intact, as far as we know: where the infinite mapping begins. */
+  private intactDsn = 1;
 
   constructor(private readonly c: Connection) {}
 
-  /** DATA_ACKs do not count any more, although the last mapping is yet to be sent. */
+  /** Decided, although the last mapping is yet to be sent: subflow ACKs free the send buffer, and nothing joins. */
   get isUnderWay(): boolean {
-    return this.infiniteMapping !== 'none';
+    return this.phase !== 'mapped';
   }
 
   /** Before any data: the connection is plain TCP. */
   becomeTcp(why: string): void {
     const { c } = this;
     c.mode = 'tcp';
-    this.infiniteMapping = 'none';
+    this.phase = 'mapped';
     const sf = c.subflows[0];
     // With one subflow ever, subflow and data sequence space are the same: SYN 0, first byte 1.
-    if (sf !== undefined && !sf.mappings.isInfinite) sf.mappings.setInfinite(0, 0);
+    if (sf !== undefined && !sf.mappings.isInfinite) sf.receiveAsStream(0, 0);
     c.sender.windowEdge = NEVER;
     this.reason ??= why;
     c.keys.checksums = false;
   }
 
-  /** Plain TCP from here on, for good. The caller knows that there is one subflow and that its data is contiguous. */
-  fallBack(why: string): void {
+  /** Plain TCP from here on, for good. The caller knows that no other subflow has ever carried data. */
+  fallBack(nowUs: Micros, why: string): void {
     const { c } = this;
     if (c.mode === 'tcp') return;
-    c.host.count('MPTcpExtMPFallback');
+    if (!this.isUnderWay) this.announce(nowUs, why);
     this.becomeTcp(why);
-    c.host.emit({ type: 'fallback', connectionId: c.id, why });
     c.host.markDirty(c);
   }
 
@@ -50,48 +58,71 @@ export class Fallback {
    * Our data is acknowledged but never DATA_ACKed: plain TCP, and the peer, who may still see our options, learns it by
    * an infinite mapping on the next data (3.7).
    */
-  fallBackTelling(why: string): void {
+  fallBackTelling(nowUs: Micros, why: string): void {
+    if (this.c.mode === 'mptcp' && !this.isUnderWay) this.begin(nowUs, 'stripped', why);
+  }
+
+  /**
+   * An infinite mapping from the peer. Its bytes are the stream from there on, which makes sense only while nothing came
+   * over another subflow; else the subflow is of no use. False: reset it.
+   */
+  onInfiniteMapping(nowUs: Micros, sf: MptcpSubflow, ssn: number, dsn: number): boolean {
     const { c } = this;
-    if (c.mode !== 'mptcp' || this.isUnderWay) return;
-    if (c.sender.unsentBytes <= 0) {
-      this.fallBack(why);
-      return;
-    }
-    this.reason = why;
-    this.infiniteMapping = 'due';
-    c.sender.windowEdge = NEVER;
-    c.host.count('MPTcpExtMPFallback');
-    c.host.emit({ type: 'fallback', connectionId: c.id, why });
-    c.host.markDirty(c);
+    c.host.count('MPTcpExtInfiniteMapRx');
+    if (c.hasJoined) return false;
+    // One subflow, all in sequence: the mapping then also covers what is missing before it, and never had one.
+    if (ssn === dsn) sf.receiveAsStream(0, 0);
+    else sf.receiveAsStream(ssn, dsn);
+    this.fallBack(nowUs, 'infinite mapping received');
+    return true;
   }
 
   // ---- checksums and MP_FAIL
 
-  /** A mapping's checksum is wrong: reset the subflow, or with a single one go on without MPTCP (3.7). */
-  onChecksumFailure(nowUs: Micros, sf: MptcpSubflow, m: InboundMapping, bytes: Uint8Array): void {
+  /**
+   * A mapping's checksum is wrong. With other subflows to turn to, or data that is not contiguous (a mapping that moves
+   * bytes, after a retransmission at data level): the subflow is reset. With a single one the altered bytes go up, as TCP
+   * would have it, and MPTCP ends (3.7). False: nothing that follows on this subflow is to be used.
+   */
+  onChecksumFailure(nowUs: Micros, sf: MptcpSubflow, m: InboundMapping): boolean {
     const { c } = this;
-    const isContiguous = c.subflowsEver === 1 && m.dsn <= c.receiver.rcvNxt;
-    if (c.subflows.length > 1 || !isContiguous) {
+    if (c.hasJoined || m.dsn !== m.ssn) {
       sf.failDsn = m.dsn;
       c.resetSubflow(nowUs, sf, RST_REASON.middleboxInterference);
-      return;
+      return false;
     }
-    this.signalFail(nowUs, sf, m.dsn);
-    sf.mappings.setInfinite(m.ssn, m.dsn);
-    c.receiver.accept(m.dsn, bytes, 0, m.lengthBytes);
-    this.infiniteMapping = 'due';
+    if (!this.isUnderWay) {
+      this.signalFail(nowUs, sf, m.dsn);
+      this.begin(nowUs, 'failed', 'checksum failure');
+    }
+    sf.receiveAsStream(m.ssn, m.dsn);
+    return true;
   }
 
-  /** MP_FAIL received on a subflow that goes on. */
-  onFail(nowUs: Micros, sf: MptcpSubflow, o: MptcpOptions): void {
+  /** MP_FAIL received on a subflow that goes on. False: we cannot go on with it. */
+  onFail(nowUs: Micros, sf: MptcpSubflow, o: MptcpOptions): boolean {
+    const { c } = this;
+    c.host.count('MPTcpExtMPFailRx');
+    // The answer to ours; or once more.
+    if (this.isUnderWay) return true;
+    const dsn = relativeDsn(o.failDsnHi, o.failDsnLo, c.keys.idsnLocal);
+    if (c.hasJoined || c.sender.bytesReinjected > 0) return false;
+    if (!(dsn <= c.sender.sndNxt)) {
+      c.host.count('drop_fail_implausible');
+      return true;
+    }
+    // The other direction reverts too (3.7).
+    this.signalFail(nowUs, sf, c.receiver.rcvNxt);
+    this.begin(nowUs, 'failed', 'MP_FAIL received');
+    return true;
+  }
+
+  /** A RST with MP_FAIL: what this subflow delivered from that DSN on was thrown away (3.7), so it goes elsewhere at once. */
+  onFailedReset(nowUs: Micros, o: MptcpOptions): void {
     const { c } = this;
     c.host.count('MPTcpExtMPFailRx');
     const dsn = relativeDsn(o.failDsnHi, o.failDsnLo, c.keys.idsnLocal);
-    if (c.subflows.length > 1 || c.subflowsEver > 1 || !(dsn <= c.sender.sndNxt)) return;
-    if (this.isUnderWay) return;
-    this.infiniteMapping = 'due';
-    // The other direction reverts too (3.7).
-    this.signalFail(nowUs, sf, c.receiver.rcvNxt);
+    if (c.mode === 'mptcp' && dsn <= c.sender.sndNxt) c.dataRto.recover(nowUs);
   }
 
   private signalFail(nowUs: Micros, sf: MptcpSubflow, dsn: number): void {
@@ -99,20 +130,77 @@ export class Fallback {
     sf.signal(nowUs, { kind: 'fail', dsnHi: dsnHi(dsn, idsnRemote), dsnLo: dsnLo(dsn, idsnRemote) });
   }
 
+  // ---- options that stop passing
+
+  /**
+   * DATA_ACK has not moved for a data-level timeout. Subflows whose ACKs have lost their DATA_ACK meanwhile are broken: the
+   * peer cannot tell us anything there any more (3.7). True if there were any.
+   */
+  resetStripped(nowUs: Micros): boolean {
+    let found = false;
+    for (const sf of this.c.subflows) {
+      if (!sf.hasLostDataAcks) continue;
+      this.c.resetSubflow(nowUs, sf, RST_REASON.middleboxInterference);
+      found = true;
+    }
+    return found;
+  }
+
   // ---- the last mapping
 
-  /** The next new data after MP_FAIL carries an infinite mapping (DLL 0, checksum 0), the last option we ever send. */
+  /**
+   * The next new data carries an infinite mapping (DLL 0, checksum 0), the last option we ever send. It acts
+   * retroactively, from the last data known to be intact (3.7).
+   */
   takeInfiniteMapping(mapping: OutboundMapping): OutboundMapping {
-    const { c } = this;
-    if (this.infiniteMapping !== 'due' || mapping.isReinjection) return mapping;
-    this.infiniteMapping = 'sent';
-    this.reason ??= 'checksum failure';
+    const { c, phase } = this;
+    if ((phase !== 'failed' && phase !== 'stripped') || mapping.isReinjection) return mapping;
+    this.phase = 'told';
     c.host.count('MPTcpExtInfiniteMapTx');
-    return { ...mapping, dll: 0, checksum: c.keys.checksums ? 0 : -1 };
+    const back = Math.min(mapping.dsn - this.intactDsn, mapping.ssn - 1);
+    const { dsn, ssn } = mapping;
+    return {
+      ...mapping,
+      dsn: dsn - back,
+      ssn: ssn - back,
+      dll: 0,
+      checksum: c.keys.checksums ? 0 : -1,
+      isFirst: false,
+    };
   }
 
   /** After data was sent: the infinite mapping has gone out with it. */
   finish(): void {
-    if (this.infiniteMapping === 'sent') this.becomeTcp(this.reason ?? 'infinite mapping sent');
+    if (this.phase === 'told') this.becomeTcp(this.reason!);
+  }
+
+  /**
+   * No data follows that could carry the infinite mapping. After MP_FAIL the options pass, and the connection ends as MPTCP
+   * does. Where DATA_ACKs do not, the DATA_FIN is said once and TCP's FIN decides.
+   */
+  onFinSent(): void {
+    if (this.phase === 'stripped') this.becomeTcp(this.reason!);
+  }
+
+  // ---- common
+
+  private begin(nowUs: Micros, phase: Phase, why: string): void {
+    const { c } = this;
+    this.announce(nowUs, why);
+    this.phase = phase;
+    this.intactDsn = c.sender.sndUna;
+    c.sender.windowEdge = NEVER;
+    c.host.markDirty(c);
+  }
+
+  private announce(nowUs: Micros, why: string): void {
+    const { c } = this;
+    this.reason = why;
+    c.host.count('mptcp_fallback');
+    c.host.emit({ type: 'fallback', connectionId: c.id, why });
+    // All subflows but one end (3.7); those that are left here have not carried data yet.
+    for (const sf of c.subflows) {
+      if (sf.role === 'join') c.resetSubflow(nowUs, sf, RST_REASON.middleboxInterference);
+    }
   }
 }

@@ -51,16 +51,16 @@ export class InboundData {
         n = Math.min(n, this.currentSsn + this.currentLength - seq);
         c.receiver.accept(this.currentDsn + seq - this.currentSsn, buf, offset, n);
       } else {
-        const m = this.mappings.find(seq);
-        const infinite = m === null ? this.mappings.infiniteDsn(seq) : Number.NaN;
-        if (m !== null) {
-          n = Math.min(n, m.ssn + m.lengthBytes - seq);
-          this.deliverMapped(nowUs, m, buf, seq, offset, n);
-        } else if (!Number.isNaN(infinite)) {
+        const infinite = this.mappings.infiniteDsn(seq);
+        const m = Number.isNaN(infinite) ? this.mappings.find(seq) : null;
+        if (!Number.isNaN(infinite)) {
           c.receiver.accept(infinite, buf, offset, n);
+        } else if (m !== null) {
+          n = Math.min(n, m.ssn + m.lengthBytes - seq);
+          if (!this.deliverMapped(nowUs, m, buf, seq, offset, n)) return;
         } else {
           n = Math.min(n, this.mappings.nextStart(seq) - seq);
-          this.hold(nowUs, buf, seq, offset, n);
+          if (!this.hold(nowUs, buf, seq, offset, n)) return;
         }
       }
       seq += n;
@@ -68,6 +68,7 @@ export class InboundData {
     }
   }
 
+  /** False: the subflow is over, and what follows on it is not to be used. */
   private deliverMapped(
     nowUs: Micros,
     m: InboundMapping,
@@ -75,19 +76,18 @@ export class InboundData {
     seq: number,
     offset: number,
     lengthBytes: number,
-  ): void {
+  ): boolean {
     const c = this.sf.connection;
     if (m.checksum < 0) {
       c.receiver.accept(m.dsn + seq - m.ssn, buf, offset, lengthBytes);
-      return;
+      return true;
     }
     let assembly = this.assemblies.get(m.ssn);
     if (assembly === undefined) {
       assembly = new ChecksumAssembly(m);
       this.assemblies.set(m.ssn, assembly);
     }
-    if (!assembly.put(seq - m.ssn, buf, offset, lengthBytes)) return;
-    this.assemblies.delete(m.ssn);
+    if (!assembly.put(seq - m.ssn, buf, offset, lengthBytes)) return true;
     const { idsnRemote } = c.keys;
     const sum = dssChecksumRange(
       dsnHi(m.dsn, idsnRemote),
@@ -100,20 +100,36 @@ export class InboundData {
     );
     if (sum !== m.checksum) {
       c.host.count('MPTcpExtDataCsumErr');
-      c.fallback.onChecksumFailure(nowUs, this.sf, m, assembly.bytes);
-      return;
+      return c.fallback.onChecksumFailure(nowUs, this.sf, m);
     }
+    this.assemblies.delete(m.ssn);
     c.receiver.accept(m.dsn, assembly.bytes, 0, m.lengthBytes);
+    return true;
   }
 
   /** Bytes ahead of their mapping wait; too many of them are a middlebox at work (RFC 8684 3.3.1, 3.7). */
-  private hold(nowUs: Micros, buf: Uint8Array, seq: number, offset: number, lengthBytes: number): void {
+  private hold(nowUs: Micros, buf: Uint8Array, seq: number, offset: number, lengthBytes: number): boolean {
     const c = this.sf.connection;
     const capacityBytes = c.receiver.capacityBytes;
     const limitBytes = c.subflows.length > 1 ? Math.min(MAX_UNMAPPED_BYTES, capacityBytes) : capacityBytes;
-    if (this.mappings.hold(seq, buf, offset, lengthBytes, limitBytes)) return;
+    if (this.mappings.hold(seq, buf, offset, lengthBytes, limitBytes)) return true;
     c.host.count('drop_unmapped_window');
     c.resetSubflow(nowUs, this.sf, RST_REASON.middleboxInterference);
+    return false;
+  }
+
+  /**
+   * From `ssn` on, bytes are the stream as they come (infinite mapping, RFC 8684 3.3.1). Those that a checksum held back go
+   * up now; those that waited for a mapping, with the end of the segment.
+   */
+  receiveAsStream(ssn: number, dsn: number): void {
+    this.mappings.setInfinite(ssn, dsn);
+    const { receiver } = this.sf.connection;
+    for (const [start, assembly] of this.assemblies) {
+      if (start < ssn) continue;
+      this.assemblies.delete(start);
+      assembly.forEachPresent((from, to) => receiver.accept(dsn + start - ssn + from, assembly.bytes, from, to - from));
+    }
   }
 
   /** The segment is done: bytes that waited may have their mapping now, and what was passed can be forgotten. */

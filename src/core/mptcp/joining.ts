@@ -41,7 +41,7 @@ export function join(nowUs: Micros, c: Connection, options: JoinOptions): number
 
 /** A SYN with MP_JOIN and our token arrived (the engine matched it). False: refuse it. */
 export function acceptJoin(nowUs: Micros, c: Connection, flow: FlowTuple, syn: SegmentView): boolean {
-  if (c.mode !== 'mptcp' || c.state === 'closed' || c.subflows.length >= c.settings.maxSubflows) return false;
+  if (!c.isMptcp || c.state === 'closed' || c.subflows.length >= c.settings.maxSubflows) return false;
   const sf = c.addSubflow(nowUs, 'join', 'passive', flow, c.settings.congestion);
   if (sf === null) return false;
   const o = syn.mptcp;
@@ -55,7 +55,7 @@ export function acceptJoin(nowUs: Micros, c: Connection, flow: FlowTuple, syn: S
 }
 
 function refusalOf(c: Connection, { remote }: JoinOptions): string | null {
-  if (c.mode !== 'mptcp' || !c.isProven || c.state === 'closed') return 'not an established MPTCP connection';
+  if (!c.isMptcp || !c.isProven || c.state === 'closed') return 'not an established MPTCP connection';
   if (c.subflows.length >= c.settings.maxSubflows) return 'too many subflows';
   const isInitial = ipEquals(remote.address, c.remote.address) && remote.port === c.remote.port;
   return isInitial && c.isInitialAddressClosed ? 'the peer wants no joins to this address' : null;

@@ -6,7 +6,7 @@ import { dsnHi, dsnLo, relativeDsn, unwrap32 } from '../base/seq.js';
 import type { Micros } from '../base/time.js';
 import type { OptionVerdict } from '../tcp/owner.js';
 import { MPO, RST_REASON } from '../wire/mptcp-options.js';
-import { type SegmentView, TCP_ACK, TCP_RST, TCP_SYN } from '../wire/segment.js';
+import { type SegmentView, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN } from '../wire/segment.js';
 import * as handshake from './handshake.js';
 import type { InboundData } from './inbound-data.js';
 import { dssChecksumRange } from './keys.js';
@@ -16,6 +16,8 @@ export class OptionsIn {
   /** A DSS mapping, a DATA_ACK has been seen here: later bare segments are not a stripped handshake. */
   private sawMapping = false;
   private sawDataAck = false;
+  /** ACKs of data without a DATA_ACK since the last one that had it. */
+  bareAcks = 0;
   /** The last mapping stored: the same one repeats on every segment that it covers. */
   private lastStoredSsn = -1;
 
@@ -36,7 +38,7 @@ export class OptionsIn {
     }
     if (c.mode === 'tcp') return 'continue';
     const o = seg.mptcp;
-    if (o.present === 0) return this.onBareSegment(seg);
+    if (o.present === 0) return this.onBareSegment(nowUs, seg);
     if ((o.present & MPO.capable) !== 0 && o.capableLength >= 22) {
       const verdict = this.onMapping(nowUs, 1, 1, o.capableDll, o.capableChecksum, false, seg);
       if (verdict !== 'continue') return verdict;
@@ -61,6 +63,7 @@ export class OptionsIn {
           ? relativeDsn(o.dataAckHi, o.dataAckLo, idsnLocal)
           : unwrap32(o.dataAckLo, idsnLocal.lo, c.sender.sndUna);
       this.sawDataAck = true;
+      this.bareAcks = 0;
       const windowBytes = (seg.flags & TCP_SYN) !== 0 ? seg.window : seg.window * 2 ** sf.tcp.sndWndShift;
       c.onDataAck(nowUs, dataAck, windowBytes);
     }
@@ -92,10 +95,9 @@ export class OptionsIn {
     // The SSN is 32 bits on the wire and relative to the subflow's ISN (3.3.1); 0 for a DATA_FIN alone.
     const ssn = unwrap32(wireSsn, 0, sf.tcp.rcvNxt);
     if (dll === 0) {
-      c.host.count('MPTcpExtInfiniteMapRx');
-      sf.mappings.setInfinite(ssn, dsn);
-      c.fallback.fallBack('infinite mapping received');
-      return 'continue';
+      if (c.fallback.onInfiniteMapping(nowUs, sf, ssn, dsn)) return 'continue';
+      sf.resetReason = RST_REASON.mptcpSpecific;
+      return 'reset';
     }
     if (checksum >= 0 !== c.keys.checksums) {
       // Present though not negotiated, or missing though negotiated: close the subflow (3.3).
@@ -104,8 +106,15 @@ export class OptionsIn {
       return 'reset';
     }
     const lengthBytes = dll - (dataFin ? 1 : 0);
-    if (dataFin && !this.onDataFin(nowUs, dsn + lengthBytes, dll, checksum)) return 'continue';
+    if (dataFin && !this.onDataFin(nowUs, dsn + lengthBytes, dll, checksum, seg)) return 'continue';
     if (lengthBytes === 0) return 'continue';
+    if (sf.mappings.isInfinite) {
+      // We said MP_FAIL and take bytes as they come. One that is sent again from elsewhere is not contiguous (3.7).
+      if (dsn === ssn) return 'continue';
+      sf.failDsn = dsn;
+      sf.resetReason = RST_REASON.middleboxInterference;
+      return 'reset';
+    }
     this.inbound.setCurrent(ssn, dsn, lengthBytes);
     const isWhole = !c.keys.checksums && seg.payloadLen >= lengthBytes && unwrap32(seg.seq, sf.tcp.irs, ssn) === ssn;
     if (isWhole || ssn === this.lastStoredSsn || ssn + lengthBytes <= sf.tcp.rcvNxt) return 'continue';
@@ -119,7 +128,7 @@ export class OptionsIn {
     return 'continue';
   }
 
-  private onDataFin(nowUs: Micros, finDsn: number, dll: number, checksum: number): boolean {
+  private onDataFin(nowUs: Micros, finDsn: number, dll: number, checksum: number, seg: SegmentView): boolean {
     const { sf } = this;
     const c = sf.connection;
     if (dll === 1 && c.keys.checksums) {
@@ -130,29 +139,47 @@ export class OptionsIn {
         return false;
       }
     }
+    // After MP_FAIL the stream may be longer or shorter than the sender knows: it ends with the subflow's bytes.
+    const isAllHere = unwrap32(seg.seq, sf.tcp.irs, sf.tcp.rcvNxt) + seg.payloadLen === sf.tcp.rcvNxt;
+    if (sf.mappings.isInfinite && isAllHere) c.receiver.endHere(finDsn);
     c.closing.onPeerDataFin(nowUs, finDsn, sf);
     return true;
   }
 
   /** A segment without any MPTCP option although the connection speaks MPTCP (RFC 8684 3.7). */
-  private onBareSegment(seg: SegmentView): OptionVerdict {
+  private onBareSegment(nowUs: Micros, seg: SegmentView): OptionVerdict {
     const { sf } = this;
     const c = sf.connection;
-    const dataStripped = seg.payloadLen > 0 && !this.sawMapping;
     const acksData = (seg.flags & TCP_ACK) !== 0 && unwrap32(seg.ack, sf.tcp.iss, sf.tcp.sndUna) > 1;
     // An ACK full of SACK blocks may have left its DATA_ACK out (OptionsOut.writeAck does so): it proves nothing.
-    const ackStripped = acksData && seg.sackCount === 0 && !this.sawDataAck && sf.tcp.sndNxt > 1;
-    if (!dataStripped && !ackStripped) return 'continue';
-    if (c.subflowsEver === 1) {
-      if (dataStripped) c.fallback.fallBack('data without MPTCP options');
-      else c.fallback.fallBackTelling('data acknowledged without DATA_ACK');
+    const lacksDataAck = acksData && seg.sackCount === 0 && sf.tcp.sndNxt > 1;
+    if (lacksDataAck && this.sawDataAck) this.bareAcks++;
+    const isDataStripped = this.isDataStripped(seg);
+    const isAckStripped = lacksDataAck && !this.sawDataAck;
+    const isFinStripped = (seg.flags & TCP_FIN) !== 0;
+    if (!c.hasJoined) {
+      // MPTCP ends with a DATA_FIN, and its FINs carry a DATA_ACK: this peer speaks TCP by now.
+      if (isFinStripped) c.fallback.fallBack(nowUs, 'FIN without MPTCP options');
+      else if (isDataStripped) c.fallback.fallBack(nowUs, 'data without MPTCP options');
+      else if (isAckStripped) c.fallback.fallBackTelling(nowUs, 'data acknowledged without DATA_ACK');
       return 'continue';
     }
-    if (sf.role === 'join') {
+    if (sf.role === 'join' && (isDataStripped || isAckStripped)) {
       sf.resetReason = RST_REASON.middleboxInterference;
       return 'reset';
     }
     return 'continue';
+  }
+
+  /**
+   * In-order data without a mapping, from a peer that has not yet shown both a mapping and a DATA_ACK: until it knows that
+   * options pass it would have sent one with every segment. (Linux falls back without an infinite mapping.)
+   */
+  private isDataStripped(seg: SegmentView): boolean {
+    const { sf } = this;
+    if (seg.payloadLen === 0 || (this.sawMapping && this.sawDataAck)) return false;
+    const { rcvNxt } = sf.tcp;
+    return unwrap32(seg.seq, sf.tcp.irs, rcvNxt) === rcvNxt && sf.mappings.find(rcvNxt) === null;
   }
 
   private onResetOptions(nowUs: Micros, seg: SegmentView): OptionVerdict {
@@ -163,7 +190,7 @@ export class OptionsIn {
       c.host.count('MPTcpExtMPRstRx');
       sf.resetReason = o.tcprstReason;
     }
-    if ((o.present & MPO.fail) !== 0) c.host.count('MPTcpExtMPFailRx');
+    if ((o.present & MPO.fail) !== 0) c.fallback.onFailedReset(nowUs, o);
     if ((o.present & MPO.fastclose) !== 0) c.closing.onFastclose(nowUs, o.fastcloseKeyHi, o.fastcloseKeyLo);
     return 'continue';
   }

@@ -114,6 +114,17 @@ export class DataReceiver {
     return this.checkFin();
   }
 
+  /**
+   * The stream ends with what is here, although its DATA_FIN has another DSN: bytes were added or taken out on the way
+   * (RFC 8684 3.7). The DATA_FIN is acknowledged as the sender numbers it.
+   */
+  endHere(finDsn: number): void {
+    if (this.isFinished || this.hasHole) return;
+    this.finDsn = this.rcvNxt;
+    this.checkFin();
+    this.rcvNxt = finDsn + 1;
+  }
+
   /** The application can take bytes again. */
   resume(): void {
     const reader = this.reader;

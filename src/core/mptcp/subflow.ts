@@ -22,6 +22,9 @@ const DATA_OPTION_BYTES = 28;
 /** Widest gap between two signals on one subflow: at most two duplicate ACKs in a row (RFC 8684 4). */
 const SIGNAL_GAP_US: Micros = 5_000;
 
+/** So many bare ACKs are no accident. */
+const LOST_DATA_ACKS = 3;
+
 export type SubflowRole = 'initial' | 'join';
 export type SubflowSide = 'active' | 'passive';
 
@@ -78,6 +81,15 @@ export class MptcpSubflow implements SubflowOwner {
 
   get mappings(): ReceiveMappings {
     return this.inbound.mappings;
+  }
+
+  receiveAsStream(ssn: number, dsn: number): void {
+    this.inbound.receiveAsStream(ssn, dsn);
+  }
+
+  /** Several ACKs of data in a row came without the DATA_ACK that earlier ones had. */
+  get hasLostDataAcks(): boolean {
+    return this.in.bareAcks >= LOST_DATA_ACKS;
   }
 
   get isBackup(): boolean {
@@ -149,7 +161,8 @@ export class MptcpSubflow implements SubflowOwner {
     const c = this.connection;
     const m = tag as OutboundMapping | null;
     // After a fallback only subflow acknowledgments free the send buffer (RFC 8684 3.7).
-    if (c.mode === 'tcp' && m !== null) c.onDataAcked(nowUs, m.dsn + (seq - m.ssn) + lengthBytes);
+    if ((c.mode === 'tcp' || c.fallback.isUnderWay) && m !== null)
+      c.onDataAcked(nowUs, m.dsn + (seq - m.ssn) + lengthBytes);
   }
 
   onLost(_nowUs: Micros, _sf: TcpSubflow, seq: number, lengthBytes: number, tag: unknown): void {
