@@ -4,7 +4,7 @@
  * core/mptcp and core/tcp. Sans-I/O: see api.ts for the driver's loop.
  */
 import type { CoreEnv } from '../base/env.js';
-import { ipEqualsAt, ipFromBytes } from '../base/ip.js';
+import { ipEquals, ipEqualsAt, ipFromBytes } from '../base/ip.js';
 import { type Micros, NEVER } from '../base/time.js';
 import { TimerQueue } from '../base/timer-queue.js';
 import type { ControllerFactory } from '../congestion/controller.js';
@@ -15,6 +15,7 @@ import { CAPABLE_A_CHECKSUM, isAcceptableSyn } from '../mptcp/handshake.js';
 import type { ConnectionHost } from '../mptcp/host.js';
 import { MAX_SUBFLOWS } from '../mptcp/joining.js';
 import { deriveFromKey, randomKey } from '../mptcp/keys.js';
+import { PlainDestinations } from '../mptcp/plain-destinations.js';
 import type { MptcpSubflow } from '../mptcp/subflow.js';
 import { DEFAULT_SCHEDULER, schedulers } from '../scheduler/index.js';
 import type { Scheduler } from '../scheduler/scheduler.js';
@@ -49,6 +50,7 @@ interface Listener extends ListenOptions {
 
 export class Engine implements EngineApi, ConnectionHost {
   readonly config: EngineConfig;
+  readonly plainDestinations = new PlainDestinations();
   private readonly links = new Map<number, Link>();
   private readonly demux = new Demux();
   private readonly listeners = new Map<number, Listener>();
@@ -86,6 +88,7 @@ export class Engine implements EngineApi, ConnectionHost {
     const link = this.links.get(info.id);
     if (link === undefined) return;
     const mtuChanged = link.info.mtuBytes !== info.mtuBytes;
+    if (!sameAddresses(link.info, info)) this.plainDestinations.forgetLink(info.id);
     link.info = info;
     if (!info.isUp) link.discard();
     for (const c of this.live.values()) {
@@ -96,6 +99,7 @@ export class Engine implements EngineApi, ConnectionHost {
 
   removeLink(nowUs: Micros, linkId: number): void {
     this.links.delete(linkId);
+    this.plainDestinations.forgetLink(linkId);
     for (const c of this.live.values()) c.onLinkState(nowUs, linkId, false);
   }
 
@@ -113,6 +117,7 @@ export class Engine implements EngineApi, ConnectionHost {
   }
 
   connect(nowUs: Micros, options: ConnectOptions): Connection {
+    const isPlain = this.plainDestinations.has(nowUs, options.linkId, options.remote.address);
     const flow: FlowTuple = {
       linkId: options.linkId,
       family: options.remote.address.family,
@@ -123,7 +128,7 @@ export class Engine implements EngineApi, ConnectionHost {
     };
     const c = new Connection(this.nextConnectionId++, this, {
       side: 'active',
-      mptcp: options.mptcp ?? true,
+      mptcp: (options.mptcp ?? true) && !isPlain,
       checksum: options.checksum ?? this.config.checksum,
       congestion: options.congestion,
       scheduler: options.scheduler,
@@ -131,6 +136,7 @@ export class Engine implements EngineApi, ConnectionHost {
       maxSubflows: options.maxSubflows ?? MAX_SUBFLOWS,
       flow,
     });
+    if (isPlain) c.fallback.reason = 'SYNs with MPTCP to this destination went unanswered before';
     if (!c.open(nowUs, null)) throw new RangeError('the address pair is in use');
     this.live.set(c.id, c);
     return c;
@@ -425,6 +431,10 @@ export class Engine implements EngineApi, ConnectionHost {
       return key;
     }
   }
+}
+
+function sameAddresses(a: LinkInfo, b: LinkInfo): boolean {
+  return a.addresses.length === b.addresses.length && a.addresses.every((each, i) => ipEquals(each, b.addresses[i]!));
 }
 
 const NO_PARTS: readonly Uint8Array[] = [];

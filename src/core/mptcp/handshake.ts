@@ -40,8 +40,8 @@ export const CAPABLE_H_SHA256 = 0x01;
 const CAPABLE_ALGORITHMS = 0x1f;
 export const MPTCP_VERSION_1 = 1;
 
-/** SYNs sent with MP_CAPABLE before the retransmissions leave it out (3.9.3 leaves it to us; Linux: 2 retries). */
-const SYNS_WITH_MPTCP = 3;
+/** SYNs sent with MP_CAPABLE, the next leave it out (3.9.3 leaves it to us): after 3 s, as Linux, whose SYNs are closer. */
+const SYNS_WITH_MPTCP = 2;
 /** The third packet of a join is repeated until acknowledged (3.2), this often at most. */
 const JOIN_ACK_TRIES = 8;
 
@@ -165,17 +165,24 @@ export function writeProof(
 // ---- In ------------------------------------------------------------------------------------------------------------
 
 /** Options of the SYN/ACK that answers us (a SYN that we answer was read by the engine). */
-export function onSynOptions(_nowUs: Micros, sf: MptcpSubflow, seg: SegmentView): OptionVerdict {
+export function onSynOptions(nowUs: Micros, sf: MptcpSubflow, seg: SegmentView): OptionVerdict {
   if (sf.side === 'passive') return 'continue';
-  return sf.role === 'join' ? onJoinSynAck(sf, seg) : onCapableSynAck(sf, seg);
+  return sf.role === 'join' ? onJoinSynAck(sf, seg) : onCapableSynAck(nowUs, sf, seg);
 }
 
-function onCapableSynAck(sf: MptcpSubflow, seg: SegmentView): OptionVerdict {
+function onCapableSynAck(nowUs: Micros, sf: MptcpSubflow, seg: SegmentView): OptionVerdict {
   const c = sf.connection;
   if (c.mode !== 'pending') return 'continue';
   const o = seg.mptcp;
   const isOurs = offersMptcp(o, CAPABLE_SYNACK_BYTES) && (seg.flags & TCP_ACK) !== 0;
+  const { plainDestinations } = c.host;
+  const { linkId, remoteAddress } = sf.flow;
+  if (isOurs) plainDestinations.forget(linkId, remoteAddress);
   if (!isOurs || c.synsSent > SYNS_WITH_MPTCP) {
+    if (o.present === 0 && c.synsSent > SYNS_WITH_MPTCP) {
+      c.host.count('MPTcpExtBlackhole');
+      plainDestinations.note(nowUs, linkId, remoteAddress);
+    }
     c.host.count('MPTcpExtMPCapableFallbackSYNACK');
     c.fallback.becomeTcp('no acceptable MP_CAPABLE in the SYN/ACK');
     return 'continue';

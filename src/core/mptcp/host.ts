@@ -9,10 +9,12 @@ import type { FlowTuple } from '../tcp/flow.js';
 import type { SegmentSink } from '../tcp/owner.js';
 import type { SubflowConfig } from '../tcp/subflow.js';
 import type { Connection } from './connection.js';
+import type { PlainDestinations } from './plain-destinations.js';
 import type { MptcpSubflow } from './subflow.js';
 
 export interface ConnectionHost {
   readonly env: CoreEnv;
+  readonly plainDestinations: PlainDestinations;
   emit(event: EngineEvent): void;
   /** Adds to a monotonic counter; kernel MIB names where one exists. */
   count(name: string, n?: number): void;
