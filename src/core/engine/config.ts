@@ -15,7 +15,7 @@ export interface EngineConfig {
   readonly windowScale: number;
   /** Live connections; a SYN beyond is dropped and counted. */
   readonly maxConnections: number;
-  /** Connections whose handshake is not complete; a SYN beyond is dropped and counted. */
+  /** Connections whose handshake is not complete; a SYN beyond is answered with a cookie (RFC 4987 3.6, syn-cookies.ts). */
   readonly maxHalfOpen: number;
   /** Overrides of the TCP settings of every subflow. */
   readonly tcp: Partial<SubflowConfig>;

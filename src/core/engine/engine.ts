@@ -11,22 +11,32 @@ import type { ControllerFactory } from '../congestion/controller.js';
 import type { Coupling } from '../congestion/coupling.js';
 import { controllers, DEFAULT_CONTROLLER } from '../congestion/index.js';
 import { Connection } from '../mptcp/connection.js';
-import { CAPABLE_A_CHECKSUM, isAcceptableSyn } from '../mptcp/handshake.js';
+import { CAPABLE_A_CHECKSUM, CAPABLE_H_SHA256, isAcceptableSyn } from '../mptcp/handshake.js';
 import type { ConnectionHost } from '../mptcp/host.js';
-import { MAX_SUBFLOWS } from '../mptcp/joining.js';
-import { deriveFromKey, randomKey } from '../mptcp/keys.js';
+import { answerHmac, JoinRequests } from '../mptcp/join-requests.js';
+import { MAX_SUBFLOWS, mayBeJoined } from '../mptcp/joining.js';
+import { deriveFromKey, keyU64, randomKey } from '../mptcp/keys.js';
 import { PlainDestinations } from '../mptcp/plain-destinations.js';
 import type { MptcpSubflow } from '../mptcp/subflow.js';
 import { DEFAULT_SCHEDULER, schedulers } from '../scheduler/index.js';
 import type { Scheduler } from '../scheduler/scheduler.js';
+import { answerTo, writeSynAck } from '../tcp/answered-syn.js';
 import type { FlowTuple } from '../tcp/flow.js';
 import { IsnGenerator } from '../tcp/isn.js';
 import type { SegmentSink } from '../tcp/owner.js';
 import { resetFor } from '../tcp/reset.js';
 import { DEFAULT_SUBFLOW_CONFIG, type SubflowConfig } from '../tcp/subflow.js';
+import { timestampAt } from '../tcp/timestamps.js';
 import { IcmpErrorView, parseIcmpError } from '../wire/icmp.js';
 import { ipHeaderBytes, PROTO_TCP } from '../wire/ip.js';
-import { JOIN_SYN_BYTES, MPO, RST_REASON, writeTcprst } from '../wire/mptcp-options.js';
+import {
+  JOIN_SYN_BYTES,
+  MPO,
+  RST_REASON,
+  writeCapableSynAck,
+  writeJoinSynAck,
+  writeTcprst,
+} from '../wire/mptcp-options.js';
 import { parseSegment, SegmentView, TCP_ACK, TCP_RST, TCP_SYN, verifyTcpChecksum } from '../wire/segment.js';
 import { finishTcpHeader, TCP_HEADER_BYTES, writeTcpHeader } from '../wire/tcp.js';
 import type { ConnectOptions, Edge, EngineApi, EngineEvent, LinkInfo, ListenOptions } from './api.js';
@@ -34,6 +44,7 @@ import { DEFAULT_ENGINE_CONFIG, type EngineConfig } from './config.js';
 import { Demux } from './demux.js';
 import { Link } from './link.js';
 import { CSUM_UNKNOWN, HEADER_SLOT_BYTES, LINK_HEADROOM_BYTES, type ReceiveBatch } from './ports.js';
+import { cookieTsVal, SynCookies, withinCookie } from './syn-cookies.js';
 
 /** Events nobody has polled; the oldest go first. */
 const MAX_EVENTS = 4096;
@@ -61,7 +72,9 @@ export class Engine implements EngineApi, ConnectionHost {
   private dirty = new Set<Connection>();
   private readonly events: EngineEvent[] = [];
   private readonly counts = new Map<string, number>();
+  private readonly joins = new JoinRequests();
   private readonly isns: IsnGenerator;
+  private readonly cookies: SynCookies;
   private readonly seg = new SegmentView();
   private readonly icmp = new IcmpErrorView();
   private nextConnectionId = 1;
@@ -75,6 +88,7 @@ export class Engine implements EngineApi, ConnectionHost {
   ) {
     this.config = { ...DEFAULT_ENGINE_CONFIG, ...config };
     this.isns = new IsnGenerator(env);
+    this.cookies = new SynCookies(env);
   }
 
   // ---- Links ---------------------------------------------------------------------------------------------------
@@ -185,10 +199,12 @@ export class Engine implements EngineApi, ConnectionHost {
       return;
     }
     const kind = seg.flags & (TCP_SYN | TCP_ACK | TCP_RST);
-    if (kind !== TCP_SYN) {
-      this.reset(nowUs, linkId, -1);
-      return;
-    }
+    if (kind === TCP_SYN) this.onSyn(nowUs, linkId);
+    else if (kind !== TCP_ACK || !this.completeHandshake(nowUs, linkId)) this.reset(nowUs, linkId, -1);
+  }
+
+  private onSyn(nowUs: Micros, linkId: number): void {
+    const { seg } = this;
     const o = seg.mptcp;
     if ((o.present & MPO.join) !== 0 && o.joinLength === JOIN_SYN_BYTES) {
       // Joins are found by token, whatever port they come to (RFC 8684 3.2).
@@ -197,15 +213,107 @@ export class Engine implements EngineApi, ConnectionHost {
       if (c === undefined) {
         this.count('MPTcpExtMPJoinNoTokenFound');
         this.reset(nowUs, linkId, RST_REASON.mptcpSpecific);
-      } else if (!c.acceptJoin(nowUs, this.flowOf(linkId), seg)) {
+      } else if (!mayBeJoined(c)) {
         this.count('MPTcpExtMPJoinRejected');
         this.reset(nowUs, linkId, RST_REASON.prohibited);
-      }
+      } else this.answerJoin(nowUs, linkId, c);
       return;
     }
+    if ((o.present & MPO.capable) !== 0) this.count('MPTcpExtMPCapableSYNRX');
     const listener = this.listeners.get(seg.dstPort);
     if (listener === undefined) this.reset(nowUs, linkId, -1);
+    else if (this.live.size >= this.config.maxConnections) this.drop('listen-overflow', linkId);
+    else if (this.halfOpen.size >= this.config.maxHalfOpen) this.answerWithCookie(nowUs, linkId, listener);
     else this.accept(nowUs, linkId, listener);
+  }
+
+  /** SYN/ACK of a join, with a note of it and no subflow (join-requests.ts). */
+  private answerJoin(nowUs: Micros, linkId: number, c: Connection): void {
+    const { seg } = this;
+    const link = this.links.get(linkId);
+    if (link === undefined || !link.hasRoom()) {
+      this.drop('no-room-for-answer', linkId);
+      return;
+    }
+    const flow = this.flowOf(linkId);
+    const config = this.tcpSettings(link.info);
+    const would = answerTo(seg, config, this.isn(nowUs, flow), nowUs);
+    const request = this.joins.note(nowUs, c, flow, seg, would);
+    const start = this.answerOffset(link);
+    const { answered, localAddressId, localNonce } = request;
+    const tsVal = timestampAt(nowUs, this.tsOffset(flow));
+    const end = writeSynAck(link.headers, start, seg, answered, config, tsVal, c.receiver.windowBytes());
+    const hmac = answerHmac(request);
+    this.sendAnswer(link, start, writeJoinSynAck(link.headers, end, false, localAddressId, hmac, localNonce));
+  }
+
+  /** SYN/ACK that keeps nothing here (syn-cookies.ts). */
+  private answerWithCookie(nowUs: Micros, linkId: number, listener: Listener): void {
+    const { seg, cookies } = this;
+    const link = this.links.get(linkId);
+    if (link === undefined || !link.hasRoom()) {
+      this.drop('no-room-for-answer', linkId);
+      return;
+    }
+    const flow = this.flowOf(linkId);
+    const config = this.tcpSettings(link.info);
+    let asks = this.asksForMptcp(listener);
+    let cookie = cookies.give(nowUs, seg, asks);
+    if (asks && this.isTokenTaken(cookie.key)) {
+      // 1 in 2^32 per live connection: this one gets plain TCP.
+      asks = false;
+      cookie = cookies.give(nowUs, seg, false);
+    }
+    const answered = withinCookie(answerTo(seg, config, cookie.iss, NEVER));
+    const tsVal = cookieTsVal(nowUs, this.tsOffset(flow), answered);
+    const windowBytes = listener.receiveBufferBytes ?? this.config.receiveBufferBytes;
+    const start = this.answerOffset(link);
+    let end = writeSynAck(link.headers, start, seg, answered, config, tsVal, windowBytes);
+    if (asks) {
+      const flags = CAPABLE_H_SHA256 | (this.usesChecksum(listener) ? CAPABLE_A_CHECKSUM : 0);
+      const { hi, lo } = keyU64(cookie.key);
+      end = writeCapableSynAck(link.headers, end, flags, hi, lo);
+    }
+    this.sendAnswer(link, start, end);
+    this.count('TcpExtSyncookiesSent');
+  }
+
+  /** True if the segment in hand ends a handshake of which there is no subflow yet: a join's, or a cookie's. */
+  private completeHandshake(nowUs: Micros, linkId: number): boolean {
+    const { seg } = this;
+    const request = this.joins.take(nowUs, seg);
+    if (request !== undefined) {
+      const sf = request.connection.acceptJoin(nowUs, request);
+      if (sf === null) {
+        this.count('MPTcpExtMPJoinRejected');
+        this.reset(nowUs, linkId, RST_REASON.prohibited);
+      } else this.hand(nowUs, sf);
+      return true;
+    }
+    const listener = this.listeners.get(seg.dstPort);
+    if (listener === undefined || !this.cookies.areAbout(nowUs)) return false;
+    const contents = this.cookies.check(nowUs, seg);
+    if (contents === null) {
+      this.count('TcpExtSyncookiesFailed');
+      return false;
+    }
+    this.count('TcpExtSyncookiesRecv');
+    if (this.live.size >= this.config.maxConnections) {
+      this.drop('listen-overflow', linkId);
+      return true;
+    }
+    const { answered, key, hadMptcp } = contents;
+    const asks = hadMptcp && !this.isTokenTaken(key);
+    const c = this.newPassive(linkId, listener, asks, asks ? key : undefined);
+    const sf = c.openAnswered(nowUs, answered);
+    if (sf === null) this.forget(c);
+    else this.hand(nowUs, sf);
+    return true;
+  }
+
+  private hand(nowUs: Micros, sf: MptcpSubflow): void {
+    sf.tcp.onSegment(nowUs, this.seg);
+    this.markDirty(sf.connection);
   }
 
   /** The segment's destination is an address of any of our links (weak host model, RFC 1122 3.3.4.2). */
@@ -220,22 +328,22 @@ export class Engine implements EngineApi, ConnectionHost {
   }
 
   private accept(nowUs: Micros, linkId: number, listener: Listener): void {
-    if (this.halfOpen.size >= this.config.maxHalfOpen || this.live.size >= this.config.maxConnections) {
-      this.drop('listen-overflow', linkId);
-      return;
-    }
-    const o = this.seg.mptcp;
-    const asks = isAcceptableSyn(o) && listener.mptcp !== false;
-    if ((o.present & MPO.capable) !== 0) this.count('MPTcpExtMPCapableSYNRX');
+    const c = this.newPassive(linkId, listener, this.asksForMptcp(listener), undefined);
+    if (!c.open(nowUs, this.seg)) this.forget(c);
+  }
+
+  /** A connection that the segment in hand opens; `localKey` where it was given out already. */
+  private newPassive(linkId: number, listener: Listener, asks: boolean, localKey: Uint8Array | undefined): Connection {
     const c = new Connection(this.nextConnectionId++, this, {
       side: 'passive',
       mptcp: asks,
-      checksum: asks && ((listener.checksum ?? this.config.checksum) || (o.capableFlags & CAPABLE_A_CHECKSUM) !== 0),
+      checksum: asks && this.usesChecksum(listener),
       congestion: listener.congestion,
       scheduler: listener.scheduler,
       receiveBufferBytes: listener.receiveBufferBytes ?? this.config.receiveBufferBytes,
       maxSubflows: listener.maxSubflows ?? MAX_SUBFLOWS,
       flow: this.flowOf(linkId),
+      ...(localKey === undefined ? {} : { localKey }),
     });
     c.onEstablished = () => {
       this.halfOpen.delete(c);
@@ -243,7 +351,16 @@ export class Engine implements EngineApi, ConnectionHost {
     };
     this.live.set(c.id, c);
     this.halfOpen.add(c);
-    if (!c.open(nowUs, this.seg)) this.forget(c);
+    return c;
+  }
+
+  private asksForMptcp(listener: Listener): boolean {
+    return isAcceptableSyn(this.seg.mptcp) && listener.mptcp !== false;
+  }
+
+  /** DSS checksums if either side asks (RFC 8684 3.1); the third packet repeats what was agreed. */
+  private usesChecksum(listener: Listener): boolean {
+    return (listener.checksum ?? this.config.checksum) || (this.seg.mptcp.capableFlags & CAPABLE_A_CHECKSUM) !== 0;
   }
 
   private flowOf(linkId: number): FlowTuple {
@@ -288,16 +405,26 @@ export class Engine implements EngineApi, ConnectionHost {
     const link = this.links.get(linkId);
     this.drop('no-connection', linkId);
     if (numbers === null || link === undefined || ++this.resetsSent > MAX_RESETS_PER_S || !link.hasRoom()) return;
-    const start = link.batch.count * HEADER_SLOT_BYTES + LINK_HEADROOM_BYTES + ipHeaderBytes(seg.family);
+    const start = this.answerOffset(link);
     const { headers } = link;
     writeTcpHeader(headers, start, seg.dstPort, seg.srcPort, numbers.seq, numbers.ack, numbers.flags, 0);
-    let end = start + TCP_HEADER_BYTES;
-    if (reason >= 0) end = writeTcprst(headers, end, 0, reason);
-    const tcpBytes = finishTcpHeader(headers, start, end);
+    const end = start + TCP_HEADER_BYTES;
+    this.sendAnswer(link, start, reason >= 0 ? writeTcprst(headers, end, 0, reason) : end);
+    if (reason >= 0) this.count('MPTcpExtMPRstTx');
+  }
+
+  /** Where the TCP header of an answer to the segment in hand begins in `link.headers`. */
+  private answerOffset(link: Link): number {
+    return link.batch.count * HEADER_SLOT_BYTES + LINK_HEADROOM_BYTES + ipHeaderBytes(this.seg.family);
+  }
+
+  /** Sends the header in [start, end) to where the segment in hand came from. */
+  private sendAnswer(link: Link, start: number, end: number): void {
+    const { seg } = this;
+    const tcpBytes = finishTcpHeader(link.headers, start, end);
     const source = ipFromBytes(seg.buf, seg.dstOff, seg.family);
     const destination = ipFromBytes(seg.buf, seg.srcOff, seg.family);
     link.add(source, destination, start, tcpBytes, NO_PARTS, 0, 0, 0, false);
-    if (reason >= 0) this.count('MPTcpExtMPRstTx');
   }
 
   // ---- Time and packets out ------------------------------------------------------------------------------------
@@ -384,6 +511,7 @@ export class Engine implements EngineApi, ConnectionHost {
   forget(connection: Connection): void {
     this.live.delete(connection.id);
     this.halfOpen.delete(connection);
+    this.joins.forget(connection);
     this.timers.delete(connection);
     this.dirty.delete(connection);
     const { localToken } = connection.keys;
@@ -394,13 +522,19 @@ export class Engine implements EngineApi, ConnectionHost {
     return this.isns.next(nowUs, flow);
   }
 
+  tsOffset(flow: FlowTuple): number {
+    return this.isns.tsOffset(flow);
+  }
+
   subflowConfig(link: LinkInfo | undefined, congestion: string | undefined, coupling: Coupling): SubflowConfig {
+    return { ...this.tcpSettings(link), congestion: this.controller(congestion), coupling };
+  }
+
+  private tcpSettings(link: LinkInfo | undefined) {
     return {
       ...DEFAULT_SUBFLOW_CONFIG,
       ...this.config.tcp,
       windowScale: this.config.windowScale,
-      congestion: this.controller(congestion),
-      coupling,
       mtuBytes: link?.mtuBytes ?? DEFAULT_SUBFLOW_CONFIG.mtuBytes,
     };
   }
@@ -422,9 +556,13 @@ export class Engine implements EngineApi, ConnectionHost {
     return link === undefined || !link.info.isUp || link.isBusy();
   }
 
+  private isTokenTaken(key: Uint8Array): boolean {
+    return this.byToken.has(deriveFromKey(this.env, key).token);
+  }
+
   newKey(connection: Connection): Uint8Array {
     for (;;) {
-      const key = randomKey(this.env);
+      const key = connection.settings.localKey ?? randomKey(this.env);
       const { token } = deriveFromKey(this.env, key);
       if (this.byToken.has(token)) continue; // unique among live connections (RFC 8684 3.1)
       this.byToken.set(token, connection);

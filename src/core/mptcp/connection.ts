@@ -21,6 +21,7 @@ import type {
   JoinOptions,
   LinkInfo,
 } from '../engine/api.js';
+import type { AnsweredSyn } from '../tcp/answered-syn.js';
 import type { FlowTuple } from '../tcp/flow.js';
 import type { OptionVerdict, SendUnit } from '../tcp/owner.js';
 import { MPO, type MptcpOptions, RST_REASON } from '../wire/mptcp-options.js';
@@ -34,6 +35,7 @@ import { Fallback } from './fallback.js';
 import * as handshake from './handshake.js';
 import type { ConnectionHost } from './host.js';
 import { connectionInfo } from './info.js';
+import type { JoinRequest } from './join-requests.js';
 import * as joining from './joining.js';
 import { KeyPair } from './key-pair.js';
 import { PathHealth } from './path-health.js';
@@ -51,6 +53,8 @@ export interface ConnectionSettings {
   readonly receiveBufferBytes: number;
   readonly maxSubflows: number;
   readonly flow: FlowTuple;
+  /** Our key where a SYN cookie has told it already; else a fresh one is drawn. */
+  readonly localKey?: Uint8Array;
 }
 
 export class Connection implements ConnectionApi {
@@ -174,6 +178,14 @@ export class Connection implements ConnectionApi {
 
   // ---- Opening -------------------------------------------------------------------------------------------------
 
+  /** The initial subflow by a SYN that was answered with a cookie; null: the four-tuple is taken. */
+  openAnswered(nowUs: Micros, answered: AnsweredSyn): MptcpSubflow | null {
+    const { side, flow, congestion } = this.settings;
+    const sf = this.addSubflow(nowUs, 'initial', side, flow, congestion, answered);
+    sf?.tcp.acceptAnswered(nowUs, answered);
+    return sf;
+  }
+
   /** The initial subflow: `syn` given answers it, else we connect. */
   open(nowUs: Micros, syn: SegmentView | null): boolean {
     const sf = this.addSubflow(nowUs, 'initial', this.settings.side, this.settings.flow, this.settings.congestion);
@@ -188,9 +200,9 @@ export class Connection implements ConnectionApi {
     return joining.join(nowUs, this, options);
   }
 
-  /** A SYN with MP_JOIN and our token arrived (the engine matched it). False: refuse it. */
-  acceptJoin(nowUs: Micros, flow: FlowTuple, syn: SegmentView): boolean {
-    return joining.acceptJoin(nowUs, this, flow, syn);
+  /** The third packet of a join that the engine answered (join-requests.ts). Null: refuse it. */
+  acceptJoin(nowUs: Micros, request: JoinRequest): MptcpSubflow | null {
+    return joining.acceptJoin(nowUs, this, request);
   }
 
   /** Null: the four-tuple is taken. */
@@ -200,9 +212,11 @@ export class Connection implements ConnectionApi {
     side: SubflowSide,
     flow: FlowTuple,
     congestion: string | undefined,
+    answered?: AnsweredSyn,
   ): MptcpSubflow | null {
     const config = this.host.subflowConfig(this.host.link(flow.linkId), congestion, this.coupling);
-    const sf = new MptcpSubflow(this, this.nextSubflowId, role, side, flow, config, this.host.isn(nowUs, flow));
+    const isn = answered?.iss ?? this.host.isn(nowUs, flow);
+    const sf = new MptcpSubflow(this, this.nextSubflowId, role, side, flow, config, isn);
     if (!this.host.register(sf)) {
       this.coupling.leave(sf.tcp.cc);
       return null;

@@ -25,7 +25,6 @@ import {
   writeCapableSynAck,
   writeJoinAck,
   writeJoinSyn,
-  writeJoinSynAck,
 } from '../wire/mptcp-options.js';
 import { type SegmentView, TCP_ACK } from '../wire/segment.js';
 import { equalConstantTime, joinHmac } from './keys.js';
@@ -49,7 +48,7 @@ const JOIN_ACK_TRIES = 8;
 export class JoinState {
   localNonce = 0;
   remoteNonce = 0;
-  /** Initiator: HMAC-A for the third ACK. Responder: HMAC-B for the SYN/ACK. */
+  /** Initiator: HMAC-A for the third ACK. */
   hmac: Uint8Array | null = null;
   ackTries = 0;
   ackAtUs: Micros = NEVER;
@@ -81,15 +80,6 @@ export function startJoin(sf: MptcpSubflow): void {
   sf.join.localNonce = randomU32(sf.connection.host.env);
 }
 
-/** Responder: the SYN's nonce is known, so HMAC-B can be computed (3.2). */
-export function answerJoin(sf: MptcpSubflow, remoteNonce: number): void {
-  const { env } = sf.connection.host;
-  const keys = sf.connection.keys;
-  sf.join.localNonce = randomU32(env);
-  sf.join.remoteNonce = remoteNonce;
-  sf.join.hmac = joinHmac(env, keys.authLocal, keys.authRemote, sf.join.localNonce, remoteNonce);
-}
-
 // ---- Out -----------------------------------------------------------------------------------------------------------
 
 export function writeSynOptions(
@@ -102,13 +92,10 @@ export function writeSynOptions(
   const c = sf.connection;
   const j = sf.join;
   if (sf.role === 'join') {
-    if (kind === 'syn') {
-      if (roomBytes < JOIN_SYN_BYTES) return o;
-      c.host.count('MPTcpExtMPJoinSynTx');
-      return writeJoinSyn(out, o, sf.isBackupWanted, sf.localAddressId, c.keys.remoteToken, j.localNonce);
-    }
-    if (roomBytes < JOIN_SYNACK_BYTES || j.hmac === null) return o;
-    return writeJoinSynAck(out, o, sf.isBackupWanted, sf.localAddressId, j.hmac, j.localNonce);
+    // The SYN/ACK of a join is written before there is a subflow (join-requests.ts).
+    if (kind === 'synack' || roomBytes < JOIN_SYN_BYTES) return o;
+    c.host.count('MPTcpExtMPJoinSynTx');
+    return writeJoinSyn(out, o, sf.isBackupWanted, sf.localAddressId, c.keys.remoteToken, j.localNonce);
   }
   if (c.mode === 'tcp') return o;
   const flags = CAPABLE_H_SHA256 | (c.keys.checksums ? CAPABLE_A_CHECKSUM : 0);

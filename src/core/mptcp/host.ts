@@ -27,6 +27,8 @@ export interface ConnectionHost {
   forget(connection: Connection): void;
   link(linkId: number): LinkInfo | undefined;
   isn(nowUs: Micros, flow: FlowTuple): number;
+  /** Where the timestamp clock of a four-tuple starts. */
+  tsOffset(flow: FlowTuple): number;
   subflowConfig(link: LinkInfo | undefined, congestion: string | undefined, coupling: Coupling): SubflowConfig;
   scheduler(name: string | undefined): Scheduler;
   controller(name: string | undefined): ControllerFactory;
@@ -34,6 +36,6 @@ export interface ConnectionHost {
   sink(linkId: number): SegmentSink;
   /** True while the link's local queue is long enough: no further data there now (acknowledgments still go). */
   isLinkBusy(linkId: number): boolean;
-  /** A key whose token is unique among live connections. */
+  /** A key whose token is unique among live connections, or the one that `connection.settings` brings. */
   newKey(connection: Connection): Uint8Array;
 }

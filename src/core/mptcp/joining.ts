@@ -6,9 +6,10 @@ import { ipEquals } from '../base/ip.js';
 import type { Micros } from '../base/time.js';
 import type { JoinOptions } from '../engine/api.js';
 import type { FlowTuple } from '../tcp/flow.js';
-import type { SegmentView } from '../wire/segment.js';
 import type { Connection } from './connection.js';
 import * as handshake from './handshake.js';
+import type { JoinRequest } from './join-requests.js';
+import type { MptcpSubflow } from './subflow.js';
 
 /** Subflows of one connection, closing ones included, where its settings do not say less (RFC 8684 3.2: local policy). */
 export const MAX_SUBFLOWS = 16;
@@ -39,19 +40,24 @@ export function join(nowUs: Micros, c: Connection, options: JoinOptions): number
   return sf.id;
 }
 
-/** A SYN with MP_JOIN and our token arrived (the engine matched it). False: refuse it. */
-export function acceptJoin(nowUs: Micros, c: Connection, flow: FlowTuple, syn: SegmentView): boolean {
-  if (!c.isMptcp || c.state === 'closed' || c.subflows.length >= c.settings.maxSubflows) return false;
-  const sf = c.addSubflow(nowUs, 'join', 'passive', flow, c.settings.congestion);
-  if (sf === null) return false;
-  const o = syn.mptcp;
-  sf.localAddressId = Math.max(0, c.addresses.localId(flow.localAddress));
-  sf.remoteAddressId = o.joinAddressId;
-  sf.isRemoteBackup = o.joinBackup;
-  handshake.answerJoin(sf, o.joinNonce);
-  sf.tcp.accept(nowUs, syn);
+/** The peer may open a further subflow now: asked at its SYN, and again when the third packet makes it a subflow. */
+export function mayBeJoined(c: Connection): boolean {
+  return c.isMptcp && c.state !== 'closed' && c.subflows.length < c.settings.maxSubflows;
+}
+
+/** The third packet of a join came (join-requests.ts): the subflow whose handshake it completes. Null: refuse it. */
+export function acceptJoin(nowUs: Micros, c: Connection, request: JoinRequest): MptcpSubflow | null {
+  if (!mayBeJoined(c)) return null;
+  const sf = c.addSubflow(nowUs, 'join', 'passive', request.flow, c.settings.congestion, request.answered);
+  if (sf === null) return null;
+  sf.localAddressId = request.localAddressId;
+  sf.remoteAddressId = request.remoteAddressId;
+  sf.isRemoteBackup = request.isBackup;
+  sf.join.localNonce = request.localNonce;
+  sf.join.remoteNonce = request.remoteNonce;
+  sf.tcp.acceptAnswered(nowUs, request.answered);
   c.host.markDirty(c);
-  return true;
+  return sf;
 }
 
 function refusalOf(c: Connection, { remote }: JoinOptions): string | null {

@@ -71,7 +71,8 @@ export class MptcpSubflow implements SubflowOwner {
     config: SubflowConfig,
     isn: number,
   ) {
-    this.tcp = new TcpSubflow(connection.host.env, this, flow, config, isn);
+    const { host } = connection;
+    this.tcp = new TcpSubflow(host.env, this, flow, config, isn, host.tsOffset(flow));
   }
 
   /** New data may be scheduled here (window, cwnd and pacing aside). */

@@ -54,6 +54,15 @@ export class Handshake {
     this.deadlineUs = nowUs + this.tcb.rtt.backedOffUs(this.retransmits);
   }
 
+  /** Our SYN/ACK left before there was this subflow; `sentUs` NEVER: when is not known. */
+  onAnswered(nowUs: Micros, sentUs: Micros): void {
+    const { receiver, owner, sf } = this.tcb;
+    this.onSynSent(nowUs);
+    this.#synSentUs = sentUs;
+    receiver.advertise(Math.min(owner.windowBytes(sf), 0xffff), 0, false);
+    receiver.onAckSent(false);
+  }
+
   /** Our SYN is acknowledged by `seg`, at `seq` relative: the connection is established. */
   complete(nowUs: Micros, seg: SegmentView, seq: number): void {
     const { tcb } = this;
@@ -69,6 +78,7 @@ export class Handshake {
 
   #measure(nowUs: Micros, seg: SegmentView): void {
     const { rtt, ts, config } = this.tcb;
+    if (this.#synSentUs === NEVER) return;
     if (this.retransmits === 0) {
       rtt.onSample(nowUs, nowUs - this.#synSentUs, 1);
       return;

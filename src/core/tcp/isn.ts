@@ -18,6 +18,15 @@ export class IsnGenerator {
 
   /** Unsigned 32-bit ISN for a connection opened at `nowUs`. */
   next(nowUs: Micros, flow: FlowTuple): number {
+    return (getU32(this.#hash(flow), 0) + (Math.floor(nowUs / TICK_US) % 0x1_0000_0000)) >>> 0;
+  }
+
+  /** Offset of the timestamp clock (RFC 7323 7.1): the same for a four-tuple whenever it is used. */
+  tsOffset(flow: FlowTuple): number {
+    return getU32(this.#hash(flow), 4);
+  }
+
+  #hash(flow: FlowTuple): Uint8Array {
     const local = flow.localAddress.bytes;
     const remote = flow.remoteAddress.bytes;
     const input = new Uint8Array(local.length + remote.length + 4);
@@ -25,7 +34,6 @@ export class IsnGenerator {
     putU16(input, local.length, flow.localPort);
     input.set(remote, local.length + 2);
     putU16(input, local.length + 2 + remote.length, flow.remotePort);
-    const hash = getU32(this.env.hmacSha256(this.#key, input), 0);
-    return (hash + (Math.floor(nowUs / TICK_US) % 0x1_0000_0000)) >>> 0;
+    return this.env.hmacSha256(this.#key, input);
   }
 }

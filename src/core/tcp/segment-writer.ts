@@ -7,13 +7,9 @@ import type { Micros } from '../base/time.js';
 import { TCP_ACK, TCP_CWR, TCP_ECE, TCP_RST, TCP_SYN } from '../wire/segment.js';
 import {
   finishTcpHeader,
-  putMss,
-  putNop,
   putSackBlocks,
-  putSackPermitted,
+  putSynOptions,
   putTimestamps,
-  putTimestampsBare,
-  putWscale,
   SACK_BASE_BYTES,
   TCP_MAX_HEADER_BYTES,
   writeTcpHeader,
@@ -115,16 +111,8 @@ export class SegmentWriter {
 
   #putSynOptions(nowUs: Micros, out: Uint8Array, o: number): number {
     const n = this.negotiated;
-    let at = putMss(out, o, n.localMss);
-    if (n.offerTs) {
-      // SACK-permitted takes the place of the NOPs before the timestamps: 12 bytes together.
-      at = n.offerSack ? putSackPermitted(out, at) : putNop(out, putNop(out, at));
-      at = putTimestampsBare(out, at, this.ts.valueAt(nowUs), this.ts.recent);
-    } else if (n.offerSack) {
-      at = putSackPermitted(out, putNop(out, putNop(out, at)));
-    }
-    if (n.offerWscale) at = putWscale(out, putNop(out, at), this.sf.config.windowScale);
-    return at;
+    const wscale = n.offerWscale ? this.sf.config.windowScale : -1;
+    return putSynOptions(out, o, n.localMss, n.offerSack, n.offerTs, this.ts.valueAt(nowUs), this.ts.recent, wscale);
   }
 
   #putSack(out: Uint8Array, start: number, o: number, limit: number): number {

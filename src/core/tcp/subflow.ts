@@ -7,12 +7,13 @@
  * emits all that may go. `nextDeadline` is when `onTimer` followed by `pollTransmit` is due. A closed subflow may still
  * owe a RST: poll once more (`hasWork`) before forgetting it.
  */
-import type { CoreEnv } from '../base/env.js';
+import { type CoreEnv, randomU32 } from '../base/env.js';
 import { unwrap32 } from '../base/seq.js';
 import type { Micros } from '../base/time.js';
 import { NEVER } from '../base/time.js';
 import type { CongestionController } from '../congestion/controller.js';
 import { type SegmentView, TCP_ACK, TCP_RST, TCP_SYN } from '../wire/segment.js';
+import { type AnsweredSyn, synOf } from './answered-syn.js';
 import { type SubflowConfig, SubflowStats } from './config.js';
 import type { FlowTuple } from './flow.js';
 import type { SegmentSink, SubflowOwner } from './owner.js';
@@ -45,6 +46,8 @@ export class TcpSubflow {
     readonly flow: FlowTuple,
     readonly config: SubflowConfig,
     isn: number,
+    /** Where our timestamp clock starts (RFC 7323 7.1). */
+    readonly tsOffset: number = randomU32(env),
   ) {
     this.iss = isn >>> 0;
     this.rtt = new RttEstimator(config.initialRtoUs, config.minRtoUs, config.maxRtoUs);
@@ -140,6 +143,12 @@ export class TcpSubflow {
     tcb.handshake.keepData(syn);
     if (tcb.askOwner(nowUs, syn)) tcb.handshake.isSynDue = true;
     else tcb.closing.close(nowUs, 'aborted');
+  }
+
+  /** As `accept`, of a SYN that was answered without a subflow (answered-syn.ts): nothing is sent. */
+  acceptAnswered(nowUs: Micros, answered: AnsweredSyn): void {
+    this.accept(nowUs, synOf(answered));
+    if (this.#tcb.isOpen) this.#tcb.handshake.onAnswered(nowUs, answered.sentUs);
   }
 
   /** FIN after all data pulled so far; nothing is pulled afterwards. */

@@ -2,7 +2,6 @@
  * Transmission control block (RFC 9293 3.3.1): the state of one endpoint and the machines that it is made of. They share
  * it; the public face is subflow.ts.
  */
-import { randomU32 } from '../base/env.js';
 import type { Micros } from '../base/time.js';
 import type { SegmentView } from '../wire/segment.js';
 import { Answers } from './answers.js';
@@ -48,7 +47,7 @@ export class Tcb {
     this.config = config;
     this.stats = stats;
     this.rtt = rtt;
-    this.ts = new Timestamps(randomU32(sf.env));
+    this.ts = new Timestamps(sf.tsOffset);
     this.negotiated = {
       sendShift: 0,
       receiveShift: 0,

@@ -20,12 +20,12 @@ export class Timestamps {
   #recentUs: Micros = 0;
   #hasRecent = false;
 
-  /** `offset`: random per connection, so that the clock tells nobody our uptime (RFC 7323 7.1). */
+  /** `offset`: not to be guessed, so that the clock tells nobody our uptime (RFC 7323 7.1). */
   constructor(private readonly offset: number) {}
 
   /** TSval for a segment sent at `nowUs`: 1 ms per tick (RFC 7323 5.4). */
   valueAt(nowUs: Micros): number {
-    return ((Math.floor(nowUs / US_PER_MS) % 0x1_0000_0000) + this.offset) >>> 0;
+    return timestampAt(nowUs, this.offset);
   }
 
   /** Age of an echoed value in microseconds, a multiple of the tick; negative: not ours. */
@@ -52,6 +52,11 @@ export class Timestamps {
     if (this.#hasRecent && ((tsVal - this.recent) | 0) < 0 && nowUs - this.#recentUs <= RECENT_LIFETIME_US) return;
     this.onSyn(nowUs, tsVal);
   }
+}
+
+/** TSval at `nowUs` of a clock with that offset. */
+export function timestampAt(nowUs: Micros, offset: number): number {
+  return ((Math.floor(nowUs / US_PER_MS) % 0x1_0000_0000) + offset) >>> 0;
 }
 
 /** a < b on the 32-bit timestamp clock. */

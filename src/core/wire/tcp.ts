@@ -74,6 +74,31 @@ export function putSackPermitted(out: Uint8Array, o: number): number {
   return o + SACK_PERMITTED_BYTES;
 }
 
+/**
+ * Options of a SYN or SYN/ACK: MSS, SACK-permitted, timestamps, window scale, each aligned so that together they take 20
+ * bytes. `mssBytes` or `wscale` -1: left out.
+ */
+export function putSynOptions(
+  out: Uint8Array,
+  o: number,
+  mssBytes: number,
+  sack: boolean,
+  timestamps: boolean,
+  tsVal: number,
+  tsEcr: number,
+  wscale: number,
+): number {
+  let at = mssBytes >= 0 ? putMss(out, o, mssBytes) : o;
+  if (timestamps) {
+    // SACK-permitted takes the place of the NOPs before the timestamps: 12 bytes together.
+    at = sack ? putSackPermitted(out, at) : putNop(out, putNop(out, at));
+    at = putTimestampsBare(out, at, tsVal, tsEcr);
+  } else if (sack) {
+    at = putSackPermitted(out, putNop(out, putNop(out, at)));
+  }
+  return wscale >= 0 ? putWscale(out, putNop(out, at), wscale) : at;
+}
+
 /** Timestamps behind two NOPs (RFC 7323 appendix A): 12 bytes. */
 export function putTimestamps(out: Uint8Array, o: number, tsVal: number, tsEcr: number): number {
   out[o] = OPT_NOP;
