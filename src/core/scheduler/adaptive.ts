@@ -24,6 +24,8 @@ const MAX_FULL_GAP_RTTS = 1;
 const MIN_FULL_GAP_US = 5_000;
 /** Waiting for the pacer with less than this many BDPs in flight is only the pacer's grain, not a full path. */
 const FULL_BDPS = 0.75;
+const MAX_FULL_US = 400_000;
+const DRAIN = 2;
 /** Room with less than this in flight shows that the demand fits. */
 const IDLE_BDPS = 0.5;
 /**
@@ -49,8 +51,9 @@ const PASSED_OVER_US = 60_000_000;
 class PathMemory {
   peakBytesPerS = 0;
   peakUs: Micros = Number.NEGATIVE_INFINITY;
-  fullSinceUs: Micros = 0;
-  lastFullUs: Micros = Number.NEGATIVE_INFINITY;
+  /** How long it has been full, less how long it has not been: see noteFull. */
+  fullForUs: Micros = 0;
+  lastFullUs: Micros = -1e12;
   trialRounds = 0;
   lastRoundUs: Micros = Number.NEGATIVE_INFINITY;
   lastTrialUs: Micros = Number.NEGATIVE_INFINITY;
@@ -68,7 +71,7 @@ export class Adaptive implements Scheduler {
     const memory = this.#memoryOf(quick);
     notePeak(input.nowUs, quick, memory);
     if (quick.availableBytes > 0) {
-      if (quick.inFlightBytes < IDLE_BDPS * bdpBytes(quick, memory)) memory.lastFullUs = Number.NEGATIVE_INFINITY;
+      if (quick.inFlightBytes < IDLE_BDPS * bdpBytes(quick, memory)) noteIdle(input.nowUs, memory);
       return quick.index;
     }
     noteFull(input.nowUs, quick, memory);
@@ -99,8 +102,8 @@ export class Adaptive implements Scheduler {
   #isWorthIt(input: SchedulerInput, quick: PathSnapshot, slow: PathSnapshot): boolean {
     const { nowUs } = input;
     const extraUs = Math.max(0, slow.srttUs - quick.srttUs) / 2;
-    const { fullSinceUs, lastFullUs, peakBytesPerS: quickRate } = this.#memoryOf(quick);
-    if (lastFullUs !== nowUs || nowUs - fullSinceUs < extraUs) return false;
+    const { fullForUs, lastFullUs, peakBytesPerS: quickRate } = this.#memoryOf(quick);
+    if (lastFullUs !== nowUs || fullForUs < extraUs) return false;
     if (blockedBytes(quickRate, quick, slow) + slow.mssBytes > input.windowBytes) return false;
     const memory = this.#memoryOf(slow);
     notePeak(nowUs, slow, memory);
@@ -140,7 +143,14 @@ function noteFull(nowUs: Micros, path: PathSnapshot, memory: PathMemory): void {
   const isWindowFull = path.inFlightBytes + path.mssBytes >= path.cwndBytes;
   if (!isWindowFull && path.inFlightBytes < FULL_BDPS * bdpBytes(path, memory)) return;
   const gapUs = Math.max(MAX_FULL_GAP_RTTS * path.srttUs, MIN_FULL_GAP_US);
-  if (nowUs - memory.lastFullUs > gapUs) memory.fullSinceUs = nowUs;
+  const sinceUs = nowUs - memory.lastFullUs;
+  if (sinceUs <= gapUs) memory.fullForUs = Math.min(memory.fullForUs + sinceUs, MAX_FULL_US);
+  else memory.fullForUs = Math.max(0, memory.fullForUs - sinceUs * DRAIN);
+  memory.lastFullUs = nowUs;
+}
+
+function noteIdle(nowUs: Micros, memory: PathMemory): void {
+  memory.fullForUs = Math.max(0, memory.fullForUs - (nowUs - memory.lastFullUs) * DRAIN);
   memory.lastFullUs = nowUs;
 }
 
