@@ -36,8 +36,12 @@ export const LANE_NAMES = ['sparse', 'bulk'] as const;
 const SPARSE_BYTES = 32_768;
 const SPARSE_WINDOW_US = 100_000;
 const BULK_MEMORY_US = 1_000_000;
-/** How long a flow may wait to become movable before its new packets are held. */
-const HOLD_AFTER_US = 100_000;
+/**
+ * How long a flow may wait to become movable before its new packets are held. Short: while it grows it fills the sparse
+ * connection, which is cold, and the sooner the bulk one carries it the less of its slow start meets ours. Not zero: a
+ * reply of a few hundred kilobytes is often done by then, and a hold costs it a round trip.
+ */
+const HOLD_AFTER_US = 25_000;
 /** A super-packet that takes longer than this at the delivery rate is cut (DESIGN 3.3). */
 const SUPER_MAX_US = 2_000;
 /** Taken for 2 ms' worth while no rate is known. */

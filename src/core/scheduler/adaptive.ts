@@ -3,8 +3,8 @@
  *
  * The quickest path takes whatever it can. When it is full, bytes go to a slower path only
  *  1. at no cost: they arrive there before the quickest path would have carried all that is pending; or
- *  2. for throughput: the quickest path has been full for as long as the slow one would delay delivery (so the demand is
- *     not a burst that fits it), the slow one adds enough rate for that delay, and the send window has room for what the
+ *  2. for throughput: the quickest path has been full, short gaps aside, for as long as the slow one would delay delivery
+ *     (so the demand is not a burst that fits it), the slow one adds enough rate for that delay, and the send window has room for what the
  *     quickest sends meanwhile (BLEST).
  * Rule 2 is needed because `pendingBytes` shows little of the demand: the tunnel keeps its backlog in FQ-CoDel and pulls a
  * few milliseconds' worth, for which ECF alone would always rather wait. That a path must add enough rate is what keeps
@@ -18,14 +18,19 @@ import type { PathSnapshot, Scheduler, SchedulerInput } from './scheduler.js';
 
 /** Extra one-way delay that doubling the rate would be worth; a path that adds a tenth may cost a tenth of it. */
 const WORTH_US_PER_RATE_RATIO = 400_000;
-/** A path counts as continuously full when it is seen full at least this often, in its own RTTs … */
+/**
+ * How long a path has been full is an account: it grows while the path is full and shrinks this much faster while it is
+ * not, so that a sustained flow does not have to prove itself anew after every loss or lull of a few milliseconds.
+ */
+const FULL_DECAY = 2;
+/** The account's limit: a pause of half of it makes the path new again. */
+const MAX_FULL_FOR_US = 400_000;
+/** A path counts as full in between when it is seen full at least this often, in its own RTTs … */
 const MAX_FULL_GAP_RTTS = 1;
 /** … and never more often than this, for RTTs below a timer's accuracy. */
 const MIN_FULL_GAP_US = 5_000;
 /** Waiting for the pacer with less than this many BDPs in flight is only the pacer's grain, not a full path. */
 const FULL_BDPS = 0.75;
-const MAX_FULL_US = 400_000;
-const DRAIN = 2;
 /** Room with less than this in flight shows that the demand fits. */
 const IDLE_BDPS = 0.5;
 /**
@@ -51,9 +56,9 @@ const PASSED_OVER_US = 60_000_000;
 class PathMemory {
   peakBytesPerS = 0;
   peakUs: Micros = Number.NEGATIVE_INFINITY;
-  /** How long it has been full, less how long it has not been: see noteFull. */
+  /** FULL_DECAY's account, as of `lastFullUs`. */
   fullForUs: Micros = 0;
-  lastFullUs: Micros = -1e12;
+  lastFullUs: Micros = Number.NEGATIVE_INFINITY;
   trialRounds = 0;
   lastRoundUs: Micros = Number.NEGATIVE_INFINITY;
   lastTrialUs: Micros = Number.NEGATIVE_INFINITY;
@@ -71,7 +76,7 @@ export class Adaptive implements Scheduler {
     const memory = this.#memoryOf(quick);
     notePeak(input.nowUs, quick, memory);
     if (quick.availableBytes > 0) {
-      if (quick.inFlightBytes < IDLE_BDPS * bdpBytes(quick, memory)) noteIdle(input.nowUs, memory);
+      if (quick.inFlightBytes < IDLE_BDPS * bdpBytes(quick, memory)) noteNotFull(input.nowUs, memory);
       return quick.index;
     }
     noteFull(input.nowUs, quick, memory);
@@ -144,13 +149,13 @@ function noteFull(nowUs: Micros, path: PathSnapshot, memory: PathMemory): void {
   if (!isWindowFull && path.inFlightBytes < FULL_BDPS * bdpBytes(path, memory)) return;
   const gapUs = Math.max(MAX_FULL_GAP_RTTS * path.srttUs, MIN_FULL_GAP_US);
   const sinceUs = nowUs - memory.lastFullUs;
-  if (sinceUs <= gapUs) memory.fullForUs = Math.min(memory.fullForUs + sinceUs, MAX_FULL_US);
-  else memory.fullForUs = Math.max(0, memory.fullForUs - sinceUs * DRAIN);
+  if (sinceUs > gapUs) noteNotFull(nowUs, memory);
+  else memory.fullForUs = Math.min(MAX_FULL_FOR_US, memory.fullForUs + sinceUs);
   memory.lastFullUs = nowUs;
 }
 
-function noteIdle(nowUs: Micros, memory: PathMemory): void {
-  memory.fullForUs = Math.max(0, memory.fullForUs - (nowUs - memory.lastFullUs) * DRAIN);
+function noteNotFull(nowUs: Micros, memory: PathMemory): void {
+  memory.fullForUs = Math.max(0, memory.fullForUs - FULL_DECAY * (nowUs - memory.lastFullUs));
   memory.lastFullUs = nowUs;
 }
 

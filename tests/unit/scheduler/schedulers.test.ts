@@ -134,6 +134,16 @@ test('adaptive: bursts with pauses between them are not sustained demand', (t) =
   }
 });
 
+test('adaptive: a lull in sustained demand does not put the slow path off again', (t) => {
+  const s = create('adaptive');
+  sustained(s, WIFI, LTE, 500, 400);
+  const lulled = path(0, { ...WIFI, inFlightBytes: 0, availableBytes: 14_000 });
+  t.is(s.select(input([lulled, path(1, LTE)], { nowUs: 530_000, pendingBytes: 13_000 })), 0);
+  t.deepEqual(sustained(s, WIFI, LTE, 10, 10, 531_000), { slow: 10, wait: 0 }, 'after 30 ms');
+  t.is(s.select(input([lulled, path(1, LTE)], { nowUs: 800_000, pendingBytes: 13_000 })), 0);
+  t.is(sustained(s, WIFI, LTE, 15, 15, 801_000).slow, 0, 'after 260 ms it has to show itself again');
+});
+
 test('adaptive: a stream that the quick path carries stays there, though its pacer is often not ready', (t) => {
   const s = create('adaptive');
   const bdp = (50e6 / 8) * 0.02;
