@@ -11,7 +11,12 @@ import type { ConnectionInfo, EngineEvent } from '../core/engine/api.js';
 
 /** What the commands act on. Methods throw (an Error whose message is for the caller) when they cannot. */
 export interface CatSession {
-  info(): { readonly connection: ConnectionInfo | null; readonly counters: Readonly<Record<string, number>> };
+  /** `peer_ended`: no byte of the peer follows. */
+  info(): {
+    readonly connection: ConnectionInfo | null;
+    readonly peer_ended: boolean;
+    readonly counters: Readonly<Record<string, number>>;
+  };
   /** Subflow id. */
   join(interfaceName: string, address: IpAddress, port: number | null, backup: boolean): number;
   closeSubflow(subflowId: number, how: 'fin' | 'reset'): void;
@@ -19,6 +24,7 @@ export interface CatSession {
   setBackup(subflowId: number, backup: boolean): void;
   /** Address id. With a port, joins are taken there as well. */
   announce(address: IpAddress, port: number | null): Promise<number>;
+  /** REMOVE_ADDR, and the end of our subflows there. */
   withdraw(addressIds: readonly number[]): void;
   /** DATA_FIN after what stdin has given so far; no more is read from it. */
   end(): void;

@@ -238,7 +238,11 @@ class Cat implements CatSession {
   // ---- Commands (cat-control.ts) -----------------------------------------------------------------------------------
 
   info() {
-    return { connection: this.connection?.info() ?? null, counters: this.driver.engine.counters() };
+    return {
+      connection: this.connection?.info() ?? null,
+      peer_ended: this.hasRemoteEnd,
+      counters: this.driver.engine.counters(),
+    };
   }
 
   join(interfaceName: string, address: IpAddress, port: number | null, backup: boolean): number {
@@ -279,7 +283,11 @@ class Cat implements CatSession {
   }
 
   withdraw(addressIds: readonly number[]): void {
-    this.connected().withdraw(this.driver.nowUs(), ...addressIds);
+    const connection = this.connected();
+    connection.withdraw(this.driver.nowUs(), ...addressIds);
+    for (const { id, localAddressId } of connection.info().subflows) {
+      if (addressIds.includes(localAddressId)) connection.closeSubflow(this.driver.nowUs(), id, 'fin');
+    }
     this.driver.flushSoon();
   }
 

@@ -124,6 +124,20 @@ test.serial('the next hop is what the kernel would choose on that interface, or 
   t.is(netlink.nextHop(1, parseIp('8.8.8.8'), null), null, 'not through another interface');
 });
 
+test.serial('IPv6: each of two links has its own next hop, although one default route is better', (t) => {
+  near.veth('wwan0', far, 'eth1');
+  near.ip('addr', 'add', 'fd02::2/64', 'dev', 'wwan0');
+  near.ip('-6', 'route', 'add', 'default', 'via', 'fd02::1', 'dev', 'wwan0', 'metric', '2000');
+  const second = netlink.link('wwan0')!.index;
+  const there = parseIp('2001:db8::8');
+  t.is(netlink.nextHop(second, there, parseIp('fd02::2'))!.address.text, 'fd02::1');
+  t.is(netlink.nextHop(index, there, parseIp('fd01::2'))!.address.text, 'fd01::1');
+  near.ip('-6', 'rule', 'add', 'from', 'fd02::2', 'unreachable');
+  t.is(netlink.nextHop(second, there, parseIp('fd02::2')), null, 'a rule for the source is obeyed');
+  near.ip('link', 'del', 'wwan0');
+  near.ip('-6', 'rule', 'del', 'from', 'fd02::2');
+});
+
 test.serial('a used neighbour is resolved by the kernel, and its failure is told', async (t) => {
   const events: NetlinkEvent[] = [];
   const monitor = inNamespace(near.name, () => new NetlinkMonitor(['neighbour'], (event) => events.push(event)));

@@ -154,7 +154,12 @@ export class Rtnetlink {
   nextHop(interfaceIndex: number, destination: IpAddress, source: IpAddress | null): NextHop | null {
     if (this.#routeGet(interfaceIndex, destination, source, RTM_F_FIB_MATCH) === null) return null;
     const route = this.#routeGet(interfaceIndex, destination, source, 0);
-    if (route === null || route.interfaceIndex !== interfaceIndex) return null;
+    if (route === null) return null;
+    if (route.interfaceIndex !== interfaceIndex) {
+      // With a source IPv6 takes the interface as a mere wish: where no rule routes by source, two links with a default
+      // route each would give the better one's for both.
+      return destination.family === 6 && source !== null ? this.nextHop(interfaceIndex, destination, null) : null;
+    }
     return { address: route.gateway ?? destination, source: route.source };
   }
 

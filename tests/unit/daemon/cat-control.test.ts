@@ -11,7 +11,7 @@ function recorder(): [CatSession, unknown[][]] {
       return result;
     };
   const session: CatSession = {
-    info: note('info', { connection: null, counters: { a: 1 } }),
+    info: note('info', { connection: null, peer_ended: false, counters: { a: 1 } }),
     join: note('join', 3),
     closeSubflow: note('close', undefined),
     setBackup: note('priority', undefined),
@@ -27,7 +27,7 @@ const say = (session: CatSession, line: string) => runCommand(session, line.spli
 
 test('each command reaches the session with its arguments, and the answer has its result', async (t) => {
   const [session, calls] = recorder();
-  t.deepEqual(await say(session, 'info'), { connection: null, counters: { a: 1 } });
+  t.deepEqual(await say(session, 'info'), { connection: null, peer_ended: false, counters: { a: 1 } });
   t.deepEqual(await say(session, 'join wwan0 192.0.2.1'), { subflow: 3 });
   t.deepEqual(await say(session, 'join wwan0 [2001:db8::1]:7 backup'), { subflow: 3 });
   await say(session, 'close 2');
