@@ -60,7 +60,7 @@ export class Bbr implements CongestionController {
   readonly ssthreshBytes = Number.POSITIVE_INFINITY;
 
   #mssBytes: number;
-  readonly #initialCwndBytes: number;
+  #initialCwndBytes: number;
   #cwnd: number;
   #pacingRate = Number.POSITIVE_INFINITY;
   #mode: Mode = 'startup';
@@ -183,6 +183,11 @@ export class Bbr implements CongestionController {
   onMssChange(mssBytes: number): void {
     this.#mssBytes = mssBytes;
     this.#cwnd = Math.max(this.#cwnd, MIN_CWND_SEGMENTS * mssBytes);
+  }
+
+  onInitialWindow(windowBytes: number): void {
+    this.#initialCwndBytes = windowBytes;
+    this.#cwnd = windowBytes;
   }
 
   // --- the model -----------------------------------------------------------------------------------------------------

@@ -63,6 +63,8 @@ export interface CongestionController {
   /** Sending resumes after `idleUs` without anything in flight (RFC 5681 4.1). */
   onIdleRestart(nowUs: Micros, idleUs: Micros, rtoUs: Micros): void;
   onMssChange(mssBytes: number): void;
+  /** The handshake is over and nothing was sent yet: the initial window (RFC 6928), of the MSS that it settled. */
+  onInitialWindow(windowBytes: number): void;
 }
 
 export type ControllerFactory = (config: CongestionConfig) => CongestionController;

@@ -22,7 +22,7 @@ export abstract class LossBasedController implements CongestionController {
   protected cwnd: number;
   protected ssthresh = Number.POSITIVE_INFINITY;
 
-  readonly #initialCwndSegments: number;
+  #initialCwndBytes: number;
   readonly #hystart = new HyStart();
   #srttUs: Micros = 0;
   /** The last ACK found the window in use; decides what a reduction is taken from. */
@@ -34,8 +34,8 @@ export abstract class LossBasedController implements CongestionController {
 
   constructor(config: CongestionConfig) {
     this.mssBytes = config.mssBytes;
-    this.#initialCwndSegments = config.initialCwndSegments;
-    this.cwnd = config.initialCwndSegments * config.mssBytes;
+    this.#initialCwndBytes = config.initialCwndSegments * config.mssBytes;
+    this.cwnd = this.#initialCwndBytes;
   }
 
   get cwndBytes(): number {
@@ -97,7 +97,7 @@ export abstract class LossBasedController implements CongestionController {
   onIdleRestart(_nowUs: Micros, idleUs: Micros, rtoUs: Micros): void {
     if (idleUs <= rtoUs) return;
     // RFC 5681 §4.1: no more than the restart window; what the path carried before stays known as ssthresh (RFC 2861).
-    const restart = this.#initialCwndSegments * this.mssBytes;
+    const restart = this.#initialCwndBytes;
     if (this.cwnd <= restart) return;
     this.ssthresh = Math.max(this.ssthresh, (this.cwnd * 3) / 4);
     this.cwnd = restart;
@@ -108,6 +108,11 @@ export abstract class LossBasedController implements CongestionController {
     // RFC 8201 §5.2 leaves the window in bytes alone; one segment must still fit.
     this.mssBytes = mssBytes;
     this.cwnd = Math.max(this.cwnd, mssBytes);
+  }
+
+  onInitialWindow(windowBytes: number): void {
+    this.#initialCwndBytes = windowBytes;
+    this.cwnd = windowBytes;
   }
 
   /** What the window is multiplied by for one congestion event. */

@@ -389,8 +389,7 @@ export class Engine implements EngineApi, ConnectionHost {
       this.drop('icmp-no-subflow', linkId);
       return;
     }
-    const mtuBytes = icmp.errorClass === 'too-big' ? icmp.mtuBytes : 0;
-    sf.tcp.onIcmp(nowUs, icmp.errorClass === 'hard', mtuBytes, icmp.quotedSeq);
+    sf.tcp.onIcmp(nowUs, icmp.errorClass, icmp.mtuBytes, icmp.quotedSeq);
     this.markDirty(sf.connection);
   }
 

@@ -112,7 +112,8 @@ export class Closing {
 
   /** R2 (RFC 9293 3.8.3), also for an unanswered persist timer. */
   get giveUpAtUs(): Micros {
-    return this.tcb.sender.stuckSinceUs + this.tcb.config.r2Us;
+    const { sender, config, lastReceivedUs } = this.tcb;
+    return sender.stuckSinceUs(lastReceivedUs) + config.r2Us;
   }
 
   /** True: it is over, by R2 or by FIN-WAIT-2 without end. */

@@ -41,9 +41,12 @@ export interface SubflowConfig {
   readonly maxReceiveRanges: number;
   /** Challenge ACKs per second (RFC 5961 7). */
   readonly challengeAcksPerSecond: number;
-  /** Idle time before keepalives start; 0 = off, the default (RFC 9293 3.8.4). */
+  /** Off unless asked for (RFC 9293 3.8.4 MUST-25); `TcpSubflow.setKeepAlive` for one connection. */
+  readonly keepalive: boolean;
+  /** Idle time before keepalives start, at least two hours unless somebody says otherwise (MUST-28). */
   readonly keepaliveIdleUs: Micros;
   readonly keepaliveIntervalUs: Micros;
+  /** Unanswered probes after which the connection is given up; one says nothing (MUST-29). */
   readonly keepaliveProbes: number;
   /** No Nagle algorithm (RFC 9293 3.7.4). */
   readonly noDelay: boolean;
@@ -69,9 +72,10 @@ export const DEFAULT_SUBFLOW_CONFIG: Omit<SubflowConfig, 'congestion' | 'couplin
   maxSuperBytes: 64 * 1024 - 256,
   maxReceiveRanges: 256,
   challengeAcksPerSecond: 10,
-  keepaliveIdleUs: 0,
-  keepaliveIntervalUs: 10 * US_PER_S,
-  keepaliveProbes: 6,
+  keepalive: false,
+  keepaliveIdleUs: 7_200 * US_PER_S,
+  keepaliveIntervalUs: 75 * US_PER_S,
+  keepaliveProbes: 9,
   noDelay: true,
 };
 
@@ -98,6 +102,7 @@ export class SubflowStats {
   delayedAcks = 0;
   ecnReductions = 0;
   pmtuReductions = 0;
+  pmtuProbes = 0;
   /** Segments ignored, by reason. */
   dropPaws = 0;
   dropOutOfWindow = 0;

@@ -11,14 +11,20 @@ export class EcnReaction {
   /** An ACK of `ack` says ECE. True: the window must come down now. */
   onEcho(ack: number, sndNxt: number): boolean {
     if (!this.isOn || ack <= this.#point) return false;
+    this.onReduced(sndNxt);
+    return true;
+  }
+
+  /** The window came down, for whatever reason: marks of this window count no more, and the peer is told. */
+  onReduced(sndNxt: number): void {
+    if (!this.isOn) return;
     this.#point = sndNxt;
     this.#owesCwr = true;
-    return true;
   }
 
   /** A loss reduces the window again only when a mark has not just done so. */
   mayReduceForLoss(sndUna: number): boolean {
-    return sndUna > this.#point;
+    return sndUna >= this.#point;
   }
 
   /** Flags for the next new data: CWR on the first after the reduction. */

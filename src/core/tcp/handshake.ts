@@ -66,7 +66,7 @@ export class Handshake {
   /** Our SYN is acknowledged by `seg`, at `seq` relative: the connection is established. */
   complete(nowUs: Micros, seg: SegmentView, seq: number): void {
     const { tcb } = this;
-    tcb.sender.onSynAcked(nowUs, seq);
+    tcb.sender.onSynAcked(nowUs, seq, this.retransmits);
     this.#measure(nowUs, seg);
     this.isSynDue = false;
     this.deadlineUs = NEVER;

@@ -6,14 +6,17 @@ import type { SubflowConfig } from './config.js';
 export class Keepalive {
   /** A probe leaves at the next poll. */
   isDue = false;
+  isOn: boolean;
   #unanswered = 0;
 
-  constructor(private readonly config: SubflowConfig) {}
+  constructor(private readonly config: SubflowConfig) {
+    this.isOn = config.keepalive;
+  }
 
   /** `isIdle`: nothing is outstanding and nobody else probes. */
   deadlineUs(lastReceivedUs: Micros, isIdle: boolean): Micros {
+    if (!this.isOn || !isIdle) return NEVER;
     const { keepaliveIdleUs, keepaliveIntervalUs } = this.config;
-    if (keepaliveIdleUs <= 0 || !isIdle) return NEVER;
     return lastReceivedUs + keepaliveIdleUs + this.#unanswered * keepaliveIntervalUs;
   }
 

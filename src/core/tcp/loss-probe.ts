@@ -3,7 +3,7 @@
  * do what would else take an RTO (RFC 8985 section 7).
  */
 import type { Micros } from '../base/time.js';
-import { US_PER_MS, US_PER_S } from '../base/time.js';
+import { US_PER_MS } from '../base/time.js';
 import type { RttEstimator } from './rtt.js';
 
 /** A receiver with one segment may hold its ACK this long (RFC 8985 7.2). */
@@ -17,6 +17,8 @@ export class LossProbe {
   /** When data was last sent or SND.UNA last advanced: the timeout counts from here. */
   baseUs: Micros = 0;
   #isRetransmission = false;
+  /** RTT samples there were when the last probe left. */
+  #samplesAtProbe = 0;
 
   get isActive(): boolean {
     return this.endSeq >= 0;
@@ -28,14 +30,19 @@ export class LossProbe {
     this.isDue = false;
   }
 
-  /** Probe timeout from the last transmission or cumulative ACK (7.2); the caller caps it by the RTO. */
+  /** Once there is an RTT sample: probe timeout from the last transmission or cumulative ACK (7.2); the caller caps it by the RTO. */
   timeoutUs(rtt: RttEstimator, isSingleSegment: boolean): Micros {
-    if (!rtt.hasSample) return US_PER_S;
     return 2 * rtt.srttUs + (isSingleSegment ? MAX_ACK_DELAY_US : 0);
   }
 
-  onProbeSent(sndNxt: number, isRetransmission: boolean): void {
+  /** 7.3: one probe at a time, and an RTT measured since the last one (or the start of the connection). */
+  mayProbe(rtt: RttEstimator): boolean {
+    return !this.isActive && rtt.samples > this.#samplesAtProbe;
+  }
+
+  onProbeSent(sndNxt: number, isRetransmission: boolean, rtt: RttEstimator): void {
     this.endSeq = sndNxt;
+    this.#samplesAtProbe = rtt.samples;
     this.#isRetransmission = isRetransmission;
   }
 

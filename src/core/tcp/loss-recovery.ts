@@ -9,6 +9,7 @@ import type { Micros } from '../base/time.js';
 import { NEVER } from '../base/time.js';
 import type { AckNews } from './ack-news.js';
 import { LossProbe } from './loss-probe.js';
+import type { ProbeLoss } from './pmtu.js';
 import { ProportionalRateReduction } from './prr.js';
 import { Rack } from './rack.js';
 import { IN_FLIGHT, SACKED, type SentRecord } from './scoreboard.js';
@@ -37,6 +38,11 @@ export class LossRecovery {
   readonly #prr = new ProportionalRateReduction();
   #recoveryPoint = 0;
   #dupAcks = 0;
+  /** What this ACK says has arrived, for PRR without SACK: a segment for each duplicate ACK (RFC 6937 3). */
+  #newRenoDeliveredBytes = 0;
+  /** A path-MTU probe was found lost, or arrived, and nobody has dealt with that yet. */
+  #isMtuProbeLost = false;
+  #isMtuRaised = false;
   #rtoBaseUs: Micros = 0;
   #nowUs: Micros = 0;
   readonly #lose = (rec: SentRecord): void => this.#markLost(rec);
@@ -69,9 +75,18 @@ export class LossRecovery {
 
   /** A piece arrived (before the scoreboard forgets how it was sent). */
   onDelivered(rec: SentRecord, endSeq: number, news: AckNews): void {
-    const { rtt, ts } = this.ctx;
+    const { rtt, ts, pmtu, mss } = this.ctx;
     if (rec.transmissions === 1) this.undo.onOriginalDelivered(rec.sentUs);
+    if (rec.transmissions === 1 && pmtu.onProbeDelivered(this.#nowUs, rec.seq, endSeq)) this.#isMtuRaised = true;
+    else if (rec.lengthBytes >= mss.bytes) pmtu.onDelivered(mss.packetBytes(mss.bytes));
     if (this.usesSack) this.#rack.onDelivered(this.#nowUs, rec, endSeq, rtt, news.answersEarlier(rec, ts));
+  }
+
+  /** A path-MTU probe arrived since the last call. */
+  takeMtuRaise(): boolean {
+    const isRaised = this.#isMtuRaised;
+    this.#isMtuRaised = false;
+    return isRaised;
   }
 
   /** [left, right) had arrived before it was sent again. */
@@ -84,12 +99,16 @@ export class LossRecovery {
 
   /** RFC 6582 3.2: without SACK the duplicates are counted; an advance takes back what it explains. */
   countDuplicates(news: AckNews): void {
+    const mssBytes = this.ctx.mss.bytes;
+    this.#newRenoDeliveredBytes = 0;
     if (news.advanced) {
-      const segments = Math.ceil(news.ackedBytes / this.ctx.mss.bytes);
+      const segments = Math.ceil(news.ackedBytes / mssBytes);
+      this.#newRenoDeliveredBytes = Math.max(0, news.deliveredBytes - this.#dupAcks * mssBytes);
       this.#dupAcks = this.phase === 'recovery' ? Math.max(0, this.#dupAcks - Math.max(0, segments - 1)) : 0;
       if (news.ack >= this.#recoveryPoint) this.#dupAcks = 0;
     } else if (news.isDuplicate && news.flightBytes > 0) {
       this.#dupAcks++;
+      this.#newRenoDeliveredBytes = mssBytes;
     }
   }
 
@@ -108,6 +127,7 @@ export class LossRecovery {
       if (this.undo.isSpurious(this.phase === 'rto', news.prevUna, ack, news.tsEcr)) this.#undoReduction();
     }
     this.#detectLosses(nowUs, advanced);
+    this.#judgeMtuProbe(nowUs, this.lostBytes > 0 || this.phase !== 'open' ? 'amid' : 'alone');
     const isTailRepaired = this.probe.onAck(ack, news.dsackEnd, news.isDuplicate && !news.hasSack);
     if (this.phase !== 'open' && ack >= this.#recoveryPoint) this.#exitRecovery(nowUs);
     if (this.phase === 'open') {
@@ -116,6 +136,7 @@ export class LossRecovery {
       } else if (isTailRepaired) {
         // RFC 8985 7.4.2: the probe hid a loss from everybody else.
         cc.onCongestionEvent(nowUs, priorInFlightBytes, 'loss');
+        ecn.onReduced(space.sndNxt);
         cc.onRecoveryExit(nowUs);
       } else if (news.hasEce && ecn.onEcho(ack, space.sndNxt)) {
         stats.ecnReductions++;
@@ -124,7 +145,8 @@ export class LossRecovery {
     }
     if (this.phase === 'recovery') {
       const isSafe = advanced && this.lostBytes === 0;
-      this.#prr.onAck(news.deliveredBytes, this.inFlightBytes, cc.ssthreshBytes, mss.bytes, isSafe);
+      const deliveredBytes = this.usesSack ? news.deliveredBytes : this.#newRenoDeliveredBytes;
+      this.#prr.onAck(deliveredBytes, this.inFlightBytes, cc.ssthreshBytes, mss.bytes, isSafe);
     }
     if (board.isEmpty) this.#rack.deadlineUs = NEVER;
   }
@@ -174,7 +196,7 @@ export class LossRecovery {
   #probeDeadlineUs(): Micros {
     const { board, rtt, mss, pathProbe } = this.ctx;
     const { probe } = this;
-    const isWatched = this.usesSack && this.phase === 'open' && !probe.isActive && !probe.isDue && !pathProbe.isOn;
+    const isWatched = this.usesSack && this.phase === 'open' && probe.mayProbe(rtt) && !probe.isDue && !pathProbe.isOn;
     if (!isWatched || board.isEmpty || board.sackedBytes > 0 || board.lostBytes > 0) return NEVER;
     const isSingle = board.inFlightBytes <= mss.bytes;
     return Math.min(probe.baseUs + probe.timeoutUs(rtt, isSingle), this.#rtoDeadlineUs());
@@ -185,13 +207,14 @@ export class LossRecovery {
     const inFlight = this.inFlightBytes;
     this.lostBytes = 0;
     this.#detectLosses(nowUs, false);
+    this.#judgeMtuProbe(nowUs, this.lostBytes > 0 || this.phase !== 'open' ? 'amid' : 'alone');
     if (this.lostBytes > 0 && this.phase === 'open') {
       this.#enterRecovery(nowUs, inFlight, space.sndNxt - space.sndUna);
     }
   }
 
   #onRto(nowUs: Micros): void {
-    const { board, stats, cc, rtt, mss, pmtu, owner, sf, space } = this.ctx;
+    const { board, stats, cc, rtt, mss, pmtu, owner, sf, space, ecn } = this.ctx;
     stats.rtos++;
     this.rtoCount++;
     this.#rtoBaseUs = nowUs;
@@ -201,6 +224,7 @@ export class LossRecovery {
       this.undo.onRto(nowUs, this.phase === 'open');
       this.undo.start(space.sndUna);
       cc.onRto(nowUs, inFlight);
+      ecn.onReduced(space.sndNxt);
     }
     this.phase = 'rto';
     this.#recoveryPoint = space.sndNxt;
@@ -211,8 +235,13 @@ export class LossRecovery {
     if (this.usesSack) this.#rack.detectOnRto(nowUs, board, reoWndUs, this.#lose);
     else for (let rec = board.oldestInFlight; rec !== null; rec = board.oldestInFlight) this.#markLost(rec);
     const head = board.head;
-    if (head !== null && head.status === IN_FLIGHT) this.#markLost(head);
+    if (head !== null && head.status === IN_FLIGHT) {
+      // RFC 8985 6.3: of what was sent less than a round trip ago only the first segment.
+      if (head.lengthBytes > mss.bytes) board.split(head, head.seq + mss.bytes);
+      this.#markLost(head);
+    }
     this.isRetransmitForced = true;
+    this.#judgeMtuProbe(nowUs, 'timeout');
     if (head !== null && pmtu.onRto(nowUs, head.lengthBytes >= mss.bytes)) mss.refresh();
     owner.onRto(nowUs, sf, this.rtoCount);
   }
@@ -250,9 +279,22 @@ export class LossRecovery {
     this.lostBytes = 0;
   }
 
+  /**
+   * What the loss of a path-MTU probe means (RFC 4821 7.6). The time to the next congestion event is about as many round
+   * trips as there are packets in the window (7.6.2).
+   */
+  #judgeMtuProbe(nowUs: Micros, how: ProbeLoss): void {
+    if (!this.#isMtuProbeLost) return;
+    this.#isMtuProbeLost = false;
+    const { pmtu, cc, mss, rtt } = this.ctx;
+    pmtu.onProbeLost(nowUs, how, (cc.cwndBytes / mss.bytes) * rtt.srttUs);
+  }
+
   #markLost(rec: SentRecord): void {
-    const { board, owner, sf, stats, mss } = this.ctx;
-    this.lostBytes += rec.endSeq - rec.seq;
+    const { board, owner, sf, stats, mss, pmtu } = this.ctx;
+    // RFC 4821 7.6.2: a probe that is lost is no sign of congestion.
+    if (pmtu.isProbe(rec.seq)) this.#isMtuProbeLost = true;
+    else this.lostBytes += rec.endSeq - rec.seq;
     stats.segmentsLost += Math.max(1, Math.ceil(rec.lengthBytes / mss.bytes));
     const { seq, lengthBytes, tag } = rec;
     board.markLost(rec);
@@ -271,11 +313,13 @@ export class LossRecovery {
     this.isRetransmitForced = true;
     stats.fastRecoveries++;
     this.#prr.enter(flightBytes);
-    if (ecn.mayReduceForLoss(space.sndUna)) cc.onCongestionEvent(nowUs, priorInFlightBytes, 'loss');
+    if (!ecn.mayReduceForLoss(space.sndUna)) return;
+    cc.onCongestionEvent(nowUs, priorInFlightBytes, 'loss');
+    ecn.onReduced(space.sndNxt);
   }
 
   #exitRecovery(nowUs: Micros): void {
-    if (this.phase === 'recovery') this.#rack.onRecoveryExit();
+    this.#rack.onRecoveryExit();
     this.phase = 'open';
     this.isRetransmitForced = false;
     this.#dupAcks = 0;

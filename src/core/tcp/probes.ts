@@ -28,7 +28,7 @@ export class Probes {
 
   /** RFC 8985 7.3: new data if there is some and the window takes it, else the last segment again. */
   sendTailProbe(nowUs: Micros, sink: SegmentSink): void {
-    const { board, space, sf, owner, stats, mss } = this.ctx;
+    const { board, space, sf, owner, stats, mss, rtt } = this.ctx;
     const { probe } = this.recovery;
     probe.isDue = false;
     const last = board.tail;
@@ -36,13 +36,13 @@ export class Probes {
     stats.tlps++;
     const canSendNew = !space.finQueued && sf.canSendData && space.windowRoomBytes >= mss.bytes;
     if (canSendNew && owner.hasPending(sf) && this.transmitter.pullAndSend(nowUs, sink, mss.bytes)) {
-      probe.onProbeSent(space.sndNxt, false);
+      probe.onProbeSent(space.sndNxt, false, rtt);
       return;
     }
     if (last.status !== IN_FLIGHT) return;
     const rec = last.lengthBytes > mss.bytes ? board.split(last, last.endSeq - mss.bytes) : last;
     this.transmitter.retransmit(nowUs, sink, rec);
-    probe.onProbeSent(space.sndNxt, true);
+    probe.onProbeSent(space.sndNxt, true, rtt);
   }
 
   /** One segment to learn whether the path is alive: the first unacknowledged one, or an empty one that must be answered. */

@@ -45,7 +45,7 @@ export class Rack {
 
   /** A DSACK arrived: something was retransmitted in vain, the window was too small (step 4, once per round trip). */
   onDsack(sndUna: number, sndNxt: number): void {
-    if (sndUna <= this.#dsackRoundEnd) return;
+    if (sndUna < this.#dsackRoundEnd) return;
     this.#dsackRoundEnd = sndNxt;
     this.#reoWndMult++;
     this.#reoWndPersist = REO_WND_PERSIST;

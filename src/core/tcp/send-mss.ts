@@ -29,7 +29,7 @@ export class SendMss {
   ) {
     this.#ipHeaderBytes = sf.flow.family === 6 ? 40 : 20;
     this.#peerMss = pmtu.mtuBytes - this.#ipHeaderBytes - TCP_HEADER; // until the peer's SYN says
-    this.bytes = this.#effective();
+    this.bytes = this.bytesAt(pmtu.mtuBytes);
   }
 
   onPeerSyn(seg: SegmentView): void {
@@ -38,17 +38,26 @@ export class SendMss {
     this.refresh();
   }
 
+  /** Payload of a full data segment if the path MTU were `mtuBytes`. */
+  bytesAt(mtuBytes: number): number {
+    const most = Math.min(mtuBytes - this.#ipHeaderBytes - TCP_HEADER, this.#peerMss);
+    return Math.max(1, most - this.#optionBytes);
+  }
+
+  /** Size of the packet that carries `payloadBytes` of data. */
+  packetBytes(payloadBytes: number): number {
+    return payloadBytes + this.#ipHeaderBytes + TCP_HEADER + this.#optionBytes;
+  }
+
   /** Something it depends on has changed: path MTU, options in use. */
   refresh(): void {
-    const mss = this.#effective();
+    const mss = this.bytesAt(this.pmtu.mtuBytes);
     if (mss === this.bytes) return;
     this.bytes = mss;
     this.cc.onMssChange(mss);
   }
 
-  #effective(): number {
-    const path = this.pmtu.mtuBytes - this.#ipHeaderBytes - TCP_HEADER;
-    const options = (this.ts.enabled ? TIMESTAMPS_OPTION : 0) + this.owner.dataOptionBytes(this.sf);
-    return Math.max(1, Math.min(path, this.#peerMss) - options);
+  get #optionBytes(): number {
+    return (this.ts.enabled ? TIMESTAMPS_OPTION : 0) + this.owner.dataOptionBytes(this.sf);
   }
 }

@@ -11,6 +11,7 @@ import { AckNews } from './ack-news.js';
 import type { SubflowConfig, SubflowStats } from './config.js';
 import { DeliveryRate } from './delivery-rate.js';
 import { EcnReaction } from './ecn-reaction.js';
+import { initialWindowBytes } from './initial-window.js';
 import { LossRecovery } from './loss-recovery.js';
 import type { SegmentSink, SubflowOwner } from './owner.js';
 import { PathProbe } from './path-probe.js';
@@ -35,6 +36,7 @@ export class Sender implements ScoreboardObserver {
   readonly recovery: LossRecovery;
   lastProgressUs: Micros = 0;
 
+  readonly #initialCwndSegments: number;
   readonly #pmtu: PathMtu;
   readonly #ecn = new EcnReaction();
   readonly #pathProbe = new PathProbe();
@@ -57,6 +59,7 @@ export class Sender implements ScoreboardObserver {
     private readonly stats: SubflowStats,
     writer: SegmentWriter,
   ) {
+    this.#initialCwndSegments = config.initialCwndSegments;
     this.board = new Scoreboard(this);
     this.#pmtu = new PathMtu(config.mtuBytes, sf.flow.family === 6);
     this.mss = new SendMss(sf, owner, this.#pmtu, ts, cc);
@@ -85,11 +88,25 @@ export class Sender implements ScoreboardObserver {
     return this.#pathProbe.isOn;
   }
 
-  /** Since when nothing has got through although something should: for R2 (RFC 9293 3.8.3). NEVER: nothing is owed. */
-  get stuckSinceUs(): Micros {
+  /** Nothing is outstanding and nothing waits: for keepalives. */
+  get isIdle(): boolean {
+    return this.board.isEmpty && !this.isProbing && !this.#probes.persist.isArmed;
+  }
+
+  /**
+   * Since when nothing has got through although something should: for R2 (RFC 9293 3.8.3). NEVER: nothing is owed. Where
+   * only the peer's window is in the way, a peer that answers (`lastReceivedUs`) is never given up (3.8.6.1 MUST-37, and
+   * SHLD-17 for a window that shrank).
+   */
+  stuckSinceUs(lastReceivedUs: Micros): Micros {
+    const { board, space } = this;
     // A path that the owner probes is the owner's to give up; one that was away starts anew when it is back.
-    if (this.board.isEmpty || this.isProbing) return NEVER;
-    return Math.max(this.lastProgressUs, this.board.oldestFirstSentUs, this.#kickedUs);
+    if (this.isProbing) return NEVER;
+    const { head } = board;
+    if (head === null) return Math.max(this.#probes.persist.sinceUs, lastReceivedUs, this.#kickedUs);
+    const sinceUs = Math.max(this.lastProgressUs, head.firstSentUs, this.#kickedUs);
+    const isShut = space.sndWnd < Math.min(head.endSeq - head.seq, this.mss.bytes);
+    return isShut ? Math.max(sinceUs, lastReceivedUs) : sinceUs;
   }
 
   // ---- handshake
@@ -108,11 +125,13 @@ export class Sender implements ScoreboardObserver {
     this.mss.onPeerSyn(seg);
   }
 
-  /** Our SYN is acknowledged by a segment at `seq` (relative). */
-  onSynAcked(nowUs: Micros, seq: number): void {
+  /** Our SYN, which was repeated `retransmits` times, is acknowledged by a segment at `seq` (relative). */
+  onSynAcked(nowUs: Micros, seq: number, retransmits: number): void {
     this.space.onSynAcked(seq);
     this.lastProgressUs = nowUs;
     this.mss.refresh();
+    const segments = this.#initialCwndSegments;
+    this.cc.onInitialWindow(initialWindowBytes(segments, this.mss.bytes, retransmits));
   }
 
   // ---- acknowledgments
@@ -137,6 +156,7 @@ export class Sender implements ScoreboardObserver {
     if (!recovery.usesSack) recovery.countDuplicates(news);
     else if (news.hasSack) this.#takeSack(seg, ack);
 
+    if (recovery.takeMtuRaise()) this.mss.refresh();
     const rttUs = news.rttUs(this.ts);
     if (rttUs >= 0) this.rtt.onSample(nowUs, rttUs, Math.ceil(news.flightBytes / (2 * this.mss.bytes)));
     if (news.advanced || news.deliveredBytes > 0) this.#onProgress(nowUs, news);
@@ -177,7 +197,7 @@ export class Sender implements ScoreboardObserver {
     if (this.isProbing) this.setProbeInterval(0);
     if (!news.advanced) return;
     this.recovery.onProgress(nowUs);
-    if (this.#pmtu.onProgress(nowUs, news.ackedBytes)) this.mss.refresh();
+    this.#pmtu.onProgress(this.space.sndUna);
   }
 
   #informController(nowUs: Micros, news: AckNews, rttUs: Micros): void {
@@ -241,8 +261,8 @@ export class Sender implements ScoreboardObserver {
   }
 
   /** A validated ICMP report (RFC 1191, 8201). */
-  onPacketTooBig(nowUs: Micros, mtuBytes: number): void {
-    if (!this.#pmtu.onPacketTooBig(nowUs, mtuBytes)) return;
+  onPacketTooBig(nowUs: Micros, mtuBytes: number, seq: number): void {
+    if (!this.#pmtu.onPacketTooBig(nowUs, mtuBytes, seq)) return;
     this.stats.pmtuReductions++;
     this.mss.refresh();
     this.#nowUs = nowUs;
@@ -295,7 +315,7 @@ export class Sender implements ScoreboardObserver {
     const probes = this.#probes;
     this.#nowUs = nowUs;
     this.#transmitter.beginPoll();
-    if (this.#pmtu.maybeRaise(nowUs)) this.mss.refresh();
+    if (this.#pmtu.maybeRaise(nowUs, this.recovery.usesSack)) this.mss.refresh();
     if (this.#pathProbe.isDue && sink.hasRoom()) probes.sendPathProbe(nowUs, sink);
     if (this.isProbing) return;
     if (this.recovery.probe.isDue && sink.hasRoom()) probes.sendTailProbe(nowUs, sink);

@@ -12,6 +12,7 @@ import { unwrap32 } from '../base/seq.js';
 import type { Micros } from '../base/time.js';
 import { NEVER } from '../base/time.js';
 import type { CongestionController } from '../congestion/controller.js';
+import type { IcmpErrorClass } from '../wire/icmp.js';
 import { type SegmentView, TCP_ACK, TCP_RST, TCP_SYN } from '../wire/segment.js';
 import { type AnsweredSyn, synOf } from './answered-syn.js';
 import { type SubflowConfig, SubflowStats } from './config.js';
@@ -164,7 +165,12 @@ export class TcpSubflow {
   /** RFC 9293 3.6.1, RFC 6191: a SYN that may open a new connection although this one is in TIME-WAIT. */
   acceptsNewSyn(syn: SegmentView): boolean {
     if (this.#tcb.state !== 'time-wait' || (syn.flags & (TCP_SYN | TCP_ACK | TCP_RST)) !== TCP_SYN) return false;
-    if (this.#tcb.ts.enabled && syn.hasTs && isTsBefore(this.#tcb.ts.recent, syn.tsVal)) return true;
+    const { ts } = this.#tcb;
+    if (syn.hasTs) {
+      // RFC 6191 2: with timestamps on both, a newer one; where the old connection had none, any.
+      if (!ts.enabled || isTsBefore(ts.recent, syn.tsVal)) return true;
+      if (syn.tsVal !== ts.recent) return false;
+    }
     return unwrap32(syn.seq, this.irs, this.rcvNxt) > this.rcvNxt;
   }
 
@@ -237,6 +243,11 @@ export class TcpSubflow {
     this.#tcb.sender.noDelay = noDelay;
   }
 
+  /** RFC 9293 3.8.4 MUST-24: keepalives of this connection on or off; their times are in the config. */
+  setKeepAlive(isOn: boolean): void {
+    this.#tcb.keepalive.isOn = isOn;
+  }
+
   // ---- inputs
 
   /** One segment whose addresses and ports are this subflow's and whose checksum is good. */
@@ -246,10 +257,11 @@ export class TcpSubflow {
   }
 
   /**
-   * An ICMP error that quotes a segment of ours with wire sequence number `quotedSeq`. `mtuBytes` > 0: fragmentation
-   * needed / packet too big. `hard`: protocol, port or host unreachable by policy (RFC 9293 3.9.2.2).
+   * An ICMP error that quotes a segment of ours with wire sequence number `quotedSeq`. 'too-big' comes with the MTU of
+   * the next hop, 0 from a router older than RFC 1191; 'hard': protocol, port or host unreachable by policy (RFC 9293
+   * 3.9.2.2).
    */
-  onIcmp(nowUs: Micros, hard: boolean, mtuBytes: number, quotedSeq: number): void {
+  onIcmp(nowUs: Micros, errorClass: IcmpErrorClass, mtuBytes: number, quotedSeq: number): void {
     const { state, sender, closing } = this.#tcb;
     const { sndUna, sndNxt } = sender.space;
     // RFC 5927 4.1: only what is in flight can have caused it.
@@ -258,8 +270,8 @@ export class TcpSubflow {
       this.stats.dropIcmpSequence++;
       return;
     }
-    if (mtuBytes > 0) sender.onPacketTooBig(nowUs, mtuBytes);
-    else if (hard && state === 'syn-sent') closing.close(nowUs, 'unreachable');
+    if (errorClass === 'too-big') sender.onPacketTooBig(nowUs, mtuBytes, seq);
+    else if (errorClass === 'hard' && state === 'syn-sent') closing.close(nowUs, 'unreachable');
   }
 
   onTimer(nowUs: Micros): void {
@@ -305,7 +317,7 @@ export class TcpSubflow {
 
   #keepaliveAtUs(): Micros {
     const { sender, keepalive, lastReceivedUs } = this.#tcb;
-    return keepalive.deadlineUs(lastReceivedUs, sender.board.isEmpty && !sender.isProbing);
+    return keepalive.deadlineUs(lastReceivedUs, sender.isIdle);
   }
 
   // ---- output

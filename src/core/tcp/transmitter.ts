@@ -15,6 +15,8 @@ import { WindowUsage } from './window-usage.js';
 
 /** Share of the window that must be free for a flight to count as limited by the application. */
 const APP_LIMITED_ROOM = 0.25;
+/** Segments behind a path-MTU probe by which its loss shows without a timeout (RFC 4821 7.4). */
+const PROBE_FOLLOWERS = 3;
 
 export class Transmitter {
   readonly #pacer: Pacer;
@@ -188,7 +190,35 @@ export class Transmitter {
     }
     const most = this.#wholeSegments(Math.floor(Math.min(cwndRoom, window, allowance, this.#superCap())));
     if (!this.noDelay && this.#holdsForNagle(most)) return false;
+    if (this.ctx.pmtu.isSearching && this.#sendMtuProbe(nowUs, sink, Math.min(cwndRoom, window))) return true;
     return this.pullAndSend(nowUs, sink, most);
+  }
+
+  /**
+   * New data in one segment that is larger than others (RFC 4821 7.4, 7.5): nothing lost, and room for the three segments
+   * behind it that make its loss known at once. False: not now.
+   */
+  #sendMtuProbe(nowUs: Micros, sink: SegmentSink, roomBytes: number): boolean {
+    const { board, mss, owner, pmtu, sf, stats, space } = this.ctx;
+    const { recovery } = this;
+    if (!recovery.usesSack || recovery.phase !== 'open' || board.lostBytes > 0 || board.sackedBytes > 0) return false;
+    const sizeBytes = pmtu.probeSizeBytes(nowUs);
+    if (sizeBytes === 0) return false;
+    const bytes = mss.bytesAt(sizeBytes);
+    if (bytes <= mss.bytes) {
+      pmtu.stopSearch(nowUs);
+      return false;
+    }
+    if (roomBytes < bytes + PROBE_FOLLOWERS * mss.bytes) return false;
+    const unit = owner.pull(nowUs, sf, bytes);
+    if (unit === null) return false;
+    const seq = space.sndNxt;
+    this.#sendUnit(nowUs, sink, unit, Math.max(mss.bytes, unit.lengthBytes));
+    if (unit.lengthBytes > mss.bytes) {
+      stats.pmtuProbes++;
+      pmtu.onProbeSent(seq, seq + unit.lengthBytes, mss.packetBytes(unit.lengthBytes));
+    }
+    return true;
   }
 
   /** RFC 5681 4.1: what the window was worth before a pause is not known to hold. Once per pause. */
@@ -228,11 +258,12 @@ export class Transmitter {
     const unit = owner.pull(nowUs, sf, maxBytes);
     // Pending bytes that we do not get are the scheduler's choice; it says itself when that leaves the path idle.
     if (unit === null) return false;
-    this.#sendUnit(nowUs, sink, unit);
+    this.#sendUnit(nowUs, sink, unit, this.ctx.mss.bytes);
     return true;
   }
 
-  #sendUnit(nowUs: Micros, sink: SegmentSink, unit: SendUnit): void {
+  /** As segments of `segmentBytes`. */
+  #sendUnit(nowUs: Micros, sink: SegmentSink, unit: SendUnit, segmentBytes: number): void {
     const { owner, sf, cc, stats, ecn } = this.ctx;
     this.#hasRestarted = false;
     const rec = this.#append(nowUs, unit);
@@ -241,13 +272,13 @@ export class Transmitter {
     cc.onSent(nowUs, unit.lengthBytes, this.recovery.inFlightBytes);
     stats.bytesSent += unit.lengthBytes;
     const push = owner.hasPending(sf) ? 0 : TCP_PSH;
-    this.#write(nowUs, sink, rec, ecn.isOn, push | ecn.takeCwr());
+    this.#write(nowUs, sink, rec, segmentBytes, ecn.isOn, push | ecn.takeCwr());
   }
 
   #sendFin(nowUs: Micros, sink: SegmentSink): void {
     const rec = this.#append(nowUs, null);
     this.ctx.space.finSeq = rec.seq;
-    this.#write(nowUs, sink, rec, false, 0);
+    this.#write(nowUs, sink, rec, this.ctx.mss.bytes, false, 0);
   }
 
   /** Takes sequence space at SND.NXT: for a unit, or for the FIN. */
@@ -275,14 +306,14 @@ export class Transmitter {
     cc.onSent(nowUs, rec.lengthBytes, this.recovery.inFlightBytes);
     stats.bytesRetransmitted += rec.lengthBytes;
     // Retransmissions are never ECT (RFC 3168 6.1.5).
-    this.#write(nowUs, sink, rec, false, 0);
+    this.#write(nowUs, sink, rec, this.ctx.mss.bytes, false, 0);
   }
 
-  #write(nowUs: Micros, sink: SegmentSink, rec: SentRecord, ect: boolean, flags: number): void {
+  #write(nowUs: Micros, sink: SegmentSink, rec: SentRecord, segmentBytes: number, ect: boolean, flags: number): void {
     const kind = rec.isFin ? 'fin' : 'data';
     const wire = rec.isFin ? flags | TCP_FIN : flags;
     const { seq, lengthBytes, tag, parts, firstOffset } = rec;
-    const { writer, mss } = this.ctx;
-    writer.write(nowUs, sink, kind, wire, seq, lengthBytes, tag, parts, firstOffset, mss.bytes, ect);
+    const { writer } = this.ctx;
+    writer.write(nowUs, sink, kind, wire, seq, lengthBytes, tag, parts, firstOffset, segmentBytes, ect);
   }
 }

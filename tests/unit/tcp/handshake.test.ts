@@ -135,16 +135,16 @@ test('T19: a hard ICMP error ends SYN-SENT only if it quotes our SYN; never an e
   const s = new TcpScript();
   s.sf.connect(s.nowUs);
   s.out();
-  s.sf.onIcmp(s.nowUs, true, 0, (s.iss + 5) >>> 0);
+  s.sf.onIcmp(s.nowUs, 'hard', 0, (s.iss + 5) >>> 0);
   t.is(s.sf.state, 'syn-sent');
   t.is(s.sf.stats.dropIcmpSequence, 1);
-  s.sf.onIcmp(s.nowUs, true, 0, s.iss);
+  s.sf.onIcmp(s.nowUs, 'hard', 0, s.iss);
   t.deepEqual(s.owner.events, ['closed:unreachable']);
 
   const e = TcpScript.established();
   e.owner.toSend = 100;
   e.out();
-  e.sf.onIcmp(e.nowUs, true, 0, (e.iss + 1) >>> 0);
+  e.sf.onIcmp(e.nowUs, 'hard', 0, (e.iss + 1) >>> 0);
   t.is(e.sf.state, 'established');
 });
 

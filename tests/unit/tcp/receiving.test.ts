@@ -234,17 +234,3 @@ test('the owner may drop a segment', (t) => {
   t.deepEqual(s.exchange({ len: 10 }), []);
   t.is(s.sf.rcvNxt, 1);
 });
-
-test('T20: keepalive when configured: probes at intervals, then timeout; any answer starts over', (t) => {
-  const config = { keepaliveIdleUs: 30_000_000, keepaliveIntervalUs: 5_000_000, keepaliveProbes: 3 };
-  const s = steady({ config });
-  const probes = s.advance(36_000_000);
-  t.deepEqual(brief(probes), ['. 0 ack 1', '. 0 ack 1']);
-  s.inject({});
-  t.deepEqual(
-    s.advance(60_000_000).map((x) => x.atMs),
-    [30_000, 35_000, 40_000],
-  );
-  t.deepEqual(s.owner.events, ['established', 'closed:timeout']);
-  t.deepEqual(steady().advance(7_200_000_000), [], 'off by default');
-});

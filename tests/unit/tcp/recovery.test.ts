@@ -318,13 +318,6 @@ test('K10: after idling longer than the RTO the window starts again from the ini
   t.true(s.sf.cc.cwndBytes <= 14_480);
 });
 
-test('T22: R2: without any progress for two minutes the subflow is given up', (t) => {
-  const s = sending(1);
-  s.advance(200_000_000);
-  t.is(s.owner.events.at(-1), 'closed:timeout');
-  t.true(s.nowUs - 1_100_000 >= 100_000_000);
-});
-
 test('a SACK that ends inside a unit splits it: both parts keep the tag and their bytes', (t) => {
   const s = new TcpScript();
   s.owner.isTagged = true;

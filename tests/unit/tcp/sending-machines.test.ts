@@ -91,8 +91,8 @@ test('RFC 3168 6.1.2: one reduction a window, one CWR, and no second reduction f
   ecn.isOn = true;
   t.true(ecn.onEcho(100, 900));
   t.false(ecn.onEcho(900, 1500));
-  t.false(ecn.mayReduceForLoss(900));
-  t.true(ecn.mayReduceForLoss(901));
+  t.false(ecn.mayReduceForLoss(899));
+  t.true(ecn.mayReduceForLoss(900), 'the window is over');
   t.is(ecn.takeCwr(), TCP_CWR);
   t.is(ecn.takeCwr(), 0);
   t.true(ecn.onEcho(901, 1600));
