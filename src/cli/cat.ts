@@ -12,6 +12,7 @@ interface CatFlags {
   backup: string[];
   announce: string[];
   checksum?: boolean;
+  joinInitial: boolean;
   mptcp: boolean;
   congestion?: string;
   scheduler?: string;
@@ -31,6 +32,8 @@ export function catCommand(): Command {
     .option('--backup <NAME>', 'use this interface too, but only while no other works; repeatable', collect, [])
     .option('--announce <ADDR>', 'tell the peer of this address of ours (ADD_ADDR); repeatable', collect, [])
     .option('--checksum', 'ask for DSS checksums')
+    .option('--no-checksum', 'refuse DSS checksums: plain TCP if the peer asks for them')
+    .option('--no-join-initial', 'tell the peer not to join to the address and port of the first subflow')
     .option('--no-mptcp', 'plain TCP')
     .addOption(new Option('--congestion <NAME>', 'congestion control of the subflows').choices(CONGESTION_NAMES))
     .addOption(new Option('--scheduler <NAME>', 'scheduler of the connection').choices(SCHEDULER_NAMES))
@@ -54,7 +57,9 @@ export function catCommand(): Command {
         interfaces: flags.interface,
         backupInterfaces: flags.backup,
         announce: flags.announce,
-        checksum: flags.checksum ?? false,
+        // Absent: used if the peer asks; --no-checksum: refused.
+        checksum: flags.checksum === undefined ? false : flags.checksum || 'refuse',
+        joinInitial: flags.joinInitial,
         mptcp: flags.mptcp,
         ...(flags.congestion === undefined ? {} : { congestion: flags.congestion }),
         ...(flags.scheduler === undefined ? {} : { scheduler: flags.scheduler }),

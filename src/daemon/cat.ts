@@ -5,7 +5,14 @@
  */
 import { lookup } from 'node:dns/promises';
 import { type IpAddress, parseIp } from '../core/base/ip.js';
-import type { ConnectionApi, Endpoint, EngineEvent, LinkInfo, SubflowInfo } from '../core/engine/api.js';
+import type {
+  ChecksumPolicy,
+  ConnectionApi,
+  Endpoint,
+  EngineEvent,
+  LinkInfo,
+  SubflowInfo,
+} from '../core/engine/api.js';
 import type { PortGuard } from '../core/engine/ports.js';
 import { type Link, NetlinkMonitor, Rtnetlink } from '../native/index.js';
 import { CatControl, type CatSession, plain } from './cat-control.js';
@@ -28,7 +35,9 @@ export interface CatOptions {
   readonly interfaces: readonly string[];
   readonly backupInterfaces: readonly string[];
   readonly announce: readonly string[];
-  readonly checksum: boolean;
+  readonly checksum: ChecksumPolicy;
+  /** False: no joins of the peer to the address and port of the first subflow (RFC 8684 3.1, flag C). */
+  readonly joinInitial: boolean;
   readonly mptcp: boolean;
   readonly congestion?: string;
   readonly scheduler?: string;
@@ -185,9 +194,10 @@ class Cat implements CatSession {
   }
 
   private settings() {
-    const { checksum, mptcp, congestion, scheduler, maxSubflows, receiveBufferBytes } = this.options;
+    const { checksum, joinInitial, mptcp, congestion, scheduler, maxSubflows, receiveBufferBytes } = this.options;
     return {
       checksum,
+      joinInitial,
       mptcp,
       ...(congestion === undefined ? {} : { congestion }),
       ...(scheduler === undefined ? {} : { scheduler }),

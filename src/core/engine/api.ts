@@ -176,10 +176,17 @@ export type EngineEvent =
   | { type: 'priority'; connectionId: number; subflowId: number; backup: boolean }
   | { type: 'drop'; reason: string; linkId: number };
 
+/**
+ * DSS checksums (RFC 8684 3.1, flag A) are used if either side asks. True: ask. False: leave it to the peer. 'refuse': rather
+ * plain TCP than checksums.
+ */
+export type ChecksumPolicy = boolean | 'refuse';
+
 export interface ListenOptions {
   readonly port: number;
-  /** Require DSS checksums (RFC 8684 3.1 flag A); used if either side asks. */
-  readonly checksum?: boolean;
+  readonly checksum?: ChecksumPolicy;
+  /** False: the peer is told to join to no further subflow to the address and port of the first (3.1, flag C). */
+  readonly joinInitial?: boolean;
   /** False: answer plain TCP only. */
   readonly mptcp?: boolean;
   readonly congestion?: string;
@@ -197,7 +204,9 @@ export interface ConnectOptions {
   /** Reserved by the driver's guard; the same port is used on every link and family of this connection. */
   readonly localPort: number;
   readonly remote: Endpoint;
-  readonly checksum?: boolean;
+  /** As in ListenOptions. */
+  readonly checksum?: ChecksumPolicy;
+  readonly joinInitial?: boolean;
   readonly mptcp?: boolean;
   readonly congestion?: string;
   readonly scheduler?: string;

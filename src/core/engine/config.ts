@@ -2,13 +2,17 @@
 import { DEFAULT_CONTROLLER } from '../congestion/index.js';
 import { DEFAULT_SCHEDULER } from '../scheduler/index.js';
 import type { SubflowConfig } from '../tcp/subflow.js';
+import type { ChecksumPolicy } from './api.js';
 
 export interface EngineConfig {
   /** Congestion controller and scheduler where a connection does not name one. */
   readonly congestion: string;
   readonly scheduler: string;
   /** Ask for DSS checksums (RFC 8684 3.1 recommends them unless the administrator says otherwise; docs/decisions). */
-  readonly checksum: boolean;
+  readonly checksum: ChecksumPolicy;
+  /** False: the peer is not to join to the address and port of the initial subflow (RFC 8684 3.1, flag C): a NAT or a load
+   * balancer would send it elsewhere. Addresses that were announced are open all the same. */
+  readonly joinInitial: boolean;
   /** Receive window of a connection, shared by its subflows. */
   readonly receiveBufferBytes: number;
   /** Shift of our advertised windows (RFC 7323): 65535 << shift must cover the receive buffer. */
@@ -25,6 +29,7 @@ export const DEFAULT_ENGINE_CONFIG: EngineConfig = {
   congestion: DEFAULT_CONTROLLER,
   scheduler: DEFAULT_SCHEDULER,
   checksum: false,
+  joinInitial: true,
   receiveBufferBytes: 8 * 1024 * 1024,
   windowScale: 8,
   maxConnections: 4096,

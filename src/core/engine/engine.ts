@@ -11,7 +11,7 @@ import type { ControllerFactory } from '../congestion/controller.js';
 import type { Coupling } from '../congestion/coupling.js';
 import { controllers, DEFAULT_CONTROLLER } from '../congestion/index.js';
 import { Connection } from '../mptcp/connection.js';
-import { CAPABLE_A_CHECKSUM, CAPABLE_H_SHA256, isAcceptableSyn } from '../mptcp/handshake.js';
+import { capableFlags, isAcceptableSyn } from '../mptcp/handshake.js';
 import type { ConnectionHost } from '../mptcp/host.js';
 import { answerHmac, JoinRequests } from '../mptcp/join-requests.js';
 import { MAX_SUBFLOWS, mayBeJoined } from '../mptcp/joining.js';
@@ -30,6 +30,8 @@ import { timestampAt } from '../tcp/timestamps.js';
 import { IcmpErrorView, parseIcmpError } from '../wire/icmp.js';
 import { ipHeaderBytes, PROTO_TCP } from '../wire/ip.js';
 import {
+  CAPABLE_A_CHECKSUM,
+  CAPABLE_C_NO_JOIN,
   JOIN_SYN_BYTES,
   MPO,
   RST_REASON,
@@ -39,7 +41,7 @@ import {
 } from '../wire/mptcp-options.js';
 import { parseSegment, SegmentView, TCP_ACK, TCP_RST, TCP_SYN, verifyTcpChecksum } from '../wire/segment.js';
 import { finishTcpHeader, TCP_HEADER_BYTES, writeTcpHeader } from '../wire/tcp.js';
-import type { ConnectOptions, Edge, EngineApi, EngineEvent, LinkInfo, ListenOptions } from './api.js';
+import type { ChecksumPolicy, ConnectOptions, Edge, EngineApi, EngineEvent, LinkInfo, ListenOptions } from './api.js';
 import { DEFAULT_ENGINE_CONFIG, type EngineConfig } from './config.js';
 import { Demux } from './demux.js';
 import { Link } from './link.js';
@@ -140,10 +142,13 @@ export class Engine implements EngineApi, ConnectionHost {
       remoteAddress: options.remote.address,
       remotePort: options.remote.port,
     };
+    const checksum = options.checksum ?? this.config.checksum;
     const c = new Connection(this.nextConnectionId++, this, {
       side: 'active',
       mptcp: (options.mptcp ?? true) && !isPlain,
-      checksum: options.checksum ?? this.config.checksum,
+      checksum: checksum === true,
+      refusesChecksums: checksum === 'refuse',
+      joinInitial: options.joinInitial ?? this.config.joinInitial,
       congestion: options.congestion,
       scheduler: options.scheduler,
       receiveBufferBytes: options.receiveBufferBytes ?? this.config.receiveBufferBytes,
@@ -213,10 +218,15 @@ export class Engine implements EngineApi, ConnectionHost {
       if (c === undefined) {
         this.count('MPTcpExtMPJoinNoTokenFound');
         this.reset(nowUs, linkId, RST_REASON.mptcpSpecific);
-      } else if (!mayBeJoined(c)) {
+        return;
+      }
+      const flow = this.flowOf(linkId);
+      if (mayBeJoined(c, flow)) {
+        this.answerJoin(nowUs, linkId, c, flow);
+      } else {
         this.count('MPTcpExtMPJoinRejected');
         this.reset(nowUs, linkId, RST_REASON.prohibited);
-      } else this.answerJoin(nowUs, linkId, c);
+      }
       return;
     }
     if ((o.present & MPO.capable) !== 0) this.count('MPTcpExtMPCapableSYNRX');
@@ -228,14 +238,13 @@ export class Engine implements EngineApi, ConnectionHost {
   }
 
   /** SYN/ACK of a join, with a note of it and no subflow (join-requests.ts). */
-  private answerJoin(nowUs: Micros, linkId: number, c: Connection): void {
+  private answerJoin(nowUs: Micros, linkId: number, c: Connection, flow: FlowTuple): void {
     const { seg } = this;
     const link = this.links.get(linkId);
     if (link === undefined || !link.hasRoom()) {
       this.drop('no-room-for-answer', linkId);
       return;
     }
-    const flow = this.flowOf(linkId);
     const config = this.tcpSettings(link.info);
     const would = answerTo(seg, config, this.isn(nowUs, flow), nowUs);
     const request = this.joins.note(nowUs, c, flow, seg, would);
@@ -270,7 +279,7 @@ export class Engine implements EngineApi, ConnectionHost {
     const start = this.answerOffset(link);
     let end = writeSynAck(link.headers, start, seg, answered, config, tsVal, windowBytes);
     if (asks) {
-      const flags = CAPABLE_H_SHA256 | (this.usesChecksum(listener) ? CAPABLE_A_CHECKSUM : 0);
+      const flags = capableFlags(this.usesChecksum(listener), this.joinInitial(listener));
       const { hi, lo } = keyU64(cookie.key);
       end = writeCapableSynAck(link.headers, end, flags, hi, lo);
     }
@@ -338,6 +347,8 @@ export class Engine implements EngineApi, ConnectionHost {
       side: 'passive',
       mptcp: asks,
       checksum: asks && this.usesChecksum(listener),
+      refusesChecksums: this.checksumPolicy(listener) === 'refuse',
+      joinInitial: this.joinInitial(listener),
       congestion: listener.congestion,
       scheduler: listener.scheduler,
       receiveBufferBytes: listener.receiveBufferBytes ?? this.config.receiveBufferBytes,
@@ -345,6 +356,7 @@ export class Engine implements EngineApi, ConnectionHost {
       flow: this.flowOf(linkId),
       ...(localKey === undefined ? {} : { localKey }),
     });
+    c.isInitialAddressClosed = asks && (this.seg.mptcp.capableFlags & CAPABLE_C_NO_JOIN) !== 0;
     c.onEstablished = () => {
       this.halfOpen.delete(c);
       listener.onAccept(c);
@@ -355,12 +367,21 @@ export class Engine implements EngineApi, ConnectionHost {
   }
 
   private asksForMptcp(listener: Listener): boolean {
-    return isAcceptableSyn(this.seg.mptcp) && listener.mptcp !== false;
+    return isAcceptableSyn(this.seg.mptcp, this.checksumPolicy(listener) === 'refuse') && listener.mptcp !== false;
+  }
+
+  private checksumPolicy(listener: Listener): ChecksumPolicy {
+    return listener.checksum ?? this.config.checksum;
+  }
+
+  private joinInitial(listener: Listener): boolean {
+    return listener.joinInitial ?? this.config.joinInitial;
   }
 
   /** DSS checksums if either side asks (RFC 8684 3.1); the third packet repeats what was agreed. */
   private usesChecksum(listener: Listener): boolean {
-    return (listener.checksum ?? this.config.checksum) || (this.seg.mptcp.capableFlags & CAPABLE_A_CHECKSUM) !== 0;
+    const isAsked = (this.seg.mptcp.capableFlags & CAPABLE_A_CHECKSUM) !== 0;
+    return isAsked || this.checksumPolicy(listener) === true;
   }
 
   private flowOf(linkId: number): FlowTuple {

@@ -47,7 +47,11 @@ import { MptcpSubflow, type SubflowSide } from './subflow.js';
 export interface ConnectionSettings {
   readonly side: SubflowSide;
   readonly mptcp: boolean;
+  /** We ask for DSS checksums (or the SYN that we answer does) / we want no MPTCP with them (RFC 8684 3.1, flag A). */
   readonly checksum: boolean;
+  readonly refusesChecksums: boolean;
+  /** The peer may join to the address and port of the initial subflow (3.1, flag C not set). */
+  readonly joinInitial: boolean;
   readonly congestion: string | undefined;
   readonly scheduler: string | undefined;
   readonly receiveBufferBytes: number;
@@ -80,6 +84,8 @@ export class Connection implements ConnectionApi {
   hasJoined = false;
   /** The peer has shown that it has our key (a DSS or another option arrived): MP_CAPABLE need not be repeated. */
   isProven = false;
+  /** A mapping or DATA_ACK has come through: further subflows may be opened (3.1). */
+  hasReceivedDss = false;
   /** SYNs of the initial subflow so far (they lose MP_CAPABLE after some, RFC 8684 3.9.3). */
   synsSent = 0;
   /** C flag received: no joins to the initial address and port (3.1). */

@@ -7,8 +7,13 @@ import { randomU32 } from '../base/env.js';
 import { type Micros, NEVER } from '../base/time.js';
 import type { OptionVerdict } from '../tcp/owner.js';
 import {
+  CAPABLE_A_CHECKSUM,
   CAPABLE_ACK_BYTES,
+  CAPABLE_ALGORITHMS,
+  CAPABLE_B_EXTENSIBILITY,
+  CAPABLE_C_NO_JOIN,
   CAPABLE_DATA_BYTES,
+  CAPABLE_H_SHA256,
   CAPABLE_SYN_BYTES,
   CAPABLE_SYNACK_BYTES,
   JOIN_ACK_BYTES,
@@ -17,6 +22,7 @@ import {
   JOIN_SYNACK_BYTES,
   JOIN_SYNACK_HMAC_BYTES,
   MPO,
+  MPTCP_VERSION,
   type MptcpOptions,
   RST_REASON,
   writeCapableAck,
@@ -30,14 +36,6 @@ import { type SegmentView, TCP_ACK } from '../wire/segment.js';
 import { equalConstantTime, joinHmac } from './keys.js';
 import type { OutboundMapping } from './send-buffer.js';
 import type { MptcpSubflow } from './subflow.js';
-
-/** Flags of MP_CAPABLE (3.1). */
-export const CAPABLE_A_CHECKSUM = 0x80;
-export const CAPABLE_B_EXTENSIBILITY = 0x40;
-export const CAPABLE_C_NO_JOIN = 0x20;
-export const CAPABLE_H_SHA256 = 0x01;
-const CAPABLE_ALGORITHMS = 0x1f;
-export const MPTCP_VERSION_1 = 1;
 
 /** SYNs sent with MP_CAPABLE, the next leave it out (3.9.3 leaves it to us): after 3 s, as Linux, whose SYNs are closer. */
 const SYNS_WITH_MPTCP = 2;
@@ -54,25 +52,28 @@ export class JoinState {
   ackAtUs: Micros = NEVER;
 }
 
-/** True if the options of a SYN ask for MPTCP in a way that we speak (3.1: version 1, no B, HMAC-SHA256 offered). */
-export function offersMptcp(o: MptcpOptions, length: number): boolean {
-  return (
-    (o.present & MPO.capable) !== 0 &&
-    o.capableLength === length &&
-    o.capableVersion === MPTCP_VERSION_1 &&
-    (o.capableFlags & CAPABLE_B_EXTENSIBILITY) === 0 &&
-    (o.capableFlags & CAPABLE_H_SHA256) !== 0
-  );
-}
-
-/** The version negotiation in the SYN (3.1): a higher version than ours may be answered with ours. */
-export function isAcceptableSyn(o: MptcpOptions): boolean {
+/**
+ * True if a SYN asks for MPTCP in a way that we speak (3.1): our version or a higher one, which is answered with ours; no B;
+ * HMAC-SHA256 among the algorithms on offer; no checksums if `refusesChecksums`. Everything else is as if it were absent.
+ */
+export function isAcceptableSyn(o: MptcpOptions, refusesChecksums: boolean): boolean {
   return (
     (o.present & MPO.capable) !== 0 &&
     o.capableLength === CAPABLE_SYN_BYTES &&
-    o.capableVersion >= MPTCP_VERSION_1 &&
+    o.capableVersion >= MPTCP_VERSION &&
     (o.capableFlags & CAPABLE_B_EXTENSIBILITY) === 0 &&
-    (o.capableFlags & CAPABLE_ALGORITHMS & CAPABLE_H_SHA256) !== 0
+    (o.capableFlags & CAPABLE_H_SHA256) !== 0 &&
+    (!refusesChecksums || (o.capableFlags & CAPABLE_A_CHECKSUM) === 0)
+  );
+}
+
+/** True if SYN/ACK or third packet settle what was offered (3.1): our version, no B, exactly the one algorithm. */
+function isSettled(o: MptcpOptions): boolean {
+  return (
+    (o.present & MPO.capable) !== 0 &&
+    o.capableVersion === MPTCP_VERSION &&
+    (o.capableFlags & CAPABLE_B_EXTENSIBILITY) === 0 &&
+    (o.capableFlags & CAPABLE_ALGORITHMS) === CAPABLE_H_SHA256
   );
 }
 
@@ -98,7 +99,7 @@ export function writeSynOptions(
     return writeJoinSyn(out, o, sf.isBackupWanted, sf.localAddressId, c.keys.remoteToken, j.localNonce);
   }
   if (c.mode === 'tcp') return o;
-  const flags = CAPABLE_H_SHA256 | (c.keys.checksums ? CAPABLE_A_CHECKSUM : 0);
+  const flags = capableFlags(c.keys.checksums, c.settings.joinInitial);
   if (kind === 'synack') {
     return roomBytes < CAPABLE_SYNACK_BYTES ? o : writeCapableSynAck(out, o, flags, c.keys.localHi, c.keys.localLo);
   }
@@ -109,6 +110,11 @@ export function writeSynOptions(
   }
   if (c.synsSent === 1) c.host.count('MPTcpExtMPCapableSYNTX');
   return writeCapableSyn(out, o, flags);
+}
+
+/** A: checksums asked for, or by now agreed; C: no joins to this address and port; H: the one algorithm that we have (3.1). */
+export function capableFlags(checksums: boolean, joinInitial: boolean): number {
+  return CAPABLE_H_SHA256 | (checksums ? CAPABLE_A_CHECKSUM : 0) | (joinInitial ? 0 : CAPABLE_C_NO_JOIN);
 }
 
 /** True while this segment must carry our proof: keys (until the peer shows it has them) or HMAC (until it answers). */
@@ -130,7 +136,7 @@ export function writeProof(
     return sf.join.hmac === null || roomBytes < JOIN_ACK_BYTES ? o : writeJoinAck(out, o, sf.join.hmac);
   }
   // The third packet repeats the agreed A flag (3.1).
-  const flags = CAPABLE_H_SHA256 | (keys.checksums ? CAPABLE_A_CHECKSUM : 0);
+  const flags = capableFlags(keys.checksums, sf.connection.settings.joinInitial);
   if (mapping === null) {
     if (roomBytes < CAPABLE_ACK_BYTES) return o;
     return writeCapableAck(out, o, flags, keys.localHi, keys.localLo, keys.remoteHi, keys.remoteLo);
@@ -161,11 +167,12 @@ function onCapableSynAck(nowUs: Micros, sf: MptcpSubflow, seg: SegmentView): Opt
   const c = sf.connection;
   if (c.mode !== 'pending') return 'continue';
   const o = seg.mptcp;
-  const isOurs = offersMptcp(o, CAPABLE_SYNACK_BYTES) && (seg.flags & TCP_ACK) !== 0;
+  const asksChecksums = (o.capableFlags & CAPABLE_A_CHECKSUM) !== 0;
+  const isOurs = isSettled(o) && o.capableLength === CAPABLE_SYNACK_BYTES && (seg.flags & TCP_ACK) !== 0;
   const { plainDestinations } = c.host;
   const { linkId, remoteAddress } = sf.flow;
   if (isOurs) plainDestinations.forget(linkId, remoteAddress);
-  if (!isOurs || c.synsSent > SYNS_WITH_MPTCP) {
+  if (!isOurs || (asksChecksums && c.settings.refusesChecksums) || c.synsSent > SYNS_WITH_MPTCP) {
     if (o.present === 0 && c.synsSent > SYNS_WITH_MPTCP) {
       c.host.count('MPTcpExtBlackhole');
       plainDestinations.note(nowUs, linkId, remoteAddress);
@@ -176,7 +183,7 @@ function onCapableSynAck(nowUs: Micros, sf: MptcpSubflow, seg: SegmentView): Opt
   }
   c.host.count('MPTcpExtMPCapableSYNACKRX');
   c.keys.setRemote(o.senderKeyHi, o.senderKeyLo);
-  if ((o.capableFlags & CAPABLE_A_CHECKSUM) !== 0) c.keys.checksums = true;
+  if (asksChecksums) c.keys.checksums = true;
   c.isInitialAddressClosed = (o.capableFlags & CAPABLE_C_NO_JOIN) !== 0;
   c.mode = 'mptcp';
   return 'continue';
@@ -213,11 +220,13 @@ export function onProof(sf: MptcpSubflow, seg: SegmentView): OptionVerdict {
 function onCapableAck(sf: MptcpSubflow, seg: SegmentView): OptionVerdict {
   const c = sf.connection;
   const o = seg.mptcp;
-  const carriesKeys =
-    (o.present & MPO.capable) !== 0 && o.capableLength >= CAPABLE_ACK_BYTES && o.capableVersion === MPTCP_VERSION_1;
   // A DSS before the keys: the packet with the keys was lost or overtaken, and will come again (3.1).
-  if (!carriesKeys && (o.present & MPO.dss) !== 0) return 'drop';
-  if (!carriesKeys || o.receiverKeyHi !== c.keys.localHi || o.receiverKeyLo !== c.keys.localLo) {
+  if ((o.present & (MPO.capable | MPO.dss)) === MPO.dss) return 'drop';
+  const isKeyed = isSettled(o) && o.capableLength >= CAPABLE_ACK_BYTES;
+  const isOurKey = o.receiverKeyHi === c.keys.localHi && o.receiverKeyLo === c.keys.localLo;
+  const isAgreed = ((o.capableFlags & CAPABLE_A_CHECKSUM) !== 0) === c.keys.checksums;
+  // Whatever is odd about it, somebody has meddled with the handshake (3.1).
+  if (!isKeyed || !isOurKey || !isAgreed) {
     c.host.count('MPTcpExtMPCapableFallbackACK');
     c.fallback.becomeTcp('no valid MP_CAPABLE in the third packet');
     return 'continue';
@@ -233,9 +242,7 @@ function onJoinAck(sf: MptcpSubflow, seg: SegmentView): OptionVerdict {
   const c = sf.connection;
   const o = seg.mptcp;
   const j = sf.join;
-  if ((o.present & MPO.join) === 0 || o.joinLength !== JOIN_ACK_BYTES) {
-    return (o.present & MPO.dss) !== 0 ? 'drop' : refuse(sf, 'MPTcpExtMPJoinAckMissing');
-  }
+  if ((o.present & MPO.join) === 0 || o.joinLength !== JOIN_ACK_BYTES) return refuse(sf, 'MPTcpExtMPJoinAckMissing');
   const expected = joinHmac(c.host.env, c.keys.authRemote, c.keys.authLocal, j.remoteNonce, j.localNonce);
   if (!equalConstantTime(expected, o.joinHmac, JOIN_ACK_HMAC_BYTES)) return refuse(sf, 'MPTcpExtMPJoinAckHMacFailure');
   c.host.count('MPTcpExtMPJoinAckRx');

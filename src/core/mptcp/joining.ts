@@ -40,14 +40,16 @@ export function join(nowUs: Micros, c: Connection, options: JoinOptions): number
   return sf.id;
 }
 
-/** The peer may open a further subflow now: asked at its SYN, and again when the third packet makes it a subflow. */
-export function mayBeJoined(c: Connection): boolean {
-  return c.isMptcp && c.state !== 'closed' && c.subflows.length < c.settings.maxSubflows;
+/** The peer may open this further subflow now: asked at its SYN, and again when the third packet makes it a subflow. */
+export function mayBeJoined(c: Connection, flow: FlowTuple): boolean {
+  if (!c.isMptcp || c.state === 'closed' || c.subflows.length >= c.settings.maxSubflows) return false;
+  if (!c.settings.joinInitial && isToInitial(c, flow)) return false; // our flag C has said so
+  return c.addresses.localId(flow.localAddress) >= 0;
 }
 
 /** The third packet of a join came (join-requests.ts): the subflow whose handshake it completes. Null: refuse it. */
 export function acceptJoin(nowUs: Micros, c: Connection, request: JoinRequest): MptcpSubflow | null {
-  if (!mayBeJoined(c)) return null;
+  if (!mayBeJoined(c, request.flow)) return null;
   const sf = c.addSubflow(nowUs, 'join', 'passive', request.flow, c.settings.congestion, request.answered);
   if (sf === null) return null;
   sf.localAddressId = request.localAddressId;
@@ -61,10 +63,16 @@ export function acceptJoin(nowUs: Micros, c: Connection, request: JoinRequest): 
 }
 
 function refusalOf(c: Connection, { remote }: JoinOptions): string | null {
-  if (!c.isMptcp || !c.isProven || c.state === 'closed') return 'not an established MPTCP connection';
+  if (!c.isMptcp || c.state === 'closed') return 'not an MPTCP connection';
+  // Options may pass on SYNs and yet not on data (3.1).
+  if (!c.hasReceivedDss) return 'no DSS has come through yet';
   if (c.subflows.length >= c.settings.maxSubflows) return 'too many subflows';
   const isInitial = ipEquals(remote.address, c.remote.address) && remote.port === c.remote.port;
   return isInitial && c.isInitialAddressClosed ? 'the peer wants no joins to this address' : null;
+}
+
+function isToInitial({ settings }: Connection, flow: FlowTuple): boolean {
+  return ipEquals(flow.localAddress, settings.flow.localAddress) && flow.localPort === settings.flow.localPort;
 }
 
 function refuse(c: Connection, linkId: number, why: string): number {

@@ -35,6 +35,9 @@ export class OptionsIn {
     if (c.mode === 'pending' || (sf.role === 'join' && !sf.isConfirmed)) {
       const verdict = handshake.onProof(sf, seg);
       if (verdict !== 'continue') return verdict;
+    } else if ((seg.mptcp.present & MPO.join) !== 0 && sf.role === 'join' && sf.side === 'passive') {
+      // The third packet of a join again: our answer was lost (3.2).
+      sf.tcp.requestAck(nowUs);
     }
     if (c.mode === 'tcp') return 'continue';
     const o = seg.mptcp;
@@ -42,11 +45,13 @@ export class OptionsIn {
     if ((o.present & MPO.capable) !== 0 && o.capableLength >= 22) {
       const verdict = this.onMapping(nowUs, 1, 1, o.capableDll, o.capableChecksum, false, seg);
       if (verdict !== 'continue') return verdict;
+      c.hasReceivedDss = true;
     }
     if ((o.present & ~(MPO.capable | MPO.join)) !== 0) c.isProven = true;
     if ((o.present & MPO.dss) !== 0) {
       const verdict = this.onDss(nowUs, seg);
       if (verdict !== 'continue') return verdict;
+      c.hasReceivedDss = true;
     }
     if ((o.present & ~(MPO.dss | MPO.capable | MPO.join)) !== 0) return c.onSignals(nowUs, sf, o);
     return 'continue';

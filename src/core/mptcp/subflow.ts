@@ -19,8 +19,9 @@ import { SignalQueue } from './signals.js';
 
 /** Option bytes on a data segment: DSS with 64-bit DATA_ACK and DSN (26, padded), or with checksum (28). */
 const DATA_OPTION_BYTES = 28;
-/** Widest gap between two signals on one subflow: at most two duplicate ACKs in a row (RFC 8684 4). */
+/** Signals follow one another after this long, but at most two in a row: they are duplicate ACKs to others (RFC 8684 4). */
 const SIGNAL_GAP_US: Micros = 5_000;
+const SIGNALS_IN_ROW = 2;
 
 /** So many bare ACKs are no accident. */
 const LOST_DATA_ACKS = 3;
@@ -54,6 +55,11 @@ export class MptcpSubflow implements SubflowOwner {
   failDsn = -1;
   readonly signals = new SignalQueue();
   signalAtUs: Micros = NEVER;
+  /** ACKs sent for signals alone since a segment that said something else as well. */
+  private signalsInRow = 0;
+  private rowEndsAtUs: Micros = 0;
+  private rowSndNxt = 0;
+  private rowRcvNxt = 0;
   /** A DSS that carries our DATA_FIN is due on this subflow's next ACK. */
   isFinDue = false;
   closeReason: CloseReason | null = null;
@@ -135,8 +141,24 @@ export class MptcpSubflow implements SubflowOwner {
     if (this.signalAtUs > nowUs) return;
     this.signalAtUs = NEVER;
     if (this.signals.isEmpty || !this.tcp.isEstablished) return;
+    if (!this.mayAckForSignal(nowUs)) {
+      this.signalAtUs = this.rowEndsAtUs;
+      return;
+    }
     this.tcp.requestAck(nowUs);
     this.signalAtUs = nowUs + SIGNAL_GAP_US;
+  }
+
+  /** A row ends with data of either side, or with time enough that nobody on the path takes what follows for a part of it. */
+  private mayAckForSignal(nowUs: Micros): boolean {
+    const { sndNxt, rcvNxt, rtt } = this.tcp;
+    if (sndNxt !== this.rowSndNxt || rcvNxt !== this.rowRcvNxt || nowUs >= this.rowEndsAtUs) this.signalsInRow = 0;
+    if (this.signalsInRow >= SIGNALS_IN_ROW) return false;
+    this.signalsInRow++;
+    this.rowSndNxt = sndNxt;
+    this.rowRcvNxt = rcvNxt;
+    this.rowEndsAtUs = nowUs + rtt.rtoUs;
+    return true;
   }
 
   // ---- Sending -------------------------------------------------------------------------------------------------

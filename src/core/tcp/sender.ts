@@ -6,6 +6,7 @@
 import type { Micros } from '../base/time.js';
 import { NEVER } from '../base/time.js';
 import { AckSample, type CongestionController } from '../congestion/controller.js';
+import { MPO } from '../wire/mptcp-options.js';
 import { type SegmentView, TCP_ECE, TCP_FIN } from '../wire/segment.js';
 import { AckNews } from './ack-news.js';
 import type { SubflowConfig, SubflowStats } from './config.js';
@@ -146,7 +147,10 @@ export class Sender implements ScoreboardObserver {
     news.begin(nowUs, prevUna, ack, space.sndNxt - prevUna, recovery.inFlightBytes, tsEcr);
     news.hasEce = (seg.flags & TCP_ECE) !== 0;
     news.hasSack = seg.sackCount > 0;
-    news.isDuplicate = ack <= prevUna && seg.payloadLen === 0 && !windowChanged && (seg.flags & TCP_FIN) === 0;
+    // An ACK sent for the sake of an MPTCP signal is no sign of congestion (RFC 8684 3); a DSS is no signal.
+    const isSignal = (seg.mptcp.present & ~MPO.dss) !== 0;
+    const isBare = seg.payloadLen === 0 && !windowChanged && (seg.flags & TCP_FIN) === 0;
+    news.isDuplicate = ack <= prevUna && isBare && !isSignal;
     recovery.beginAck(nowUs);
     rate.beginAck();
 
