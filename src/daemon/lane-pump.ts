@@ -26,6 +26,9 @@ const TOO_LOW = 0.125;
 /** The rate is growing if it is this much higher than so long ago. */
 const RAMP_RATIO = 1.1;
 const RAMP_US = 100_000;
+/** A path is gone if the rate is below this share of what it was; for so long the flows inside may not have noticed. */
+const COLLAPSE_RATIO = 0.65;
+const COLLAPSE_US = 3_000_000;
 const GROW = 1.5;
 const SHRINK = 0.95;
 /** Control capsules waiting (addresses, policy); the oldest is dropped beyond that, since newer ones replace it. */
@@ -65,6 +68,7 @@ export class LanePump {
   private hadMore = false;
   private rateMarkBytesPerS = 0;
   private rateMarkUs: Micros = Number.NEGATIVE_INFINITY;
+  private collapsedUntilUs: Micros = 0;
 
   constructor(private readonly options: LanePumpOptions) {
     options.lane.setUp(options.index);
@@ -121,7 +125,9 @@ export class LanePump {
     const rateBytesPerS = connection.deliveryRateBytesPerS;
     const nowUs = this.options.now();
     if (nowUs - this.rateMarkUs >= RAMP_US) {
-      lane.setRamping(index, rateBytesPerS === 0 || rateBytesPerS > RAMP_RATIO * this.rateMarkBytesPerS);
+      if (rateBytesPerS < COLLAPSE_RATIO * this.rateMarkBytesPerS) this.collapsedUntilUs = nowUs + COLLAPSE_US;
+      const isRamping = rateBytesPerS === 0 || rateBytesPerS > RAMP_RATIO * this.rateMarkBytesPerS;
+      lane.setUnsettled(index, isRamping || nowUs < this.collapsedUntilUs);
       this.rateMarkBytesPerS = rateBytesPerS;
       this.rateMarkUs = nowUs;
     }

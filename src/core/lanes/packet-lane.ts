@@ -60,8 +60,12 @@ export const LANE_MEMORY_BYTES = 16 * 1024 * 1024;
  */
 const BULK_TARGET_US = 20_000;
 const BULK_INTERVAL_US = 200_000;
-/** While the connection itself is still getting faster, the queue stands because of that and not because of the flow. */
-const RAMP_TARGET_US = 150_000;
+/**
+ * While the connection itself is still getting faster, or has just lost a path, the queue stands because of that and not
+ * because of the flow: 80 Mbit/s in flight over 80 ms are 210 ms at 30 Mbit/s. A drop then would tell the sender what it
+ * learns from the delay, and cost the receiver a round trip of silence just after the path was lost.
+ */
+const UNSETTLED_TARGET_US = 250_000;
 
 const DNS_PORT = 53;
 
@@ -189,10 +193,10 @@ export class PacketLane {
     this.lanes[lane].rateBytesPerS = bytesPerS;
   }
 
-  /** The connection's own rate is growing (slow start, a path that was added), or steady. */
-  setRamping(lane: LaneIndex, isRamping: boolean): void {
+  /** The connection's own rate is changing (slow start, a path that was added or lost), or steady. */
+  setUnsettled(lane: LaneIndex, isUnsettled: boolean): void {
     const { queue } = this.lanes[lane];
-    queue.targetUs = isRamping ? RAMP_TARGET_US : lane === BULK ? BULK_TARGET_US : CODEL_TARGET_US;
+    queue.targetUs = isUnsettled ? UNSETTLED_TARGET_US : lane === BULK ? BULK_TARGET_US : CODEL_TARGET_US;
   }
 
   /**
