@@ -37,7 +37,6 @@ export class Closing {
     const { c } = this;
     const s = c.sender;
     if (!s.isFinReady) return;
-    if (s.finTries > 0) c.fallback.onFinSent();
     if (c.mode === 'tcp') {
       if (this.isEndRequestedOnTcp) return;
       this.isEndRequestedOnTcp = true;

@@ -1,8 +1,7 @@
 /**
  * Fallback to plain TCP and MP_FAIL (RFC 8684 3.7): in the handshake, when a middlebox strips options, when a checksum
  * fails. Never undone, and only while there has been one subflow, whose sequence space is then the connection's. Where the
- * peer may still read our options, an infinite mapping (3.3.1) on the next new data is the last we send; until it has
- * gone the fallback is "under way".
+ * peer may still read our options, an infinite mapping (3.3.1) on the next new data is the last we send.
  */
 import { dsnHi, dsnLo, relativeDsn } from '../base/seq.js';
 import { type Micros, NEVER } from '../base/time.js';
@@ -13,30 +12,27 @@ import type { InboundMapping } from './receive-mapping.js';
 import type { OutboundMapping } from './send-buffer.js';
 import type { MptcpSubflow } from './subflow.js';
 
-/**
- * Our sending direction. 'failed': MP_FAIL was exchanged, 'stripped': data is acknowledged without DATA_ACK; in both the
- * next new data carries the infinite mapping. 'told': it has gone out.
- */
-type Phase = 'mapped' | 'failed' | 'stripped' | 'told';
-
 export class Fallback {
   reason: string | null = null;
-  private phase: Phase = 'mapped';
+  /** MP_FAIL was exchanged: TCP begins with the infinite mapping; without new data the connection ends as MPTCP does. */
+  isUnderWay = false;
+  private infiniteMapping: 'none' | 'due' | 'sent' = 'none';
+  private hadChecksums = false;
   /** Up to here the peer has our data intact, as far as we know: where the infinite mapping begins. */
   private intactDsn = 1;
 
   constructor(private readonly c: Connection) {}
 
-  /** Decided, although the last mapping is yet to be sent: subflow ACKs free the send buffer, and nothing joins. */
-  get isUnderWay(): boolean {
-    return this.phase !== 'mapped';
+  /** Data segments need room for options yet: of the infinite mapping, and of its retransmission. */
+  get needsOptionRoom(): boolean {
+    return this.infiniteMapping !== 'none';
   }
 
   /** Before any data: the connection is plain TCP. */
   becomeTcp(why: string): void {
     const { c } = this;
     c.mode = 'tcp';
-    this.phase = 'mapped';
+    this.isUnderWay = false;
     const sf = c.subflows[0];
     // With one subflow ever, subflow and data sequence space are the same: SYN 0, first byte 1.
     if (sf !== undefined && !sf.mappings.isInfinite) sf.receiveAsStream(0, 0);
@@ -55,11 +51,12 @@ export class Fallback {
   }
 
   /**
-   * Our data is acknowledged but never DATA_ACKed: plain TCP, and the peer, who may still see our options, learns it by
-   * an infinite mapping on the next data (3.7).
+   * The peer's options do not arrive: plain TCP, and the peer, who may still see ours, learns it by an infinite mapping on
+   * the next data (3.7). No more DATA_ACKs, which would have the peer believe that all is well.
    */
   fallBackTelling(nowUs: Micros, why: string): void {
-    if (this.c.mode === 'mptcp' && !this.isUnderWay) this.begin(nowUs, 'stripped', why);
+    if (!this.isUnderWay) this.planInfiniteMapping();
+    this.fallBack(nowUs, why);
   }
 
   /**
@@ -93,7 +90,7 @@ export class Fallback {
     }
     if (!this.isUnderWay) {
       this.signalFail(nowUs, sf, m.dsn);
-      this.begin(nowUs, 'failed', 'checksum failure');
+      this.begin(nowUs, 'checksum failure');
     }
     sf.receiveAsStream(m.ssn, m.dsn);
     return true;
@@ -113,7 +110,7 @@ export class Fallback {
     }
     // The other direction reverts too (3.7).
     this.signalFail(nowUs, sf, c.receiver.rcvNxt);
-    this.begin(nowUs, 'failed', 'MP_FAIL received');
+    this.begin(nowUs, 'MP_FAIL received');
     return true;
   }
 
@@ -153,9 +150,9 @@ export class Fallback {
    * retroactively, from the last data known to be intact (3.7).
    */
   takeInfiniteMapping(mapping: OutboundMapping): OutboundMapping {
-    const { c, phase } = this;
-    if ((phase !== 'failed' && phase !== 'stripped') || mapping.isReinjection) return mapping;
-    this.phase = 'told';
+    const { c } = this;
+    if (this.infiniteMapping !== 'due' || mapping.isReinjection) return mapping;
+    this.infiniteMapping = 'sent';
     c.host.count('MPTcpExtInfiniteMapTx');
     const back = Math.min(mapping.dsn - this.intactDsn, mapping.ssn - 1);
     const { dsn, ssn } = mapping;
@@ -164,33 +161,31 @@ export class Fallback {
       dsn: dsn - back,
       ssn: ssn - back,
       dll: 0,
-      checksum: c.keys.checksums ? 0 : -1,
+      checksum: this.hadChecksums ? 0 : -1,
       isFirst: false,
     };
   }
 
   /** After data was sent: the infinite mapping has gone out with it. */
   finish(): void {
-    if (this.phase === 'told') this.becomeTcp(this.reason!);
-  }
-
-  /**
-   * No data follows that could carry the infinite mapping. After MP_FAIL the options pass, and the connection ends as MPTCP
-   * does. Where DATA_ACKs do not, the DATA_FIN is said once and TCP's FIN decides.
-   */
-  onFinSent(): void {
-    if (this.phase === 'stripped') this.becomeTcp(this.reason!);
+    if (this.isUnderWay && this.infiniteMapping === 'sent') this.becomeTcp(this.reason!);
   }
 
   // ---- common
 
-  private begin(nowUs: Micros, phase: Phase, why: string): void {
+  private begin(nowUs: Micros, why: string): void {
     const { c } = this;
     this.announce(nowUs, why);
-    this.phase = phase;
-    this.intactDsn = c.sender.sndUna;
+    this.isUnderWay = true;
+    this.planInfiniteMapping();
     c.sender.windowEdge = NEVER;
     c.host.markDirty(c);
+  }
+
+  private planInfiniteMapping(): void {
+    this.infiniteMapping = 'due';
+    this.hadChecksums = this.c.keys.checksums;
+    this.intactDsn = this.c.sender.sndUna;
   }
 
   private announce(nowUs: Micros, why: string): void {

@@ -16,6 +16,8 @@ export class OptionsIn {
   /** A DSS mapping, a DATA_ACK has been seen here: later bare segments are not a stripped handshake. */
   private sawMapping = false;
   private sawDataAck = false;
+  /** Data of ours was acknowledged together with a DATA_ACK: options pass both ways (3.7). */
+  private isOurDataConfirmed = false;
   /** ACKs of data without a DATA_ACK since the last one that had it. */
   bareAcks = 0;
   /** The last mapping stored: the same one repeats on every segment that it covers. */
@@ -39,8 +41,12 @@ export class OptionsIn {
       // The third packet of a join again: our answer was lost (3.2).
       sf.tcp.requestAck(nowUs);
     }
-    if (c.mode === 'tcp') return 'continue';
     const o = seg.mptcp;
+    if (c.mode === 'tcp') {
+      // The answer to our MP_FAIL may come when the infinite mapping has gone out already.
+      if ((o.present & MPO.fail) !== 0) c.host.count('MPTcpExtMPFailRx');
+      return 'continue';
+    }
     if (o.present === 0) return this.onBareSegment(nowUs, seg);
     if ((o.present & MPO.capable) !== 0 && o.capableLength >= 22) {
       const verdict = this.onMapping(nowUs, 1, 1, o.capableDll, o.capableChecksum, false, seg);
@@ -68,6 +74,7 @@ export class OptionsIn {
           ? relativeDsn(o.dataAckHi, o.dataAckLo, idsnLocal)
           : unwrap32(o.dataAckLo, idsnLocal.lo, c.sender.sndUna);
       this.sawDataAck = true;
+      if (this.acksData(seg)) this.isOurDataConfirmed = true;
       this.bareAcks = 0;
       const windowBytes = (seg.flags & TCP_SYN) !== 0 ? seg.window : seg.window * 2 ** sf.tcp.sndWndShift;
       c.onDataAck(nowUs, dataAck, windowBytes);
@@ -155,17 +162,16 @@ export class OptionsIn {
   private onBareSegment(nowUs: Micros, seg: SegmentView): OptionVerdict {
     const { sf } = this;
     const c = sf.connection;
-    const acksData = (seg.flags & TCP_ACK) !== 0 && unwrap32(seg.ack, sf.tcp.iss, sf.tcp.sndUna) > 1;
     // An ACK full of SACK blocks may have left its DATA_ACK out (OptionsOut.writeAck does so): it proves nothing.
-    const lacksDataAck = acksData && seg.sackCount === 0 && sf.tcp.sndNxt > 1;
-    if (lacksDataAck && this.sawDataAck) this.bareAcks++;
+    const lacksDataAck = seg.sackCount === 0 && this.acksData(seg);
+    if (lacksDataAck) this.bareAcks++;
     const isDataStripped = this.isDataStripped(seg);
-    const isAckStripped = lacksDataAck && !this.sawDataAck;
+    const isAckStripped = lacksDataAck && !this.isOurDataConfirmed;
     const isFinStripped = (seg.flags & TCP_FIN) !== 0;
     if (!c.hasJoined) {
       // MPTCP ends with a DATA_FIN, and its FINs carry a DATA_ACK: this peer speaks TCP by now.
       if (isFinStripped) c.fallback.fallBack(nowUs, 'FIN without MPTCP options');
-      else if (isDataStripped) c.fallback.fallBack(nowUs, 'data without MPTCP options');
+      else if (isDataStripped) c.fallback.fallBackTelling(nowUs, 'data without MPTCP options');
       else if (isAckStripped) c.fallback.fallBackTelling(nowUs, 'data acknowledged without DATA_ACK');
       return 'continue';
     }
@@ -174,6 +180,11 @@ export class OptionsIn {
       return 'reset';
     }
     return 'continue';
+  }
+
+  private acksData(seg: SegmentView): boolean {
+    const { tcp } = this.sf;
+    return (seg.flags & TCP_ACK) !== 0 && tcp.sndNxt > 1 && unwrap32(seg.ack, tcp.iss, tcp.sndUna) > 1;
   }
 
   /**

@@ -30,7 +30,7 @@ export class OptionsOut {
     const { sf } = this;
     const c = sf.connection;
     const hasChecksum = m.checksum >= 0;
-    const ackBytes = dssBytes(8, 8, hasChecksum) <= roomBytes ? 8 : 0;
+    const ackBytes = c.mode === 'mptcp' && dssBytes(8, 8, hasChecksum) <= roomBytes ? 8 : 0;
     if (ackBytes === 0 && dssBytes(0, 8, hasChecksum) > roomBytes) return o;
     const ack = c.receiver.rcvNxt;
     if (ackBytes > 0) this.noteDataAckSent(ack);

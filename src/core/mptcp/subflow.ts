@@ -106,7 +106,8 @@ export class MptcpSubflow implements SubflowOwner {
   // ---- Options out ---------------------------------------------------------------------------------------------
 
   dataOptionBytes(): number {
-    return this.connection.mode === 'tcp' ? 0 : DATA_OPTION_BYTES;
+    const c = this.connection;
+    return c.mode === 'tcp' && !c.fallback.needsOptionRoom ? 0 : DATA_OPTION_BYTES;
   }
 
   writeOptions(
@@ -122,8 +123,9 @@ export class MptcpSubflow implements SubflowOwner {
     const c = this.connection;
     if (kind === 'rst') return this.out.writeReset(out, o, roomBytes);
     if (kind === 'syn' || kind === 'synack') return handshake.writeSynOptions(this, kind, out, o, roomBytes);
-    if (c.mode !== 'mptcp') return o;
     const mapping = tag as OutboundMapping | null;
+    // After a fallback the infinite mapping is the last option, and goes with each retransmission of its data (3.7).
+    if (c.mode !== 'mptcp' && mapping?.dll !== 0) return o;
     if (handshake.isProving(this, mapping)) return handshake.writeProof(this, mapping, out, o, roomBytes);
     if (mapping !== null) return this.out.writeMapping(mapping, out, o, roomBytes);
     return this.out.writeAck(out, o, roomBytes);

@@ -43,18 +43,21 @@ export function shiftSack(packet: SimPacket, by: number): void {
     putU32(packet.buf, at, (getU32(packet.buf, at) + by) >>> 0);
 }
 
-/** Network address and port translation: the left host appears as `outside`, with ports of the box's choice. */
+/** Network address and port translation: the host behind it (the left one) appears as `outside`, with ports of the box's choice. */
 export class Nat implements Middlebox {
   readonly name = 'nat';
   private readonly inside = new Map<number, { address: Uint8Array; port: number }>();
   private readonly outsidePorts = new Map<string, number>();
   private nextPort = 40_000;
 
-  /** `outside`: raw bytes of the address. */
-  constructor(private readonly outside: Uint8Array) {}
+  /** `outside`: raw bytes of the address; `outbound`: away from the host behind the box. */
+  constructor(
+    private readonly outside: Uint8Array,
+    private readonly outbound: Heading = 'right',
+  ) {}
 
   publicAddresses(): readonly Uint8Array[] {
-    return [this.outside];
+    return this.outbound === 'right' ? [this.outside] : [];
   }
 
   /** Forgets all translations, as after a restart: what comes in now is dropped, what goes out gets new ports. */
@@ -68,7 +71,7 @@ export class Nat implements Middlebox {
       out.drop(packet, 'nat-protocol');
       return;
     }
-    if (heading === 'right') {
+    if (heading === this.outbound) {
       const at = packet.sourceOffset;
       const address = packet.buf.slice(at, at + packet.addressBytes);
       const key = `${address.join('.')}:${packet.sourcePort}`;
@@ -101,5 +104,31 @@ export class Nat implements Middlebox {
     const old = this.inside.get(port);
     if (old !== undefined) this.outsidePorts.delete(`${old.address.join('.')}:${old.port}`);
     return port;
+  }
+}
+
+/** One-to-one translation in front of a server: the world knows `outside`, the host itself only `inside`. Ports stay. */
+export class StaticNat implements Middlebox {
+  readonly name = 'static-nat';
+
+  /** Raw bytes of the addresses; `inbound`: towards the host behind the box. */
+  constructor(
+    private readonly outside: Uint8Array,
+    private readonly inside: Uint8Array,
+    private readonly inbound: Heading,
+  ) {}
+
+  process(_nowUs: number, heading: Heading, packet: SimPacket, out: MiddleboxOut): void {
+    const isInbound = heading === this.inbound;
+    const at = isInbound ? packet.destinationOffset : packet.sourceOffset;
+    const [from, to] = isInbound ? [this.outside, this.inside] : [this.inside, this.outside];
+    if (!packet.isTcp || packet.addressBytes !== from.length || !from.every((byte, i) => packet.buf[at + i] === byte)) {
+      out.drop(packet, 'nat-unknown');
+      return;
+    }
+    packet.buf.set(to, at);
+    packet.fixIpChecksum();
+    packet.markRewritten();
+    out.forward(packet, heading);
   }
 }
