@@ -47,7 +47,7 @@ export class Probes {
 
   /** One segment to learn whether the path is alive: the first unacknowledged one, or an empty one that must be answered. */
   sendPathProbe(nowUs: Micros, sink: SegmentSink): void {
-    const { board, stats, mss, pathProbe } = this.ctx;
+    const { board, stats, mss, pathProbe, pmtu } = this.ctx;
     pathProbe.isDue = false;
     const head = board.head;
     if (head === null || head.status === SACKED) {
@@ -55,6 +55,8 @@ export class Probes {
       this.sendKeepalive(nowUs, sink);
       return;
     }
+    // Probes stand in for the RTO here too: what cannot be reached with full segments may be with smaller ones.
+    if (pmtu.onRto(nowUs, head.lengthBytes >= mss.bytes)) mss.refresh();
     if (head.lengthBytes > mss.bytes) board.split(head, head.seq + mss.bytes);
     if (head.status === LOST) this.recovery.undo.onProbed(head.lengthBytes);
     this.transmitter.retransmit(nowUs, sink, head);

@@ -284,7 +284,8 @@ test('a suspected path: one segment per interval and nothing else; progress ends
   const probes = s.advance(1_100_000);
   t.deepEqual(
     probes.map((x) => [x.seq, x.len, x.atMs]),
-    [1, 2, 3, 4, 5].map((i) => [1, MSS, i * 200]),
+    // Perhaps it is only the size that does not pass (RFC 4821 7.7).
+    [MSS, 1348, 1348, 1228, 1228].map((len, i) => [1, len, (i + 1) * 200]),
   );
   s.inject({ ack: at(10) });
   s.out();
