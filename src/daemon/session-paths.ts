@@ -172,7 +172,8 @@ export class SessionPaths {
 
   /** A connection is gone. */
   onConnectionDown(connection: ConnectionApi): void {
-    for (const [pathId, path] of this.paths) this.leave(pathId, path, connection.id, null, 'its connection is gone');
+    for (const [pathId, path] of this.paths)
+      this.leave(pathId, path, connection.id, null, 'its connection is gone', true);
     if (this.isUp && this.options.connections().length === 0) {
       this.isUp = false;
       this.paths.clear();
@@ -197,7 +198,7 @@ export class SessionPaths {
       case 'subflow-closed':
         this.withMember(event.connectionId, event.subflowId, (pathId, path) => {
           const { connection } = path.members.find((m) => m.connection.id === event.connectionId)!;
-          this.leave(pathId, path, event.connectionId, event.subflowId, event.why);
+          this.leave(pathId, path, event.connectionId, event.subflowId, event.why, !event.isPermanent);
           if (this.isUp && !this.hasMembers(connection)) this.onBare(pathId, path, connection, event.why);
         });
         break;
@@ -394,7 +395,14 @@ export class SessionPaths {
   }
 
   /** Removes the members of a connection (one subflow, or all); the last one of a path is news. */
-  private leave(pathId: number, path: PathMembers, connectionId: number, subflowId: number | null, why: string): void {
+  private leave(
+    pathId: number,
+    path: PathMembers,
+    connectionId: number,
+    subflowId: number | null,
+    why: string,
+    isTransient: boolean,
+  ): void {
     const left = path.members.filter(
       (m) => m.connection.id !== connectionId || (subflowId !== null && m.subflowId !== subflowId),
     );
@@ -404,7 +412,7 @@ export class SessionPaths {
     const wasReported = path.isReported;
     path.isReported = false;
     if (wasReported) this.handle({ type: 'subflow-closed', pathId, why });
-    else this.handle({ type: 'join-failed', pathId, reason: why, isTransient: why !== 'refused' && why !== 'reset' });
+    else this.handle({ type: 'join-failed', pathId, reason: why, isTransient });
   }
 
   private hasMembers(connection: ConnectionApi): boolean {

@@ -168,7 +168,15 @@ export type EngineEvent =
   | { type: 'fallback'; connectionId: number; why: string }
   | { type: 'subflow-added'; connectionId: number; subflowId: number; linkId: number; initiatedBy: 'local' | 'peer' }
   | { type: 'subflow-established'; connectionId: number; subflowId: number; linkId: number }
-  | { type: 'subflow-closed'; connectionId: number; subflowId: number; linkId: number; why: string }
+  | {
+      type: 'subflow-closed';
+      connectionId: number;
+      subflowId: number;
+      linkId: number;
+      why: string;
+      /** The peer refuses, and does not say that it is for now (RFC 8684 3.6). */
+      isPermanent: boolean;
+    }
   | { type: 'subflow-stalled'; connectionId: number; subflowId: number; linkId: number; why: string }
   | { type: 'subflow-recovered'; connectionId: number; subflowId: number; linkId: number; stalledUs: number }
   | { type: 'address-announced'; connectionId: number; addressId: number; endpoint: Endpoint }

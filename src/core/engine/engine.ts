@@ -7,6 +7,7 @@ import type { CoreEnv } from '../base/env.js';
 import { ipEquals, ipEqualsAt, ipFromBytes } from '../base/ip.js';
 import { type Micros, NEVER } from '../base/time.js';
 import { TimerQueue } from '../base/timer-queue.js';
+import { TokenBucket } from '../base/token-bucket.js';
 import type { ControllerFactory } from '../congestion/controller.js';
 import type { Coupling } from '../congestion/coupling.js';
 import { controllers, DEFAULT_CONTROLLER } from '../congestion/index.js';
@@ -81,8 +82,7 @@ export class Engine implements EngineApi, ConnectionHost {
   private readonly icmp = new IcmpErrorView();
   private nextConnectionId = 1;
   private retryAtUs: Micros = NEVER;
-  private resetsFromUs: Micros = 0;
-  private resetsSent = 0;
+  private readonly resets = new TokenBucket(MAX_RESETS_PER_S);
 
   constructor(
     readonly env: CoreEnv,
@@ -418,13 +418,9 @@ export class Engine implements EngineApi, ConnectionHost {
   private reset(nowUs: Micros, linkId: number, reason: number): void {
     const { seg } = this;
     const numbers = resetFor(seg);
-    if (nowUs - this.resetsFromUs >= 1_000_000) {
-      this.resetsFromUs = nowUs;
-      this.resetsSent = 0;
-    }
     const link = this.links.get(linkId);
     this.drop('no-connection', linkId);
-    if (numbers === null || link === undefined || ++this.resetsSent > MAX_RESETS_PER_S || !link.hasRoom()) return;
+    if (numbers === null || link === undefined || !link.hasRoom() || !this.resets.take(nowUs)) return;
     const start = this.answerOffset(link);
     const { headers } = link;
     writeTcpHeader(headers, start, seg.dstPort, seg.srcPort, numbers.seq, numbers.ack, numbers.flags, 0);

@@ -22,15 +22,21 @@ export interface Announcement {
   atUs: Micros;
 }
 
+/** An address of the peer's: announced, or seen as the source of a join of its (then it may be a translator's). */
+interface RemoteAddress {
+  readonly endpoint: Endpoint;
+  readonly isObserved: boolean;
+}
+
 export class AddressBook {
   private readonly localIds = new Map<string, number>();
-  private readonly remote = new Map<number, Endpoint>();
+  private readonly remote = new Map<number, RemoteAddress>();
   readonly announcements: Announcement[] = [];
 
   /** The initial subflow's addresses have id 0 at both ends. */
   setInitial(local: IpAddress, remote: Endpoint): void {
     this.localIds.set(local.text, 0);
-    this.remote.set(0, remote);
+    this.remote.set(0, { endpoint: remote, isObserved: false });
   }
 
   /** Id of a local address, assigned at first use; -1 when all 255 are taken. */
@@ -48,31 +54,49 @@ export class AddressBook {
 
   releaseLocal(addressId: number): void {
     for (const [text, id] of this.localIds) if (id === addressId) this.localIds.delete(text);
+    this.retract(addressId);
+  }
+
+  /** The announcement of an id is not repeated any more. */
+  retract(addressId: number): void {
     const i = this.announcements.findIndex((a) => a.addressId === addressId);
     if (i >= 0) this.announcements.splice(i, 1);
   }
 
   remoteEndpoint(addressId: number): Endpoint | undefined {
-    return this.remote.get(addressId);
+    return this.remote.get(addressId)?.endpoint;
   }
 
   remoteIdOf(endpoint: Endpoint): number {
-    for (const [id, e] of this.remote) if (ipEquals(e.address, endpoint.address) && e.port === endpoint.port) return id;
+    for (const [id, { endpoint: e }] of this.remote) {
+      if (ipEquals(e.address, endpoint.address) && e.port === endpoint.port) return id;
+    }
     return -1;
   }
 
+  /** MP_JOIN came from this endpoint under this id (3.4.1: such ids are stored as well). */
+  observe(addressId: number, endpoint: Endpoint): void {
+    if (this.remote.has(addressId) || this.remote.size >= MAX_ADDRESSES) return;
+    this.remote.set(addressId, { endpoint, isObserved: true });
+  }
+
   /**
-   * The peer says that `addressId` is this endpoint. 'new', 'known', 'conflict' (an id keeps its address until removed;
+   * The peer announces that `addressId` is this endpoint. 'new', 'known', 'conflict' (an id keeps its address until removed;
    * its port may change, which counts as 'new') or 'full'.
    */
   learn(addressId: number, endpoint: Endpoint): 'new' | 'known' | 'conflict' | 'full' {
     const known = this.remote.get(addressId);
-    if (known !== undefined) {
-      if (!ipEquals(known.address, endpoint.address)) return 'conflict';
-      if (known.port === endpoint.port) return 'known';
-    } else if (this.remote.size >= MAX_ADDRESSES) return 'full';
-    this.remote.set(addressId, endpoint);
+    if (known !== undefined && !known.isObserved) {
+      if (!ipEquals(known.endpoint.address, endpoint.address)) return 'conflict';
+      if (known.endpoint.port === endpoint.port) return 'known';
+    } else if (known === undefined && this.remote.size >= MAX_ADDRESSES) return 'full';
+    this.remote.set(addressId, { endpoint, isObserved: false });
     return 'new';
+  }
+
+  /** Ids of all that the peer has announced or joined from, but for the initial address. */
+  remoteIds(): number[] {
+    return [...this.remote.keys()].filter((id) => id !== 0);
   }
 
   forgetRemote(addressId: number): boolean {

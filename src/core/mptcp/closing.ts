@@ -124,12 +124,15 @@ export class Closing {
     if (why !== 'done') c.reinjector.takeFrom(sf);
     c.coupling.leave(sf.tcp.cc);
     const text = sf.resetReason > 0 && why === 'reset' ? `reset (reason ${sf.resetReason})` : why;
+    // A RST is final unless it says otherwise (3.6); silence and errors of the network never are.
+    const isPermanent = (why === 'reset' || why === 'refused') && !sf.isResetTransient;
     c.host.emit({
       type: 'subflow-closed',
       connectionId: c.id,
       subflowId: sf.id,
       linkId: sf.flow.linkId,
       why: text,
+      isPermanent,
     });
     const isAlive = c.subflows.some((other) => other.closeReason === null);
     if (!isAlive && !this.isDone) {

@@ -179,6 +179,7 @@ export class Connection implements ConnectionApi {
 
   useExportedKeys(nowUs: Micros, keys: ExportedKeys): void {
     this.keys.useExported(keys);
+    this.addressSignals.onKeysReplaced(nowUs);
     for (const sf of this.subflows) if (sf.role === 'join') this.resetSubflow(nowUs, sf, RST_REASON.prohibited);
   }
 
@@ -302,8 +303,13 @@ export class Connection implements ConnectionApi {
   }
 
   nextDeadline(): Micros {
-    const { dispatcher, addresses, closing, dataRto } = this;
-    let at = Math.min(dispatcher.nextDeadline(), addresses.nextDeadline(), closing.nextDeadline(), dataRto.deadlineUs);
+    const { dispatcher, addressSignals, closing, dataRto } = this;
+    let at = Math.min(
+      dispatcher.nextDeadline(),
+      addressSignals.nextDeadline(),
+      closing.nextDeadline(),
+      dataRto.deadlineUs,
+    );
     for (const sf of this.subflows) {
       // Without its link a subflow stands still, clocks included; `kick` wakes it.
       if (sf.isLinkDown) continue;

@@ -55,6 +55,7 @@ export function acceptJoin(nowUs: Micros, c: Connection, request: JoinRequest): 
   sf.localAddressId = request.localAddressId;
   sf.remoteAddressId = request.remoteAddressId;
   sf.isRemoteBackup = request.isBackup;
+  c.addresses.observe(request.remoteAddressId, { address: request.flow.remoteAddress, port: request.flow.remotePort });
   sf.join.localNonce = request.localNonce;
   sf.join.remoteNonce = request.remoteNonce;
   sf.tcp.acceptAnswered(nowUs, request.answered);
@@ -76,6 +77,6 @@ function isToInitial({ settings }: Connection, flow: FlowTuple): boolean {
 }
 
 function refuse(c: Connection, linkId: number, why: string): number {
-  c.host.emit({ type: 'subflow-closed', connectionId: c.id, subflowId: -1, linkId, why });
+  c.host.emit({ type: 'subflow-closed', connectionId: c.id, subflowId: -1, linkId, why, isPermanent: false });
   return -1;
 }

@@ -5,7 +5,7 @@
 import { dsnHi, dsnLo, relativeDsn, unwrap32 } from '../base/seq.js';
 import type { Micros } from '../base/time.js';
 import type { OptionVerdict } from '../tcp/owner.js';
-import { MPO, RST_REASON } from '../wire/mptcp-options.js';
+import { MPO, RST_REASON, TCPRST_T_TRANSIENT } from '../wire/mptcp-options.js';
 import { type SegmentView, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN } from '../wire/segment.js';
 import * as handshake from './handshake.js';
 import type { InboundData } from './inbound-data.js';
@@ -205,6 +205,7 @@ export class OptionsIn {
     if ((o.present & MPO.tcprst) !== 0) {
       c.host.count('MPTcpExtMPRstRx');
       sf.resetReason = o.tcprstReason;
+      sf.isResetTransient = (o.tcprstFlags & TCPRST_T_TRANSIENT) !== 0;
     }
     if ((o.present & MPO.fail) !== 0) c.fallback.onFailedReset(nowUs, o);
     if ((o.present & MPO.fastclose) !== 0) c.closing.onFastclose(nowUs, o.fastcloseKeyHi, o.fastcloseKeyLo);

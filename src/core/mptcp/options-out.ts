@@ -7,7 +7,9 @@ import {
   dssBytes,
   FAIL_BYTES,
   FASTCLOSE_BYTES,
+  RST_REASON,
   TCPRST_BYTES,
+  TCPRST_T_TRANSIENT,
   writeDss,
   writeFail,
   writeFastclose,
@@ -120,9 +122,16 @@ export class OptionsOut {
       c.host.count('MPTcpExtMPFailTx');
     }
     if (sf.resetReason >= 0 && room() >= TCPRST_BYTES) {
-      o = writeTcprst(out, o, 0, sf.resetReason);
+      o = writeTcprst(out, o, tcprstFlags(sf.resetReason), sf.resetReason);
       c.host.count('MPTcpExtMPRstTx');
     }
     return o;
   }
+}
+
+/** T (3.6): a lack of resources, of room or of speed passes; a breach of protocol or policy does not, nor does a middlebox. */
+export function tcprstFlags(reason: number): number {
+  const { lackOfResources, tooMuchOutstanding, unacceptablePerformance } = RST_REASON;
+  const isTransient = [lackOfResources, tooMuchOutstanding, unacceptablePerformance].some((r) => r === reason);
+  return isTransient ? TCPRST_T_TRANSIENT : 0;
 }

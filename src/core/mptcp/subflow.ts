@@ -15,7 +15,7 @@ import { OptionsIn } from './options-in.js';
 import { OptionsOut } from './options-out.js';
 import type { ReceiveMappings } from './receive-mapping.js';
 import type { OutboundMapping } from './send-buffer.js';
-import { SignalQueue } from './signals.js';
+import { SignalQueue, signalBytes } from './signals.js';
 
 /** Option bytes on a data segment: DSS with 64-bit DATA_ACK and DSN (26, padded), or with checksum (28). */
 const DATA_OPTION_BYTES = 28;
@@ -51,6 +51,8 @@ export class MptcpSubflow implements SubflowOwner {
   readonly join = new handshake.JoinState();
   /** What a RST that we send now says (RFC 8684 3.6), -1: no MP_TCPRST. */
   resetReason = -1;
+  /** The peer's RST said that it may be tried again (T, 3.6). */
+  isResetTransient = false;
   /** MP_FAIL to send with the RST: relative DSN, -1 none. */
   failDsn = -1;
   readonly signals = new SignalQueue();
@@ -108,6 +110,11 @@ export class MptcpSubflow implements SubflowOwner {
   dataOptionBytes(): number {
     const c = this.connection;
     return c.mode === 'tcp' && !c.fallback.needsOptionRoom ? 0 : DATA_OPTION_BYTES;
+  }
+
+  ackOptionBytes(): number {
+    const signal = this.signals.first;
+    return signal === undefined ? 0 : signalBytes(signal);
   }
 
   writeOptions(

@@ -4,17 +4,17 @@
  */
 import { unwrap32 } from '../base/seq.js';
 import type { Micros } from '../base/time.js';
+import { TokenBucket } from '../base/token-bucket.js';
 import { type SegmentView, TCP_ACK, TCP_FIN, TCP_RST } from '../wire/segment.js';
-import { AckLimiter } from './ack-limiter.js';
 import type { Tcb } from './tcb.js';
 
 export class Answers {
   /** A RST to send: relative sequence number and flags. */
   rst: { readonly seq: number; readonly flags: number } | null = null;
-  readonly #limiter: AckLimiter;
+  readonly #limiter: TokenBucket;
 
   constructor(private readonly tcb: Tcb) {
-    this.#limiter = new AckLimiter(tcb.config.challengeAcksPerSecond);
+    this.#limiter = new TokenBucket(tcb.config.challengeAcksPerSecond);
   }
 
   /** An unacceptable segment: say where we are; data that had arrived before is named (RFC 2883). */

@@ -50,6 +50,12 @@ export interface SubflowOwner {
     roomBytes: number,
   ): number;
 
+  /**
+   * Option bytes that must go on the next pure ACK, 0 or absent: none. Where they do not fit beside timestamps behind two NOPs
+   * (12 bytes), the NOPs are left out (10).
+   */
+  ackOptionBytes?(sf: TcpSubflow): number;
+
   /** Receive window to advertise now, in bytes from the next byte expected (connection level for MPTCP). */
   windowBytes(sf: TcpSubflow): number;
 

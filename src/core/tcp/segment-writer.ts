@@ -10,8 +10,11 @@ import {
   putSackBlocks,
   putSynOptions,
   putTimestamps,
+  putTimestampsBare,
   SACK_BASE_BYTES,
+  TCP_HEADER_BYTES,
   TCP_MAX_HEADER_BYTES,
+  TIMESTAMPS_BYTES,
   writeTcpHeader,
 } from '../wire/tcp.js';
 import type { SubflowStats } from './config.js';
@@ -19,6 +22,8 @@ import type { SegmentKind, SegmentSink, SubflowOwner } from './owner.js';
 import type { Receiver } from './receiver.js';
 import type { TcpSubflow } from './subflow.js';
 import type { Timestamps } from './timestamps.js';
+
+const MAX_OPTION_BYTES = TCP_MAX_HEADER_BYTES - TCP_HEADER_BYTES;
 
 export const NO_PARTS: readonly Uint8Array[] = [];
 
@@ -91,7 +96,10 @@ export class SegmentWriter {
       window,
     );
     if (isSyn) o = this.#putSynOptions(nowUs, out, o);
-    else if (this.ts.enabled) o = putTimestamps(out, o, this.ts.valueAt(nowUs), this.ts.recent);
+    else if (this.ts.enabled) {
+      const put = kind === 'ack' && this.#isTight() ? putTimestampsBare : putTimestamps;
+      o = put(out, o, this.ts.valueAt(nowUs), this.ts.recent);
+    }
     o = this.owner.writeOptions(sf, kind, seq, lengthBytes, tag, out, o, limit - o);
     if (kind === 'ack' && this.negotiated.sack && receiver.hasSackNews) o = this.#putSack(out, start, o, limit);
     const headerBytes = finishTcpHeader(out, start, o);
@@ -99,6 +107,11 @@ export class SegmentWriter {
 
     this.stats.segmentsSent += lengthBytes > mssBytes ? Math.ceil(lengthBytes / mssBytes) : 1;
     if (kind !== 'syn' && kind !== 'rst') receiver.onAckSent(kind === 'ack');
+  }
+
+  #isTight(): boolean {
+    const { owner, sf } = this;
+    return owner.ackOptionBytes !== undefined && owner.ackOptionBytes(sf) > MAX_OPTION_BYTES - TIMESTAMPS_BYTES;
   }
 
   #windowField(isSyn: boolean): number {

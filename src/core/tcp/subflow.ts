@@ -141,7 +141,8 @@ export class TcpSubflow {
     tcb.state = 'syn-received';
     tcb.sender.onOpen();
     this.#input.takeSyn(nowUs, syn);
-    tcb.handshake.keepData(syn);
+    // Data in the SYN has no place in MPTCP's data sequence space (RFC 8684 B.2): it is not taken, and comes again.
+    if (this.owner.dataOptionBytes(this) === 0) tcb.handshake.keepData(syn);
     if (tcb.askOwner(nowUs, syn)) tcb.handshake.isSynDue = true;
     else tcb.closing.close(nowUs, 'aborted');
   }

@@ -102,7 +102,8 @@ class Rig {
     why = 'test',
   ): void {
     const linkId = c.subflows[subflowId]!.linkId;
-    this.paths.onEngineEvent({ type, connectionId: c.id, subflowId, linkId, why, stalledUs: 0 });
+    const isPermanent = why === 'reset' || why === 'refused';
+    this.paths.onEngineEvent({ type, connectionId: c.id, subflowId, linkId, why, isPermanent, stalledUs: 0 });
   }
 
   stateOf(linkId: number): string {

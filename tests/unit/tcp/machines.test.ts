@@ -1,7 +1,7 @@
 /** The small machines one by one: RTT (O1-O3), scoreboard (K2, against a naive one), pacer, PRR, rate, timestamps (S6). */
 import test from 'ava';
 import fc from 'fast-check';
-import { AckLimiter } from '../../../src/core/tcp/ack-limiter.js';
+import { TokenBucket } from '../../../src/core/base/token-bucket.js';
 import { DeliveryRate } from '../../../src/core/tcp/delivery-rate.js';
 import { Pacer } from '../../../src/core/tcp/pacer.js';
 import { ProportionalRateReduction } from '../../../src/core/tcp/prr.js';
@@ -284,7 +284,7 @@ test('S6: the timestamp clock ticks by the millisecond from a secret offset, and
 });
 
 test('T6: the limiter holds one second of tokens', (t) => {
-  const limiter = new AckLimiter(2);
+  const limiter = new TokenBucket(2);
   t.deepEqual(
     [1, 2, 3].map(() => limiter.take(0)),
     [true, true, false],
