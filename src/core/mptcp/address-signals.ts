@@ -58,6 +58,7 @@ export class AddressSignals {
   onKeysReplaced(nowUs: Micros): void {
     const { addresses } = this.c;
     for (const addressId of addresses.remoteIds()) this.forget(addressId);
+    for (const sf of this.c.subflows) sf.signals.dropAnnouncements();
     for (const a of addresses.announcements) {
       a.tries = 0;
       a.atUs = nowUs;

@@ -29,7 +29,7 @@ export type Signal =
 export const MAX_PENDING_SIGNALS = 16;
 
 export class SignalQueue {
-  private readonly queue: Signal[] = [];
+  private queue: Signal[] = [];
 
   get isEmpty(): boolean {
     return this.queue.length === 0;
@@ -38,6 +38,11 @@ export class SignalQueue {
   push(signal: Signal): void {
     if (this.queue.length >= MAX_PENDING_SIGNALS) this.queue.shift();
     this.queue.push(signal);
+  }
+
+  /** ADD_ADDRs whose HMAC is no longer the right one. */
+  dropAnnouncements(): void {
+    this.queue = this.queue.filter((s) => s.kind !== 'add-addr' || s.option.echo);
   }
 
   get first(): Signal | undefined {
