@@ -3,7 +3,11 @@
  * direction, a middlebox, a host) and a list of planned actions. Two runs with the same seed are the same run.
  *
  * A wire joins a link of the left host with a link of the right one; several wires may end at one link of the right
- * host (a server with one address), which then routes by destination address.
+ * host (a server with one address), which then routes by destination address. Wires may share a bottleneck:
+ *
+ *   left ── up ── boxes ──┐                       ┌── right
+ *                         ├── bottleneck.up ──────┤
+ *   left ── up ── boxes ──┘                       └── right      and back: bottleneck.down, then each wire's own `down`
  */
 import { type Micros, NEVER } from '../core/base/time.js';
 import type { LinkInfo } from '../core/engine/api.js';
@@ -12,7 +16,7 @@ import { DeadlineHeap } from './deadline-heap.js';
 import { defaultHostOptions, type EngineFactory, Host, type HostOptions } from './host.js';
 import { type LinkConfig, LinkModel, type LinkState } from './link-model.js';
 import type { Heading, Middlebox, MiddleboxOut } from './middlebox.js';
-import { PacketPool, type SimPacket } from './packet.js';
+import { type PacketExit, PacketPool, type SimPacket } from './packet.js';
 import { Prng } from './prng.js';
 import { type PacketSink, segmentPacket } from './segment.js';
 
@@ -31,6 +35,15 @@ export interface WireOptions {
    * packets); null: the queue is somewhere in the network, unseen.
    */
   readonly leftPortBytes?: number | null;
+  /** One queue and transmitter each way that this wire shares with others. */
+  readonly bottleneck?: Bottleneck | null;
+}
+
+/** A link model each way between the wires that name it and the right host. */
+export interface Bottleneck {
+  readonly name: string;
+  readonly up: Direction;
+  readonly down: Direction;
 }
 
 /** Sees every packet at every host's port, both ways. The packet is lent. */
@@ -53,6 +66,7 @@ export class Network {
   wakes = 0;
   private readonly actors: Actor[] = [];
   private readonly luck: Prng;
+  private bottlenecks = 0;
   private planned: { atUs: Micros; action: () => void }[] = [];
 
   constructor(readonly seed: number) {
@@ -71,6 +85,12 @@ export class Network {
     const wire = new Wire(this, options, this.luck.fork(this.wires.length + 1000));
     this.wires.push(wire);
     return wire;
+  }
+
+  addBottleneck(name: string, up: Partial<LinkConfig>, down: Partial<LinkConfig>): Bottleneck {
+    const luck = this.luck.fork(2000 + this.bottlenecks++);
+    const leave = (packet: SimPacket) => packet.exit!(packet);
+    return { name, up: new Direction(this, up, luck.u32(), leave), down: new Direction(this, down, luck.u32(), leave) };
   }
 
   /** Plans `action` at an instant of virtual time; equal instants go in the order in which they were planned. */
@@ -171,6 +191,9 @@ export class Wire {
   /** Raw bytes of addresses at the left end; refreshed when they change. */
   private leftAddresses: readonly Uint8Array[] = [];
   private leftInfo: LinkInfo | undefined;
+  private readonly toRight: PacketExit = (packet) => this.arrive(packet, 'right');
+  private readonly toLeft: PacketExit = (packet) => this.down.enqueue(packet);
+  private readonly fromRight: PacketExit = (packet) => this.pass(this.boxes.length - 1, packet, 'left');
 
   constructor(
     private readonly network: Network,
@@ -213,7 +236,7 @@ export class Wire {
   }
 
   sendLeft(packet: SimPacket): void {
-    this.pass(this.boxes.length - 1, packet, 'left');
+    this.cross(this.options.bottleneck?.down, packet, this.fromRight);
   }
 
   /** True if the packet's destination is an address of the left end, translated ones included. */
@@ -235,8 +258,17 @@ export class Wire {
     if (index >= 0 && index < this.boxes.length) {
       this.boxes[index]!.process(this.network.nowUs, heading, packet, this.outs[index]!);
       this.armBox(index);
-    } else if (heading === 'right') this.arrive(packet, 'right');
-    else this.down.enqueue(packet);
+    } else if (heading === 'right') this.cross(this.options.bottleneck?.up, packet, this.toRight);
+    else this.toLeft(packet);
+  }
+
+  private cross(shared: Direction | undefined, packet: SimPacket, exit: PacketExit): void {
+    if (shared === undefined) {
+      exit(packet);
+      return;
+    }
+    packet.exit = exit;
+    shared.enqueue(packet);
   }
 
   private armBox(index: number): void {

@@ -14,6 +14,9 @@ export const TCP_CWR = 0x80;
 
 const PROTOCOL_TCP = 6;
 
+/** Takes a packet that has passed a bottleneck. */
+export type PacketExit = (packet: SimPacket) => void;
+
 export class SimPacket {
   readonly buf: Uint8Array;
   /** IP bytes. */
@@ -29,6 +32,8 @@ export class SimPacket {
   checksum = CSUM_PARTIAL;
   /** Link of the receiving host. */
   linkId = 0;
+  /** Inside a shared bottleneck: where it goes on. */
+  exit: PacketExit | null = null;
 
   constructor(capacityBytes: number) {
     this.buf = new Uint8Array(capacityBytes);

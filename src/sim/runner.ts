@@ -11,7 +11,7 @@ import { type Micros, NEVER, US_PER_MS, US_PER_S } from '../core/base/time.js';
 import type { ConnectionApi, EngineEvent } from '../core/engine/api.js';
 import type { EngineFactory, Host } from './host.js';
 import { Nat } from './middleboxes/index.js';
-import { Network, type Tap, type Wire } from './network.js';
+import { type Bottleneck, Network, type Tap, type Wire } from './network.js';
 import { Prng } from './prng.js';
 import {
   type DirectionResult,
@@ -59,6 +59,7 @@ class ScenarioRun {
   private readonly client: Host;
   private readonly server: Host;
   private readonly wires: Wire[] = [];
+  private readonly bottlenecks = new Map<string, Bottleneck>();
   private readonly flows: Flow[];
   private readonly events: string[] = [];
   private readonly linkBytesAtWarmup: { up: number; down: number }[] = [];
@@ -77,6 +78,8 @@ class ScenarioRun {
     this.server = network.addHost({ ...host, name: 'server' }, engine);
     const addresses = [SERVER_ADDRESS[4], SERVER_ADDRESS[6]];
     this.server.addLink({ id: SERVER_LINK, name: 'eth0', mtuBytes: MTU_BYTES, addresses, isUp: true });
+    for (const [name, { up, down }] of Object.entries(scenario.bottlenecks ?? {}))
+      this.bottlenecks.set(name, network.addBottleneck(name, up, down));
     const luck = new Prng(scenario.seed).fork(7);
     for (const [i, spec] of scenario.paths.entries()) this.addPath(i, spec, luck.u32());
     this.client.onEvent = (nowUs, event) => this.onClientEvent(nowUs, event);
@@ -118,9 +121,16 @@ class ScenarioRun {
       down: spec.down,
       middleboxes: spec.middleboxes?.(seed) ?? [],
       leftPortBytes: spec.portBytes ?? null,
+      bottleneck: spec.bottleneck === undefined ? null : this.bottleneckNamed(spec.bottleneck),
     });
     if (!isUp) wire.setState('down');
     this.wires.push(wire);
+  }
+
+  private bottleneckNamed(name: string): Bottleneck {
+    const found = this.bottlenecks.get(name);
+    if (found === undefined) throw new RangeError(`scenario ${this.scenario.name}: no bottleneck ${name}`);
+    return found;
   }
 
   private makeFlow(spec: Traffic, index: number): Flow {
@@ -139,8 +149,9 @@ class ScenarioRun {
   }
 
   /** Options that the scenario leaves open stay the engine's own. */
-  private connectionOptions() {
-    const { congestion, scheduler, checksum, mptcp, receiveBufferBytes } = this.scenario;
+  private connectionOptions(spec: Traffic) {
+    const { scheduler, checksum, receiveBufferBytes } = this.scenario;
+    const { congestion = this.scenario.congestion, mptcp = this.scenario.mptcp } = spec;
     return {
       ...(congestion !== undefined && { congestion }),
       ...(scheduler !== undefined && { scheduler }),
@@ -154,7 +165,7 @@ class ScenarioRun {
     const port = FIRST_SERVER_PORT + flow.index;
     this.server.engine.listen({
       port,
-      ...this.connectionOptions(),
+      ...this.connectionOptions(flow.spec),
       onAccept: (connection) => {
         flow.server = connection;
         this.serve(flow, connection);
@@ -182,7 +193,7 @@ class ScenarioRun {
   }
 
   private connect(flow: Flow): void {
-    const link = [...this.client.links.values()].find(({ isUp }) => isUp);
+    const link = [...this.client.links.values()].find(({ id, isUp }) => isUp && this.mayUse(flow, id));
     if (link === undefined) {
       this.network.at(this.network.nowUs + 100 * US_PER_MS, () => this.connect(flow));
       return;
@@ -193,7 +204,7 @@ class ScenarioRun {
       localAddress,
       localPort: FIRST_CLIENT_PORT + flow.index,
       remote: { address: SERVER_ADDRESS[localAddress.family], port: FIRST_SERVER_PORT + flow.index },
-      ...this.connectionOptions(),
+      ...this.connectionOptions(flow.spec),
     });
     flow.client = connection;
     const { spec } = flow;
@@ -248,11 +259,15 @@ class ScenarioRun {
     }
   }
 
+  private mayUse({ spec }: Flow, linkId: number): boolean {
+    return spec.paths?.includes(this.scenario.paths[linkId]!.name) ?? true;
+  }
+
   /** A subflow for `flow` on a link that is up and has none. */
   private join(flow: Flow, linkId: number, retryUs: Micros = JOIN_RETRY_US): void {
     const connection = flow.client!;
     const link = this.client.links.get(linkId)!;
-    if (!link.isUp || !connection.isMptcp || connection.state === 'closed') return;
+    if (!link.isUp || !this.mayUse(flow, linkId) || !connection.isMptcp || connection.state === 'closed') return;
     if (connection.info().subflows.some((sf) => sf.linkId === linkId && sf.state !== 'closed')) return;
     const localAddress = link.addresses[0]!;
     const subflowId = connection.join(this.network.nowUs, {

@@ -11,6 +11,8 @@ export interface Scenario {
   readonly name: string;
   readonly seed: number;
   readonly paths: readonly PathSpec[];
+  /** Links beyond the paths that name them (PathSpec.bottleneck), by name. */
+  readonly bottlenecks?: Readonly<Record<string, BottleneckSpec>>;
   readonly timeline?: readonly Step[];
   readonly traffic: readonly Traffic[];
   readonly durationUs: Micros;
@@ -33,6 +35,12 @@ export interface Scenario {
   readonly budget?: Budget;
 }
 
+/** A link that several paths lead through: one queue and one transmitter each way. */
+export interface BottleneckSpec {
+  readonly up: Partial<LinkConfig>;
+  readonly down: Partial<LinkConfig>;
+}
+
 /** One access link of the client, with all that lies between it and the server. */
 export interface PathSpec {
   readonly name: string;
@@ -44,6 +52,8 @@ export interface PathSpec {
   /** The uplink's queue is the client's own: see WireOptions.leftPortBytes. */
   readonly portBytes?: number;
   readonly startsDown?: boolean;
+  /** Name of the bottleneck between this link and the server. */
+  readonly bottleneck?: string;
   /** Joined as a backup (RFC 8684 3.3.8). */
   readonly backup?: boolean;
 }
@@ -61,18 +71,28 @@ export type Step = { readonly atUs: Micros; readonly path: string } & (
   | { readonly what: 'changes'; readonly up?: Partial<LinkConfig>; readonly down?: Partial<LinkConfig> }
 );
 
-/** Each item is a connection of its own, opened by the client on the first path that is up. */
-export type Traffic = { readonly startUs?: Micros } & (
-  | { readonly kind: 'bulk'; readonly heading: 'down' | 'up'; readonly bytes?: number }
-  | {
-      readonly kind: 'request-response';
-      readonly requestBytes: number;
-      readonly responseBytes: number;
-      readonly everyUs: Micros;
-      readonly count: number;
-    }
-  | { readonly kind: 'idle' }
-);
+/** Each item is a connection of its own, opened by the client on the first of its paths that is up. */
+export type Traffic = TrafficOptions &
+  (
+    | { readonly kind: 'bulk'; readonly heading: 'down' | 'up'; readonly bytes?: number }
+    | {
+        readonly kind: 'request-response';
+        readonly requestBytes: number;
+        readonly responseBytes: number;
+        readonly everyUs: Micros;
+        readonly count: number;
+      }
+    | { readonly kind: 'idle' }
+  );
+
+export interface TrafficOptions {
+  readonly startUs?: Micros;
+  /** Names of the paths that it uses; default all. */
+  readonly paths?: readonly string[];
+  /** Instead of the scenario's. */
+  readonly congestion?: string;
+  readonly mptcp?: boolean;
+}
 
 /** Limits for the first traffic item, unless said otherwise; what is absent is not checked. */
 export interface Budget {

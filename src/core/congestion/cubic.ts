@@ -29,8 +29,8 @@ export class Cubic extends LossBasedController {
   #originBytes = 0;
   #wEstBytes = 0;
   #lastAckUs: Micros = 0;
-  #undoWMaxBytes = 0;
-  #undoCwndPriorBytes = 0;
+  /** All of the above but the last, as it was before the last reduction (§4.9); filled in again each time. */
+  readonly #before = { wMaxBytes: 0, cwndPriorBytes: 0, epochStartUs: -1, kS: 0, originBytes: 0, wEstBytes: 0 };
 
   static create(config: CongestionConfig): Cubic {
     return new Cubic(config);
@@ -63,22 +63,37 @@ export class Cubic extends LossBasedController {
   }
 
   protected remember(): void {
-    this.#undoWMaxBytes = this.#wMaxBytes;
-    this.#undoCwndPriorBytes = this.#cwndPriorBytes;
+    const before = this.#before;
+    before.wMaxBytes = this.#wMaxBytes;
+    before.cwndPriorBytes = this.#cwndPriorBytes;
+    before.epochStartUs = this.#epochStartUs;
+    before.kS = this.#kS;
+    before.originBytes = this.#originBytes;
+    before.wEstBytes = this.#wEstBytes;
     // §4.7: a window below the last maximum means that others are growing: give way sooner.
     this.#wMaxBytes = this.cwnd < this.#wMaxBytes ? (this.cwnd * (1 + BETA_LOSS)) / 2 : this.cwnd;
     this.#cwndPriorBytes = this.cwnd;
     this.#epochStartUs = -1;
   }
 
-  protected restore(): void {
-    // §4.9: as if the reduction had not been; the next ACK begins a new stage from the restored window.
-    this.#wMaxBytes = this.#undoWMaxBytes;
-    this.#cwndPriorBytes = this.#undoCwndPriorBytes;
-    this.#epochStartUs = -1;
+  override onRto(nowUs: Micros, inFlightBytes: number): void {
+    super.onRto(nowUs, inFlightBytes);
+    // §4.8: the first stage after a timeout has K = 0 and begins from its own window as W_max.
+    this.#wMaxBytes = 0;
   }
 
-  /** §4.2. After an RTO this runs when slow start has reached ssthresh, with that window as cwnd_epoch (§4.8). */
+  /** §4.9: as if the reduction had not been. */
+  protected restore(): void {
+    const before = this.#before;
+    this.#wMaxBytes = before.wMaxBytes;
+    this.#cwndPriorBytes = before.cwndPriorBytes;
+    this.#epochStartUs = before.epochStartUs;
+    this.#kS = before.kS;
+    this.#originBytes = before.originBytes;
+    this.#wEstBytes = before.wEstBytes;
+  }
+
+  /** §4.2: cwnd_epoch is the window now; after an RTO, that with which slow start ended. */
   #beginEpoch(nowUs: Micros): void {
     this.#epochStartUs = nowUs;
     this.#wEstBytes = this.cwnd;

@@ -26,7 +26,7 @@ export class HyStart {
     return this.#cssRoundsLeft > 0;
   }
 
-  /** A new slow start begins (first one, after an RTO, or after idleness). */
+  /** Slow start begins anew, after idleness before it had ended. */
   reset(): void {
     this.#roundEndDelivered = -1;
     this.#lastRoundMinRttUs = Number.POSITIVE_INFINITY;

@@ -1,5 +1,5 @@
 /**
- * What NewReno and CUBIC share: slow start with HyStart++, the window in bytes, reductions and their undo, restart after
+ * What NewReno, CUBIC and the coupled controllers share: slow start with HyStart++, the window in bytes, reductions and their undo, restart after
  * idleness, and a pacing rate derived from the window. A subclass supplies its decrease factor and its avoidance rule.
  */
 import type { Micros } from '../base/time.js';
@@ -82,7 +82,6 @@ export abstract class LossBasedController implements CongestionController {
     this.#reduce(nowUs, inFlightBytes, this.decreaseFactor('loss'));
     this.cwnd = this.mssBytes; // RFC 5681 §3.1: the loss window is one segment
     this.#inRtoRecovery = true;
-    this.#hystart.reset();
   }
 
   onUndo(nowUs: Micros): void {
@@ -125,13 +124,16 @@ export abstract class LossBasedController implements CongestionController {
   protected abstract restore(nowUs: Micros): void;
 
   #slowStart(sample: AckSample): void {
-    const isOver = this.#hystart.onAck(sample);
-    if (!sample.isCwndLimited) return; // RFC 7661: an unused window is not validated
+    // RFC 9406 4.3: HyStart++ is for the first slow start; later ones know from ssthresh where to end.
+    const isFirst = this.ssthresh === Number.POSITIVE_INFINITY;
+    const isOver = isFirst && this.#hystart.onAck(sample);
     if (isOver) {
       this.ssthresh = this.cwnd;
       return;
     }
-    const grown = this.cwnd + this.#hystart.growthBytes(sample.deliveredBytes);
+    if (!sample.isCwndLimited) return; // RFC 7661: an unused window is not validated
+    const { deliveredBytes } = sample;
+    const grown = this.cwnd + (isFirst ? this.#hystart.growthBytes(deliveredBytes) : deliveredBytes);
     this.cwnd = Math.min(grown, this.ssthresh);
   }
 

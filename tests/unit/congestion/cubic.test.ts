@@ -102,10 +102,11 @@ test('Q6: an RTO sets ssthresh by beta and the window to one segment; slow start
   t.is(a.cwndSegments, 64);
   a.round();
   t.true(a.cwndSegments >= 70 && a.cwndSegments < 72, `${a.cwndSegments}`);
+  // RFC 9438 4.8: K = 0 and W_max is the window with which this stage begins; the plateau at 100 is forgotten.
   const epochUs = a.nowUs;
-  for (let i = 0; i < 20; i++) a.round();
-  const ideal = wCubic((a.nowUs - epochUs) / 1e6, 100, 70);
-  t.true(Math.abs(a.cwndSegments - ideal) < 2, `${a.cwndSegments} for ${ideal}`);
+  for (let i = 0; i < 60; i++) a.round();
+  const ideal = 70 + 0.4 * ((a.nowUs - epochUs) / 1e6) ** 3;
+  t.true(Math.abs(a.cwndSegments - ideal) < 4, `${a.cwndSegments} for ${ideal}`);
 });
 
 test('Q7: undo restores window, threshold and plateau', (t) => {
@@ -120,6 +121,18 @@ test('Q7: undo restores window, threshold and plateau', (t) => {
   t.is(a.controller.ssthreshBytes, ssthresh);
   for (let i = 0; i < 90; i++) a.round();
   t.true(Math.abs(a.cwndSegments - 1000) < 15, `the plateau is still 1000: ${a.cwndSegments}`);
+});
+
+test('Q7: an undone timeout leaves the curve as it was', (t) => {
+  const a = reduced(100_000, 1000);
+  for (let i = 0; i < 20; i++) a.round();
+  const before = a.cwndSegments;
+  a.controller.onRto(a.nowUs, 0);
+  a.controller.onUndo(a.nowUs);
+  t.is(a.cwndSegments, before);
+  for (let i = 0; i < 20; i++) a.round();
+  const ideal = wCubic((a.nowUs - 1_000_000) / 1e6, 1000, 700);
+  t.true(Math.abs(a.cwndSegments - ideal) < 15, `${a.cwndSegments} for ${ideal}`);
 });
 
 test('Q7: time without using the window does not count; no jump afterwards', (t) => {
@@ -156,6 +169,32 @@ test('Q8: a rise of the RTT makes growth a quarter, five rounds of it end slow s
   a.round({ rttUs: 45_000 });
   t.false(c.inSlowStart);
   t.true(c.ssthreshBytes > 32 * 1.25 ** 5 * MSS && c.ssthreshBytes < 48 * 1.25 ** 5 * MSS, `${c.ssthreshBytes}`);
+});
+
+test('Q8: HyStart++ is for the first slow start only (RFC 9406 4.3)', (t) => {
+  const c = new Cubic({ mssBytes: MSS, initialCwndSegments: 64 });
+  const a = new Acker(c, 40_000);
+  a.round();
+  c.onRto(a.nowUs, 0);
+  c.onRecoveryExit(a.nowUs);
+  for (let i = 0; i < 4; i++) a.round();
+  t.is(a.cwndSegments, 16);
+  // The RTT has doubled: a first slow start would grow by a quarter now.
+  a.round({ rttUs: 80_000 });
+  a.round({ rttUs: 80_000 });
+  t.is(a.cwndSegments, 64);
+});
+
+test('Q8: the end of five conservative rounds counts although the window is not in use then', (t) => {
+  const c = new Cubic({ mssBytes: MSS, initialCwndSegments: 16 });
+  const a = new Acker(c, 40_000);
+  a.round();
+  for (let i = 0; i < 5; i++) a.round({ rttUs: 46_000 });
+  t.true(c.inSlowStart);
+  const cwndBytes = c.cwndBytes;
+  a.round({ rttUs: 46_000, isCwndLimited: false });
+  t.false(c.inSlowStart);
+  t.is(c.ssthreshBytes, cwndBytes);
 });
 
 test('Q8: a rise that was only jitter goes back to slow start', (t) => {
