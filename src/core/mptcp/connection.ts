@@ -84,6 +84,8 @@ export class Connection implements ConnectionApi {
   hasJoined = false;
   /** The peer has shown that it has our key (a DSS or another option arrived): MP_CAPABLE need not be repeated. */
   isProven = false;
+  /** The keys went out on an ACK, and no DATA_FIN since. */
+  areKeysSent = false;
   /** A mapping or DATA_ACK has come through: further subflows may be opened (3.1). */
   hasReceivedDss = false;
   /** SYNs of the initial subflow so far (they lose MP_CAPABLE after some, RFC 8684 3.9.3). */

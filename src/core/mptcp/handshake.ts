@@ -121,7 +121,11 @@ export function capableFlags(checksums: boolean, joinInitial: boolean): number {
 export function isProving(sf: MptcpSubflow, mapping: OutboundMapping | null): boolean {
   if (sf.side === 'passive') return false;
   if (sf.role === 'join') return !sf.isConfirmed;
-  return !sf.connection.isProven && (mapping === null || mapping.isFirst);
+  const c = sf.connection;
+  if (c.isProven) return false;
+  if (mapping !== null) return mapping.isFirst;
+  // A DATA_FIN has no room beside the keys: they take turns until the peer has shown that it knows us.
+  return !(sf.isFinDue && c.areKeysSent);
 }
 
 export function writeProof(
@@ -139,6 +143,7 @@ export function writeProof(
   const flags = capableFlags(keys.checksums, sf.connection.settings.joinInitial);
   if (mapping === null) {
     if (roomBytes < CAPABLE_ACK_BYTES) return o;
+    sf.connection.areKeysSent = true;
     return writeCapableAck(out, o, flags, keys.localHi, keys.localLo, keys.remoteHi, keys.remoteLo);
   }
   if (roomBytes < CAPABLE_DATA_BYTES) return o;

@@ -73,6 +73,7 @@ export class OptionsOut {
     if (sf.isFinDue && dssBytes(8, 8, checksum >= 0) <= room) {
       // DATA_FIN alone: SSN 0, DLL 1, its own DSN (RFC 8684 3.3.3).
       sf.isFinDue = false;
+      c.areKeysSent = false;
       this.noteDataAckSent(ack);
       const fin = c.sender.finDsn;
       return writeDss(
