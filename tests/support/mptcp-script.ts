@@ -230,8 +230,8 @@ export class MptcpScript {
     this.advance(100_000);
   }
 
-  /** The engine joins on path `i` (or, `byPeer`, the script does). */
-  join(i: number, options: { byPeer?: boolean; backup?: boolean } = {}): void {
+  /** The engine joins on path `i` (or, `byPeer`, the script does). Returns what is emitted once it is confirmed. */
+  join(i: number, options: { byPeer?: boolean; backup?: boolean } = {}): Sent[] {
     const path = this.paths[i]!;
     const { keys } = this.c;
     path.isn = 0x0100_0000 * (i + 1);
@@ -270,8 +270,9 @@ export class MptcpScript {
       this.nowUs += HANDSHAKE_RTT_US;
       path.send({ dss: { ack: this.c.sender.sndUna } });
     }
-    this.out();
+    const sent = this.out();
     if (!path.sf.isConfirmed) throw new Error(`join on path ${i} did not come about`);
+    return sent;
   }
 
   // ---- the application

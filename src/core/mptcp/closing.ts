@@ -5,6 +5,7 @@
 import { dsnHi, dsnLo } from '../base/seq.js';
 import { type Micros, NEVER, US_PER_S } from '../base/time.js';
 import type { CloseReason } from '../tcp/owner.js';
+import { RST_REASON } from '../wire/mptcp-options.js';
 import type { Connection } from './connection.js';
 import { DATA_RTO_US } from './data-rto.js';
 import { dssChecksumRange } from './keys.js';
@@ -52,8 +53,12 @@ export class Closing {
       sf.tcp.requestAck(nowUs);
       sent = true;
     }
-    if (sent) s.onFinSent(nowUs);
-    else s.finAtUs = nowUs + DATA_RTO_US;
+    if (!sent) {
+      s.finAtUs = nowUs + DATA_RTO_US;
+      return;
+    }
+    s.onFinSent(nowUs);
+    c.host.markDirty(c); // behind the last data it goes in this flush, but in its next round
   }
 
   /** DSS checksum of our DATA_FIN alone: pseudo-header only (3.3.3). */
@@ -76,11 +81,24 @@ export class Closing {
   closeIfDone(nowUs: Micros): void {
     const { c } = this;
     if (this.isDone || !c.receiver.isFinished || !c.sender.finAcked || c.mode !== 'mptcp') return;
-    for (const sf of c.subflows) {
-      sf.isClosing = true;
+    for (const sf of c.subflows) this.endForGood(nowUs, sf);
+    this.finish('done');
+  }
+
+  /** The connection needs `sf` no more. A FIN also where the path has failed, as a courtesy to middleboxes (3.3.3). */
+  private endForGood(nowUs: Micros, sf: MptcpSubflow): void {
+    sf.isClosing = true;
+    sf.isFinWaiting = false;
+    if (sf.isLinkDown) {
+      sf.tcp.abort(nowUs, false);
+    } else if (sf.isStalled && sf.tcp.oldestUnackedSentUs !== NEVER) {
+      // Behind bytes that reached the peer elsewhere a FIN would wait for a path that is dead (3.3.3).
+      sf.resetReason = RST_REASON.tooMuchOutstanding;
+      sf.tcp.abort(nowUs, true);
+    } else {
+      sf.tcp.setProbeInterval(0);
       sf.tcp.sendFin(nowUs);
     }
-    this.finish('done');
   }
 
   onFastclose(nowUs: Micros, keyHi: number, keyLo: number): void {
@@ -97,7 +115,7 @@ export class Closing {
   endSubflow(nowUs: Micros, sf: MptcpSubflow): void {
     this.c.reinjector.takeFrom(sf);
     sf.isClosing = true;
-    sf.tcp.sendFin(nowUs);
+    this.finWhenSafe(nowUs, sf);
   }
 
   onSubflowFin(nowUs: Micros, sf: MptcpSubflow): void {
@@ -110,8 +128,22 @@ export class Closing {
     // A FIN ends this subflow only (3.3.3).
     if (!sf.isClosing) c.reinjector.takeFrom(sf);
     sf.isClosing = true;
-    sf.tcp.sendFin(nowUs);
+    this.finWhenSafe(nowUs, sf);
     c.host.markDirty(c);
+  }
+
+  /** Every poll: FINs that waited for data to be acknowledged, or for another subflow. */
+  pumpSubflowFins(nowUs: Micros): void {
+    for (const sf of this.c.subflows) if (sf.isFinWaiting) this.finWhenSafe(nowUs, sf);
+  }
+
+  /** The last functioning subflow is not closed before all outstanding data is DATA_ACKed (3.3.3). */
+  private finWhenSafe(nowUs: Micros, sf: MptcpSubflow): void {
+    const { c } = this;
+    const functions = (other: MptcpSubflow) => !other.isStalled && !other.isLinkDown && other.tcp.canSendData;
+    const isLast = functions(sf) && !c.subflows.some((o) => o !== sf && o.isUsable && functions(o));
+    sf.isFinWaiting = isLast && c.mode === 'mptcp' && !this.isDone && c.sender.unackedBytes > 0;
+    if (!sf.isFinWaiting) sf.tcp.sendFin(nowUs);
   }
 
   /** There is a subflow (again). */

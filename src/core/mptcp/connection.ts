@@ -278,6 +278,7 @@ export class Connection implements ConnectionApi {
       if (sf.join.ackAtUs <= nowUs) handshake.pumpJoin(nowUs, sf);
     }
     this.closing.pumpDataFin(nowUs);
+    this.closing.pumpSubflowFins(nowUs);
     for (const sf of this.subflows) {
       if (sf.isLinkDown) continue;
       const isDue = sf.tcp.hasWork(nowUs) || sf.tcp.nextDeadline() <= nowUs;
@@ -417,7 +418,7 @@ export class Connection implements ConnectionApi {
     const sf = this.subflow(subflowId);
     if (sf === undefined || sf.isClosing) return;
     if (how === 'reset') {
-      this.resetSubflow(nowUs, sf, RST_REASON.prohibited);
+      this.resetSubflow(nowUs, sf, sf.isStalled ? RST_REASON.unacceptablePerformance : RST_REASON.prohibited);
       return;
     }
     this.closing.endSubflow(nowUs, sf);

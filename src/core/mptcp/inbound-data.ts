@@ -104,6 +104,7 @@ export class InboundData {
     }
     this.assemblies.delete(m.ssn);
     c.receiver.accept(m.dsn, assembly.bytes, 0, m.lengthBytes);
+    if (m.dll > m.lengthBytes) c.closing.onPeerDataFin(nowUs, m.dsn + m.lengthBytes, this.sf);
     return true;
   }
 

@@ -118,7 +118,9 @@ export class OptionsIn {
       return 'reset';
     }
     const lengthBytes = dll - (dataFin ? 1 : 0);
-    if (dataFin && !this.onDataFin(nowUs, dsn + lengthBytes, dll, checksum, seg)) return 'continue';
+    // With payload under a checksum it counts once that is verified (InboundData).
+    const isVerifiedLater = c.keys.checksums && lengthBytes > 0 && !sf.mappings.isInfinite;
+    if (dataFin && !isVerifiedLater && !this.onDataFin(nowUs, dsn + lengthBytes, dll, checksum, seg)) return 'continue';
     if (lengthBytes === 0) return 'continue';
     if (sf.mappings.isInfinite) {
       // We said MP_FAIL and take bytes as they come. One that is sent again from elsewhere is not contiguous (3.7).

@@ -5,8 +5,9 @@
  */
 import { ipEquals } from '../base/ip.js';
 import { type Micros, NEVER } from '../base/time.js';
+import { RST_REASON } from '../wire/mptcp-options.js';
 import type { Connection } from './connection.js';
-import { hasRecovered, isHopeless, probeIntervalUs, slowDownAtUs, suspicionAtUs } from './stall.js';
+import { giveUpAtUs, hasRecovered, isHopeless, probeIntervalUs, slowDownAtUs, suspicionAtUs } from './stall.js';
 import type { MptcpSubflow } from './subflow.js';
 
 export class PathHealth {
@@ -14,12 +15,16 @@ export class PathHealth {
 
   constructor(private readonly c: Connection) {}
 
-  /** When `sf` is to be suspected, or probed less often. With nothing to turn to there is nothing to suspect it for. */
+  /** When `sf` is to be suspected, probed less often, given up. What was due at the last poll waits for other news. */
   nextDeadline(sf: MptcpSubflow): Micros {
     const slowAtUs = slowDownAtUs(sf);
     const suspectAtUs = suspicionAtUs(sf);
-    const isOpen = suspectAtUs > this.polledAtUs || this.hasAlternative(sf);
-    return Math.min(isOpen ? suspectAtUs : NEVER, slowAtUs > this.polledAtUs ? slowAtUs : NEVER);
+    const endAtUs = giveUpAtUs(sf);
+    return Math.min(
+      suspectAtUs > this.polledAtUs ? suspectAtUs : NEVER,
+      slowAtUs > this.polledAtUs ? slowAtUs : NEVER,
+      endAtUs > this.polledAtUs ? endAtUs : NEVER,
+    );
   }
 
   /** Every poll. */
@@ -27,7 +32,10 @@ export class PathHealth {
     if (this.c.mode !== 'mptcp' || this.c.state === 'closed') return;
     for (const sf of this.c.subflows) {
       if (suspicionAtUs(sf) <= nowUs && this.hasAlternative(sf)) this.stall(nowUs, sf, 'no acknowledgment');
-      else if (slowDownAtUs(sf) <= nowUs) sf.tcp.setProbeInterval(probeIntervalUs(nowUs, sf.stalledAtUs));
+      else if (giveUpAtUs(sf) <= nowUs && this.hasAlternative(sf)) {
+        // Only now are its copies dropped (RFC 8684 3.3.6). The last subflow is the path manager's to judge.
+        this.c.resetSubflow(nowUs, sf, RST_REASON.unacceptablePerformance);
+      } else if (slowDownAtUs(sf) <= nowUs) sf.tcp.setProbeInterval(probeIntervalUs(nowUs, sf.stalledAtUs));
     }
   }
 
@@ -42,7 +50,8 @@ export class PathHealth {
   }
 
   onRto(nowUs: Micros, sf: MptcpSubflow, count: number): void {
-    if (this.c.mode === 'mptcp' && !sf.isStalled && (this.hasAlternative(sf) || isHopeless(count))) {
+    if (this.c.mode !== 'mptcp' || this.c.state === 'closed') return;
+    if (!sf.isStalled && (this.hasAlternative(sf) || isHopeless(count))) {
       this.stall(nowUs, sf, 'retransmission timeout');
     }
   }
@@ -56,7 +65,8 @@ export class PathHealth {
       const isThere = addresses?.some((a) => ipEquals(a, sf.flow.localAddress)) ?? isUp;
       if (sf.isLinkDown !== isThere) continue;
       sf.isLinkDown = !isThere;
-      if (!isThere) this.stall(nowUs, sf, isUp ? 'address gone' : 'link down');
+      if (c.state === 'closed') sf.tcp.abort(nowUs, false);
+      else if (!isThere) this.stall(nowUs, sf, isUp ? 'address gone' : 'link down');
       else sf.tcp.kick(nowUs);
     }
     c.host.markDirty(c);

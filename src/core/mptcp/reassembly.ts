@@ -35,6 +35,11 @@ export class Reassembly {
     return this.head === this.pieces.length;
   }
 
+  /** DSN of the first byte held; Infinity if none is. */
+  get firstDsn(): number {
+    return this.isEmpty ? Number.POSITIVE_INFINITY : this.pieces[this.head]!.dsn;
+  }
+
   /** Copies what is new of the bytes at `dsn`. */
   insert(dsn: number, buf: Uint8Array, offset: number, lengthBytes: number): void {
     let at = this.position(dsn);

@@ -102,8 +102,8 @@ export class DataReceiver {
       this.ahead.insert(at, buf, off, end - at);
       return false;
     }
-    this.deliver(buf, off, end - at, true);
-    if (!this.ahead.isEmpty) this.drainAhead();
+    if (this.ahead.isEmpty) this.deliver(buf, off, end - at, true);
+    else this.deliverAmong(buf, off, at, end);
     this.checkFin();
     return true;
   }
@@ -155,6 +155,17 @@ export class DataReceiver {
       : buf.subarray(offset + took, offset + lengthBytes);
     this.unread.push(rest);
     this.unreadBytes += rest.length;
+  }
+
+  /** In-order bytes [at, end), some of which may be here already: of those the first copy counts (RFC 8684 3.3.1). */
+  private deliverAmong(buf: Uint8Array, offset: number, at: number, end: number): void {
+    while (this.rcvNxt < end) {
+      const from = this.rcvNxt;
+      const to = Math.min(end, this.ahead.firstDsn);
+      if (to > from) this.deliver(buf, offset + from - at, to - from, true);
+      this.drainAhead();
+      this.ahead.duplicateBytes += Math.max(0, Math.min(end, this.rcvNxt) - to);
+    }
   }
 
   private drainAhead(): void {

@@ -1,7 +1,7 @@
 /**
  * Dead-path suspicion without timeouts of seconds (DESIGN 3.4): bytes are outstanding and nothing was acknowledged for
  * longer than the path has ever needed. The path's bytes go again elsewhere at once, new bytes avoid it, and TCP probes
- * it at a steady interval until something comes back. Never terminal.
+ * it at a steady interval until something comes back. Terminal only after minutes beside a path that works.
  */
 import { type Micros, NEVER, US_PER_MS, US_PER_S } from '../base/time.js';
 import type { MptcpSubflow } from './subflow.js';
@@ -13,6 +13,8 @@ const VARIANCE_CAP_US: Micros = 100 * US_PER_MS;
 export const PROBE_INTERVAL_US: Micros = 250 * US_PER_MS;
 export const SLOW_PROBE_INTERVAL_US: Micros = 15 * US_PER_S;
 const SLOW_AFTER_US: Micros = 30 * US_PER_S;
+/** A path that stays dead this long beside one that works is declared failed (RFC 8684 3.3.6): more than twice TCP's R2. */
+export const GIVE_UP_AFTER_US: Micros = 300 * US_PER_S;
 /** With nothing else to turn to, a path is treated as dead after this many RTOs. */
 const RTOS_WITHOUT_ALTERNATIVE = 2;
 
@@ -41,6 +43,11 @@ export function isHopeless(rtoCount: number): boolean {
 /** Probe interval for a path suspected since `sinceUs`. */
 export function probeIntervalUs(nowUs: Micros, sinceUs: Micros): Micros {
   return nowUs - sinceUs < SLOW_AFTER_US ? PROBE_INTERVAL_US : SLOW_PROBE_INTERVAL_US;
+}
+
+/** When `sf` has been dead for too long; a subflow without its link stands still instead. */
+export function giveUpAtUs(sf: MptcpSubflow): Micros {
+  return sf.isStalled && !sf.isLinkDown ? sf.stalledAtUs + GIVE_UP_AFTER_US : NEVER;
 }
 
 export function slowDownAtUs(sf: MptcpSubflow): Micros {

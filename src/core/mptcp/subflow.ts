@@ -46,6 +46,8 @@ export class MptcpSubflow implements SubflowOwner {
   isLinkDown = false;
   /** We or the peer are ending this subflow: no new data. */
   isClosing = false;
+  /** Our FIN waits until outstanding data is safe (RFC 8684 3.3.3). */
+  isFinWaiting = false;
   bytesReinjected = 0;
   /** MP_JOIN material (handshake.ts). */
   readonly join = new handshake.JoinState();
