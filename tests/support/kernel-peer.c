@@ -113,12 +113,14 @@ static void pump_in(void) {
   received += n;
 }
 
-/* mptcpi_subflows is the first byte of struct mptcp_info: subflows besides the first. */
+/* struct mptcp_info: mptcpi_subflows_total is byte 80. */
 static void print_stat(void) {
   uint8_t info[256] = {0};
   socklen_t len = sizeof info;
   int subflows = -1;
-  if (fd >= 0 && is_mptcp && getsockopt(fd, SOL_MPTCP_, MPTCP_INFO_, info, &len) == 0) subflows = info[0] + 1;
+  if (fd >= 0 && is_mptcp && getsockopt(fd, SOL_MPTCP_, MPTCP_INFO_, info, &len) == 0 && len > 80) {
+    subflows = info[80];
+  }
   printf("{\"stat\":{\"open\":%s,\"subflows\":%d,\"sent\":%lld,\"received\":%lld,\"mismatch\":%lld,\"eof\":%s,"
          "\"error\":\"%s\"}}\n",
          fd >= 0 && !is_connecting ? "true" : "false", subflows, sent, received, mismatch, is_eof ? "true" : "false",

@@ -53,10 +53,8 @@ export interface Play {
   subflows(count: number): Promise<void>;
   /** Both send so many bytes, and have what the other sent. */
   exchange(bytes: number): Promise<void>;
-  /** Counter of side b since the start of the scenario. */
-  counter(name: string): Promise<number>;
-  /** Waits until that counter of side b is at least so high. */
-  reaches(name: string, value: number): Promise<void>;
+  /** Waits until an MPTcpExt counter of that side is at least so high. */
+  reaches(party: Party, name: string, value: number): Promise<void>;
 }
 
 export class MatrixLab {
@@ -85,6 +83,12 @@ export class MatrixLab {
       }
       ns.run('sh', '-ec', script.join('\n'));
     }
+  }
+
+  /** nft rules in the kernel's namespace, in place of earlier ones; each is a chain's hook and what it does. */
+  filter(...rules: readonly (readonly ['input' | 'output', string])[]): void {
+    const chains = rules.map(([hook, rule]) => `chain ${hook} {\ntype filter hook ${hook} priority 0\n${rule}\n}\n`);
+    this.b.run('nft', `flush ruleset\ntable inet matrix {\n${chains.join('')}}\n`);
   }
 
   takePort(): number {
@@ -181,7 +185,6 @@ async function play(
   const b = new KernelParty('b', lab.b, lab.program, what.b);
   const before = await b.counters();
   const addressOf = (party: Party, link: number) => address(what.family, party.side, link);
-  const counter = async (name: string) => ((await b.counters())[name] ?? 0) - (before[name] ?? 0);
   let exchanged = 0;
   try {
     const [client, server] = what.role === 'client' ? [a, b] : [b, a];
@@ -198,7 +201,6 @@ async function play(
       lab,
       port,
       addressOf,
-      counter,
       subflows: (count) =>
         eventually(async () => {
           const [atA, atB] = [await a.stat(), await b.stat()];
@@ -221,7 +223,8 @@ async function play(
           );
         }
       },
-      reaches: (name, value) => eventually(async () => (await counter(name)) >= value, `${name} is ${value}`),
+      reaches: (party, name, value) =>
+        eventually(async () => (await party.counter(name)) >= value, `${name} at ${party.side} is ${value}`),
     };
     await body(it);
     await Promise.all([a.ended(), b.ended()]);
@@ -236,6 +239,7 @@ async function play(
   } finally {
     a.close();
     b.close();
+    lab.filter();
   }
 }
 

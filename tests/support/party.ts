@@ -54,6 +54,8 @@ export interface Party {
   pause(): void;
   resume(): void;
   stat(): Promise<Stat>;
+  /** MPTcpExt counter of this side since the connection was opened. */
+  counter(name: string): Promise<number>;
   /** Joins from our `address` to the peer's address of the first subflow, or to `remote`. */
   join(address: string, remote: string, isBackup?: boolean): Promise<void>;
   announce(address: string, port?: number): Promise<void>;
@@ -76,6 +78,7 @@ export class KernelParty implements Party {
   private readonly peer: KernelPeer;
   private started: KernelPeer | null = null;
   private nextId = 1;
+  private before: Record<string, number> = {};
   private readonly ids = new Map<string, number>();
 
   constructor(
@@ -97,11 +100,13 @@ export class KernelParty implements Party {
   }
 
   async listen(port: number): Promise<void> {
+    this.before = await this.counters();
     this.started = new KernelPeer(this.ns, this.program, ['listen', String(port), ...this.args()]);
     await this.started.answer('ready');
   }
 
   async connect(address: string, remote: string, port: number): Promise<void> {
+    this.before = await this.counters();
     this.started = new KernelPeer(this.ns, this.program, ['connect', address, remote, String(port), ...this.args()]);
   }
 
@@ -139,6 +144,11 @@ export class KernelParty implements Party {
     return (await this.started!.answer('stat')) as Stat;
   }
 
+  async counter(name: string): Promise<number> {
+    return ((await this.counters())[name] ?? 0) - (this.before[name] ?? 0);
+  }
+
+  /** Of the namespace since it was made. */
   async counters(): Promise<Record<string, number>> {
     this.peer.say('counters');
     return (await this.peer.answer('counters')) as Record<string, number>;
@@ -379,6 +389,10 @@ export class OurParty implements Party {
       mismatch,
       eof: peer_ended,
     };
+  }
+
+  async counter(name: string): Promise<number> {
+    return (await this.info()).counters[`MPTcpExt${name}`] ?? 0;
   }
 
   async subflow(address: string): Promise<OurSubflow> {

@@ -1,0 +1,151 @@
+/**
+ * Interop matrix, the other signals: MP_PRIO toggled, backup joins and failover, FASTCLOSE, reasons of RSTs, Fast Open
+ * ignored. How a scenario is judged: tests/support/matrix.ts.
+ */
+import { closeBoth, type Play, scenario, scenarios } from '../support/matrix.js';
+import { eventually, type Party } from '../support/party.js';
+
+/** Bytes on our subflow of link 2; null where no side is ours. */
+async function carried({ ours }: Play): Promise<number | null> {
+  if (ours === null) return null;
+  const { connection } = await ours.info();
+  const subflow = connection!.subflows.find((s) => /^(10\.2|fd02)/.test(s.local.address))!;
+  return subflow.bytesSent + subflow.bytesReceived;
+}
+
+async function toggle(play: Play, who: Party, address: string): Promise<void> {
+  const { a, b, t } = play;
+  const other = who === a ? b : a;
+  await who.setBackup(address, true);
+  await play.reaches(other, 'MPPrioRx', 1);
+  const before = await carried(play);
+  await play.exchange(100_000);
+  t.is(await carried(play), before, 'nothing on the backup');
+  await who.setBackup(address, false);
+  await play.reaches(other, 'MPPrioRx', 2);
+  await play.exchange(2_000_000);
+  if (before !== null) t.true((await carried(play))! > before, 'in use again');
+  closeBoth(play);
+}
+
+scenarios('the client makes its joined address a backup, and normal again (MP_PRIO)', {}, async (play) => {
+  const { client, server, addressOf } = play;
+  await play.exchange(1000);
+  await client.join(addressOf(client, 2), addressOf(server, 1));
+  await play.subflows(2);
+  await toggle(play, client, addressOf(client, 2));
+});
+
+scenarios('the server makes its announced address a backup, and normal again (MP_PRIO)', {}, async (play) => {
+  const { client, server, addressOf } = play;
+  await play.exchange(1000);
+  await server.announce(addressOf(server, 2));
+  await client.joinAnnounced(addressOf(server, 2));
+  await play.subflows(2);
+  await toggle(play, server, addressOf(server, 2));
+});
+
+scenarios(
+  'a backup joins: it carries nothing until the other path is silent',
+  {},
+  async (play) => {
+    const { client, server, addressOf, lab, t } = play;
+    await play.exchange(1000);
+    await client.join(addressOf(client, 2), addressOf(server, 1), true);
+    await play.subflows(2);
+    const before = await carried(play);
+    await play.exchange(200_000);
+    t.is(await carried(play), before, 'nothing on the backup');
+    lab.filter(['input', 'iif b1 drop'], ['output', 'oif b1 drop']);
+    await play.exchange(50_000);
+    lab.filter();
+    closeBoth(play);
+  },
+  [4, 6],
+);
+
+for (const who of ['a', 'b'] as const) {
+  scenarios(
+    `${who === 'a' ? 'we abort' : 'the kernel aborts'} a connection of two subflows (FASTCLOSE)`,
+    {},
+    async (play) => {
+      const { client, server, addressOf, ours, t } = play;
+      await play.exchange(1000);
+      await client.join(addressOf(client, 2), addressOf(server, 1));
+      await play.subflows(2);
+      await play.exchange(10_000);
+      play[who].abort();
+      await Promise.all([play.a.ended(), play.b.ended()]);
+      if (ours !== null) t.is(ours.report!.end, who === 'a' ? 'aborted' : 'fastclose received');
+    },
+  );
+}
+
+scenario(
+  'we reset one subflow, with a reason: the kernel goes on with the other',
+  {
+    role: 'client',
+    family: 4,
+    isOursOnly: true,
+    but: { MPCapableSYNRX: 1, MPCapableACKRX: 1, MPJoinSynRx: 1, MPJoinAckRx: 1, MPRstRx: 1 },
+  },
+  async (play) => {
+    const { client, server, addressOf, ours } = play;
+    await play.exchange(1000);
+    await client.join(addressOf(client, 2), addressOf(server, 1));
+    await play.subflows(2);
+    await ours!.ask(`close ${(await ours!.subflow(addressOf(client, 2))).id} reset`);
+    await play.subflows(1);
+    await play.exchange(100_000);
+    closeBoth(play);
+  },
+);
+
+const STRIP_JOIN = 'tcp option mptcp subtype 1';
+
+scenarios('MP_JOIN is missing from the SYN/ACK: whoever joins resets it, with a reason', {}, async (play) => {
+  const { client, server, addressOf, lab, ours, b } = play;
+  await play.exchange(1000);
+  lab.filter([
+    server === b ? 'output' : 'input',
+    `tcp flags & (syn | ack) == (syn | ack) ${STRIP_JOIN} reset tcp option mptcp`,
+  ]);
+  await client.join(addressOf(client, 2), addressOf(server, 1));
+  await play.reaches(client, 'MPJoinSynTx', 1);
+  if (ours !== null) await ours.event('subflow-closed');
+  lab.filter();
+  await play.exchange(100_000);
+  closeBoth(play);
+});
+
+scenarios('MP_JOIN is missing from the third packet: whoever is joined resets it, with a reason', {}, async (play) => {
+  const { client, server, addressOf, lab, ours, a } = play;
+  await play.exchange(1000);
+  lab.filter([
+    client === a ? 'input' : 'output',
+    `tcp flags & (syn | ack) == ack ${STRIP_JOIN} reset tcp option mptcp`,
+  ]);
+  await client.join(addressOf(client, 2), addressOf(server, 1));
+  if (ours !== null) await ours.event('subflow-closed');
+  else
+    await eventually(async () => (await play.a.counter('MPRstTx')) + (await play.b.counter('MPRstTx')) > 0, 'a reset');
+  lab.filter();
+  await play.exchange(100_000);
+  closeBoth(play);
+});
+
+scenario(
+  'Fast Open: data in a SYN is not taken before the handshake, and comes again under a mapping',
+  { role: 'server', family: 4, b: { fastOpenBytes: 500 } },
+  async (play) => {
+    const { a, b, t } = play;
+    await eventually(async () => (await a.stat()).received === 500, 'the data of the SYN');
+    a.send(300);
+    await eventually(async () => (await b.stat()).received === 300, 'the answer');
+    b.send(100_000);
+    await eventually(async () => (await a.stat()).received === 100_500, 'the rest');
+    t.is((await a.stat()).mismatch, -1);
+    t.is((await b.stat()).mismatch, -1);
+    closeBoth(play);
+  },
+);
