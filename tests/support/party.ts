@@ -301,7 +301,7 @@ export class OurParty implements Party {
       ...args,
       ...LINKS.flatMap((i) => ['--interface', `a${i}`]),
       ...(checksum === true ? ['--checksum'] : []),
-      ...(denyJoinInitial === true ? ['--deny-join-initial'] : []),
+      ...(denyJoinInitial === true ? ['--no-join-initial'] : []),
       ...(receiveBufferBytes === undefined ? [] : ['--receive-buffer', String(receiveBufferBytes)]),
       ...(maxExtraSubflows === undefined ? [] : ['--max-subflows', String(maxExtraSubflows + 1)]),
     );
