@@ -3,13 +3,13 @@
  * ignored. How a scenario is judged: tests/support/matrix.ts.
  */
 import { closeBoth, type Play, scenario, scenarios } from '../support/matrix.js';
-import { eventually, type Party } from '../support/party.js';
+import { eventually, linkOf, type Party } from '../support/party.js';
 
 /** Bytes on our subflow of link 2; null where no side is ours. */
 async function carried({ ours }: Play): Promise<number | null> {
   if (ours === null) return null;
   const { connection } = await ours.info();
-  const subflow = connection!.subflows.find((s) => /^(10\.2|fd02)/.test(s.local.address))!;
+  const subflow = connection!.subflows.find((s) => [s.local, s.remote].some((e) => linkOf(e.address) === 2))!;
   return subflow.bytesSent + subflow.bytesReceived;
 }
 
@@ -67,7 +67,8 @@ scenarios(
 for (const who of ['a', 'b'] as const) {
   scenarios(
     `${who === 'a' ? 'we abort' : 'the kernel aborts'} a connection of two subflows (FASTCLOSE)`,
-    {},
+    // At the first RST the kernel may be quick enough to reset the other subflow itself, before our RST for that one.
+    { loose: /MPFastcloseRx|MPRstRx|MPRstTx/ },
     async (play) => {
       const { client, server, addressOf, ours, t } = play;
       await play.exchange(1000);
@@ -76,6 +77,8 @@ for (const who of ['a', 'b'] as const) {
       await play.exchange(10_000);
       play[who].abort();
       await Promise.all([play.a.ended(), play.b.ended()]);
+      const received = await (who === 'a' ? play.b.counter('MPFastcloseRx') : play.b.counter('MPFastcloseTx'));
+      t.true(received >= 1);
       if (ours !== null) t.is(ours.report!.end, who === 'a' ? 'aborted' : 'fastclose received');
     },
   );
@@ -101,18 +104,22 @@ scenario(
   },
 );
 
+/** One side has sent a RST with its reason. */
+function reset({ a, b }: Play): Promise<void> {
+  return eventually(async () => (await a.counter('MPRstTx')) + (await b.counter('MPRstTx')) > 0, 'a reset');
+}
+
 const STRIP_JOIN = 'tcp option mptcp subtype 1';
 
 scenarios('MP_JOIN is missing from the SYN/ACK: whoever joins resets it, with a reason', {}, async (play) => {
-  const { client, server, addressOf, lab, ours, b } = play;
+  const { client, server, addressOf, lab, b } = play;
   await play.exchange(1000);
   lab.filter([
     server === b ? 'output' : 'input',
     `tcp flags & (syn | ack) == (syn | ack) ${STRIP_JOIN} reset tcp option mptcp`,
   ]);
   await client.join(addressOf(client, 2), addressOf(server, 1));
-  await play.reaches(client, 'MPJoinSynTx', 1);
-  if (ours !== null) await ours.event('subflow-closed');
+  await reset(play);
   lab.filter();
   await play.exchange(100_000);
   closeBoth(play);
@@ -126,9 +133,8 @@ scenarios('MP_JOIN is missing from the third packet: whoever is joined resets it
     `tcp flags & (syn | ack) == ack ${STRIP_JOIN} reset tcp option mptcp`,
   ]);
   await client.join(addressOf(client, 2), addressOf(server, 1));
-  if (ours !== null) await ours.event('subflow-closed');
-  else
-    await eventually(async () => (await play.a.counter('MPRstTx')) + (await play.b.counter('MPRstTx')) > 0, 'a reset');
+  if (ours === client) await ours.event('subflow-closed');
+  else await reset(play);
   lab.filter();
   await play.exchange(100_000);
   closeBoth(play);

@@ -166,7 +166,11 @@ export class Connection implements ConnectionApi {
   abort(nowUs: Micros): void {
     if (this.state === 'closed') return;
     this.isAborting = true;
-    for (const sf of this.subflows) sf.tcp.abort(nowUs, true);
+    for (const sf of this.subflows) {
+      // Linux says so too: the RST is the end host's and not a middlebox's (3.6).
+      if (this.mode === 'mptcp') sf.resetReason = RST_REASON.unspecified;
+      sf.tcp.abort(nowUs, true);
+    }
     this.closing.finish('aborted');
   }
 
