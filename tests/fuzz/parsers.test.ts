@@ -83,7 +83,7 @@ test('parseSegment reads nothing outside the packet', (t) => {
         buf.set(packet, 80);
         const result = parseSegment(buf, 80, packet.length, 0, seg);
         return result === 'ok'
-          ? `${formatSegment(seg)} ${seg.urgent} ${seg.ttl} ${verifyTcpChecksum(buf, seg)}`
+          ? `${formatSegment(seg)} ${keysOf(seg)} ${seg.urgent} ${seg.ttl} ${verifyTcpChecksum(buf, seg)}`
           : result;
       });
       if (new Set(views).size !== 1) throw new Error(views.join('\n'));
@@ -240,4 +240,13 @@ function repairHeaderChecksum(b: Uint8Array): void {
   sum = ~((sum & 0xffff) + (sum >> 16)) & 0xffff;
   b[10] = sum >> 8;
   b[11] = sum & 0xff;
+}
+
+/** What formatSegment does not show; each only where its option is present. */
+function keysOf({ mptcp: o }: SegmentView): string {
+  const keys: number[] = [];
+  if (o.capableLength >= 12) keys.push(o.senderKeyHi, o.senderKeyLo);
+  if (o.capableLength >= 20) keys.push(o.receiverKeyHi, o.receiverKeyLo);
+  if ((o.present & MPO.fastclose) !== 0) keys.push(o.fastcloseKeyHi, o.fastcloseKeyLo);
+  return keys.join();
 }

@@ -101,11 +101,12 @@ export class Closing {
     }
   }
 
-  onFastclose(nowUs: Micros, keyHi: number, keyLo: number): void {
+  /** With the right key: a RST on every subflow (3.5) but the one that a RST has just ended, `reset`. */
+  onFastclose(nowUs: Micros, keyHi: number, keyLo: number, reset: MptcpSubflow | null): void {
     const { c } = this;
     c.host.count('MPTcpExtMPFastcloseRx');
     if (!c.keys.isFastcloseKey(keyHi, keyLo) || this.isDone) return;
-    for (const sf of c.subflows) sf.tcp.abort(nowUs, true);
+    for (const sf of c.subflows) if (sf !== reset) sf.tcp.abort(nowUs, true);
     this.finish('fastclose received');
   }
 

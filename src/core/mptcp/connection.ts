@@ -386,7 +386,7 @@ export class Connection implements ConnectionApi {
       sf.resetReason = RST_REASON.middleboxInterference;
       return 'reset';
     }
-    if ((o.present & MPO.fastclose) !== 0) this.closing.onFastclose(nowUs, o.fastcloseKeyHi, o.fastcloseKeyLo);
+    if ((o.present & MPO.fastclose) !== 0) this.closing.onFastclose(nowUs, o.fastcloseKeyHi, o.fastcloseKeyLo, null);
     return this.isAborting ? 'drop' : 'continue';
   }
 

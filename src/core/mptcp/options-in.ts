@@ -210,7 +210,7 @@ export class OptionsIn {
       sf.isResetTransient = (o.tcprstFlags & TCPRST_T_TRANSIENT) !== 0;
     }
     if ((o.present & MPO.fail) !== 0) c.fallback.onFailedReset(nowUs, o);
-    if ((o.present & MPO.fastclose) !== 0) c.closing.onFastclose(nowUs, o.fastcloseKeyHi, o.fastcloseKeyLo);
+    if ((o.present & MPO.fastclose) !== 0) c.closing.onFastclose(nowUs, o.fastcloseKeyHi, o.fastcloseKeyLo, sf);
     return 'continue';
   }
 }

@@ -56,7 +56,7 @@ function formatTcpOptions(seg: SegmentView, ackBase: number): string {
   return words.join(' ');
 }
 
-/** The MPTCP options alone, separated by `; `. Keys, HMACs and 64-bit numbers in hex, as on the wire. */
+/** The MPTCP options alone, separated by `; `. HMACs and 64-bit numbers in hex, as on the wire; keys never (RFC 8684 5). */
 export function formatMptcp(m: MptcpOptions): string {
   const words: string[] = [];
   const has = (bit: number) => (m.present & bit) !== 0;
@@ -67,7 +67,7 @@ export function formatMptcp(m: MptcpOptions): string {
   if (has(MPO.removeAddr)) words.push(`REMOVE_ADDR ids=${m.removeIds.join(',')}`);
   if (has(MPO.prio)) words.push(`MP_PRIO backup=${Number(m.prioBackup)}`);
   if (has(MPO.fail)) words.push(`MP_FAIL dsn=${hex64(m.failDsnHi, m.failDsnLo)}`);
-  if (has(MPO.fastclose)) words.push(`MP_FASTCLOSE key=${hex64(m.fastcloseKeyHi, m.fastcloseKeyLo)}`);
+  if (has(MPO.fastclose)) words.push('MP_FASTCLOSE key=*');
   if (has(MPO.tcprst)) words.push(`MP_TCPRST flags=${hex(m.tcprstFlags, 1)} reason=${m.tcprstReason}`);
   if (m.skipped > 0) words.push(`skipped=${m.skipped}`);
   return words.join('; ');
@@ -75,8 +75,8 @@ export function formatMptcp(m: MptcpOptions): string {
 
 function formatCapable(m: MptcpOptions): string {
   let text = `MP_CAPABLE v${m.capableVersion} flags=${hex(m.capableFlags, 2)}`;
-  if (m.capableLength >= 12) text += ` k1=${hex64(m.senderKeyHi, m.senderKeyLo)}`;
-  if (m.capableLength >= 20) text += ` k2=${hex64(m.receiverKeyHi, m.receiverKeyLo)}`;
+  if (m.capableLength >= 12) text += ' k1=*';
+  if (m.capableLength >= 20) text += ' k2=*';
   if (m.capableLength >= 22) text += ` dll=${m.capableDll}`;
   if (m.capableChecksum >= 0) text += ` csum=${hex(m.capableChecksum, 4)}`;
   return text;
