@@ -170,15 +170,16 @@ class Cat implements CatSession {
   }
 
   private async listen({ address, port }: { address: string | null; port: number }): Promise<void> {
-    const wanted = address === null ? null : parseIp(address).text;
+    // Where it is to be reached: a join to an announced address that no interface listens on would go unanswered.
+    const wanted = address === null ? null : [address, ...this.options.announce].map((text) => parseIp(text).text);
     const named = [...this.options.interfaces, ...this.options.backupInterfaces];
     for (const name of named) this.openLink(name);
     if (named.length === 0) {
       for (const { name } of this.rt.links().filter(isUsable)) {
-        if (wanted === null || this.readLink(name).addresses.some((a) => a.text === wanted)) this.openLink(name);
+        if (wanted === null || this.readLink(name).addresses.some((a) => wanted.includes(a.text))) this.openLink(name);
       }
     }
-    if (this.links.size === 0) throw new Error(`no interface with the address ${wanted}`);
+    if (this.links.size === 0) throw new Error(`no interface with the address ${address}`);
     this.guards.push(this.driver.acquirePort(port));
     await this.driver.guarded();
     const listener = this.driver.engine.listen({
