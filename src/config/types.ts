@@ -94,7 +94,7 @@ export interface PathRule {
 
 export type TrafficMode = 'auto' | 'aggregate' | 'handover' | 'interactive' | 'redundant';
 /** As core/scheduler/index.ts has them: `schedulers`. */
-export const SCHEDULER_NAMES = ['adaptive', 'min-rtt', 'round-robin', 'blest', 'ecf'] as const;
+export const SCHEDULER_NAMES = ['adaptive', 'min-rtt', 'round-robin', 'blest', 'ecf', 'redundant'] as const;
 export type SchedulerName = (typeof SCHEDULER_NAMES)[number];
 /** As core/congestion/index.ts has them: `controllers`. */
 export const CONGESTION_NAMES = ['bbr', 'cubic', 'reno', 'lia', 'olia', 'balia'] as const;

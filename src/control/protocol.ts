@@ -127,6 +127,8 @@ export interface FlowStatus {
   unsent_bytes: number;
   unacked_bytes: number;
   reinjected_bytes: number;
+  /** Sent again at once on further paths (scheduler `redundant`). */
+  copied_bytes: number;
   duplicate_bytes: number;
   out_of_order_bytes: number;
   subflows: SubflowStatus[];

@@ -142,6 +142,7 @@ export function flowStatus(
     unsent_bytes: connection.unsentBytes,
     unacked_bytes: connection.unackedBytes,
     reinjected_bytes: info.bytesReinjected,
+    copied_bytes: info.bytesCopied,
     duplicate_bytes: info.bytesDuplicate,
     out_of_order_bytes: info.outOfOrderBytes,
     subflows: info.subflows.map((s) => ({

@@ -384,6 +384,7 @@ class ScenarioRun {
       corruptAtByte: reader.corruptAtByte,
       reinjectedBytes: sender?.bytesReinjected ?? 0,
       retransmittedBytes: sender?.subflows.reduce((sum, sf) => sum + sf.bytesRetransmitted, 0) ?? 0,
+      copiedBytes: sender?.bytesCopied ?? 0,
       duplicateBytes: receiver?.bytesDuplicate ?? 0,
       responsesUs: flow.responsesUs,
       subflows:

@@ -142,6 +142,8 @@ export interface TrafficResult {
   readonly corruptAtByte: number;
   readonly reinjectedBytes: number;
   readonly retransmittedBytes: number;
+  /** Copies of the scheduler `redundant`. */
+  readonly copiedBytes: number;
   readonly duplicateBytes: number;
   readonly responsesUs: readonly Micros[];
   readonly subflows: readonly string[];

@@ -8,13 +8,14 @@ import type { PathSpec, Scenario, Traffic } from '../../src/sim/scenario.js';
 import { mbps, simulate, table } from '../support/sim-run.js';
 
 const COUPLED = ['lia', 'olia', 'balia'] as const;
-const RATE_BPS = 10e6;
+const RATE_MBPS = 10;
 const SEEDS = [1, 2];
 /** Of its share: half of the bottleneck, as there are two connections. */
 const LEAST_SHARE = 0.7;
 const MOST_SHARE = 1.3;
 
 interface Situation {
+  readonly rateMbps: number;
   /** RTTs without any queue, of the two subflows and of the TCP. */
   readonly rttMs: readonly [number, number];
   readonly rivalRttMs: number;
@@ -22,10 +23,10 @@ interface Situation {
 }
 
 const SITUATIONS: readonly Situation[] = [
-  { rttMs: [20, 20], rivalRttMs: 20, queueMs: 20 },
-  { rttMs: [20, 20], rivalRttMs: 20, queueMs: 100 },
-  { rttMs: [10, 40], rivalRttMs: 20, queueMs: 50 },
-  { rttMs: [40, 40], rivalRttMs: 40, queueMs: 50 },
+  { rateMbps: 10, rttMs: [20, 20], rivalRttMs: 20, queueMs: 20 },
+  { rateMbps: 4, rttMs: [20, 20], rivalRttMs: 20, queueMs: 100 },
+  { rateMbps: 10, rttMs: [10, 40], rivalRttMs: 20, queueMs: 50 },
+  { rateMbps: 5, rttMs: [40, 40], rivalRttMs: 40, queueMs: 50 },
 ];
 
 /** A link of the client to a bottleneck; a millisecond of jitter, lest drop-tail queues favour one phase. */
@@ -34,8 +35,8 @@ function leg(name: string, bottleneck: string, rttMs: number): PathSpec {
   return { name, up: way, down: way, bottleneck };
 }
 
-function core(queueMs: number) {
-  const way: Partial<LinkConfig> = { rateBps: RATE_BPS, queueBytes: (RATE_BPS * queueMs) / 8000 };
+function core(rateMbps: number, queueMs: number) {
+  const way: Partial<LinkConfig> = { rateBps: rateMbps * 1e6, queueBytes: (rateMbps * 1e6 * queueMs) / 8000 };
   return { up: way, down: way };
 }
 
@@ -52,26 +53,44 @@ const timing = { scheduler: 'min-rtt', warmupUs: 7e6, durationUs: 32e6 } as cons
 
 /** What a connection of two subflows gets of its fair share beside one `rival` (each half of the bottleneck: 1). */
 function shareOf(congestion: string, rival: string, situation: Situation, seed: number): number {
-  const { rttMs, rivalRttMs, queueMs } = situation;
+  const { rateMbps, rttMs, rivalRttMs, queueMs } = situation;
   const result = simulate({
     name: `${congestion} and ${rival}, RTT ${rttMs}, ${rivalRttMs} ms, queue ${queueMs} ms`,
     seed,
-    bottlenecks: { core: core(queueMs) },
+    bottlenecks: { core: core(rateMbps, queueMs) },
     paths: [leg('a', 'core', rttMs[0]), leg('b', 'core', rttMs[1]), leg('rival', 'core', rivalRttMs)],
     traffic: [download(congestion, ['a', 'b']), download(rival, ['rival'])],
     ...timing,
+    // A slower link loses in as many segments: in all, tens of losses and as many bytes.
+    durationUs: timing.warmupUs + (250 / rateMbps) * 1e6,
   });
   const [ours, theirs] = result.traffic.map(({ goodputBps }) => goodputBps) as [number, number];
-  if (ours + theirs < 0.85 * RATE_BPS) throw new Error(`the bottleneck is not full: ${ours} + ${theirs} bit/s`);
+  if (ours + theirs < 0.85e6 * rateMbps) throw new Error(`the bottleneck is not full: ${ours} + ${theirs} bit/s`);
   return ours / ((ours + theirs) / 2);
 }
 
 type Cells = readonly (string | number)[];
-const HEADING: Cells = ['two subflows', 'against', 'RTT ms', 'its RTT', 'queue ms', ...SEEDS.map((s) => `seed ${s}`)];
+const HEADING: Cells = [
+  'two subflows',
+  'against',
+  'Mbit/s',
+  'RTT ms',
+  'its RTT',
+  'queue ms',
+  ...SEEDS.map((s) => `seed ${s}`),
+];
 
 function compare(congestion: string, rival: string, s: Situation): { cells: Cells; shares: number[] } {
   const shares = SEEDS.map((seed) => shareOf(congestion, rival, s, seed));
-  const cells = [congestion, rival, s.rttMs.join(' + '), s.rivalRttMs, s.queueMs, ...shares.map((x) => x.toFixed(2))];
+  const cells = [
+    congestion,
+    rival,
+    s.rateMbps,
+    s.rttMs.join(' + '),
+    s.rivalRttMs,
+    s.queueMs,
+    ...shares.map((x) => x.toFixed(2)),
+  ];
   return { cells, shares };
 }
 
@@ -109,7 +128,7 @@ function disjoint(congestion: string, paths: readonly string[], rivals: readonly
   const scenario: Scenario = {
     name: `${congestion} on ${paths} beside ${rivals}`,
     seed: 1,
-    bottlenecks: { x: core(50), y: core(50) },
+    bottlenecks: { x: core(RATE_MBPS, 50), y: core(RATE_MBPS, 50) },
     paths: [leg('a', 'x', 20), leg('b', 'y', 20), leg('rival-x', 'x', 20), leg('rival-y', 'y', 20)],
     traffic: [
       download(congestion, paths),
@@ -164,7 +183,7 @@ test('lia: when one path dies, the other is a TCP by itself', (t) => {
   const result = simulate({
     name: 'lia, one of two paths dies',
     seed: 1,
-    bottlenecks: { x: core(50), y: core(50) },
+    bottlenecks: { x: core(RATE_MBPS, 50), y: core(RATE_MBPS, 50) },
     paths: [leg('a', 'x', 20), leg('b', 'y', 20), leg('rival-x', 'x', 20)],
     traffic: [download('lia', ['a', 'b']), download('reno', ['rival-x'])],
     timeline: [{ atUs: 5e6, path: 'b', what: 'dies' }],

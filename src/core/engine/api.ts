@@ -136,6 +136,8 @@ export interface SubflowInfo {
   readonly bytesReceived: number;
   readonly bytesRetransmitted: number;
   readonly bytesReinjected: number;
+  /** Sent here although another subflow carried them already (scheduler `redundant`). */
+  readonly bytesCopied: number;
   readonly segmentsLost: number;
   readonly lastReceivedUs: Micros;
 }
@@ -153,6 +155,7 @@ export interface ConnectionInfo {
   readonly bytesAcked: number;
   readonly bytesReceived: number;
   readonly bytesReinjected: number;
+  readonly bytesCopied: number;
   readonly bytesDuplicate: number;
   readonly receiveQueueBytes: number;
   readonly outOfOrderBytes: number;

@@ -29,6 +29,7 @@ import type { SegmentView } from '../wire/segment.js';
 import { AddressSignals } from './address-signals.js';
 import { AddressBook } from './addresses.js';
 import { Closing } from './closing.js';
+import { Copies } from './copies.js';
 import { DataRto } from './data-rto.js';
 import { Dispatcher } from './dispatch.js';
 import { Fallback } from './fallback.js';
@@ -73,6 +74,7 @@ export class Connection implements ConnectionApi {
   readonly addresses = new AddressBook();
   readonly dispatcher: Dispatcher;
   readonly reinjector = new Reinjector(this);
+  readonly copies = new Copies(this);
   readonly dataRto = new DataRto(this);
   readonly health = new PathHealth(this);
   readonly addressSignals = new AddressSignals(this);
@@ -131,6 +133,10 @@ export class Connection implements ConnectionApi {
     return !this.sender.reinjections.isEmpty || this.sender.sendableBytes > 0;
   }
 
+  hasPendingFor(sf: MptcpSubflow): boolean {
+    return this.hasPendingData || (this.copies.areWanted && this.copies.pendingBytes(sf) > 0);
+  }
+
   get deliveryRateBytesPerS(): number {
     let sum = 0;
     for (const sf of this.subflows) if (sf.isUsable && !sf.isStalled) sum += sf.tcp.deliveryRateBytesPerS;
@@ -175,7 +181,9 @@ export class Connection implements ConnectionApi {
   }
 
   setScheduler(name: string): void {
+    const hadCopies = this.copies.areWanted;
     this.dispatcher.scheduler = this.host.scheduler(name);
+    if (hadCopies && !this.copies.areWanted) this.copies.finish();
     this.host.markDirty(this);
   }
 

@@ -28,6 +28,8 @@ export class Dispatcher {
   /** The subflow that may pull one unit now, and whether it is a reinjection. */
   private granted: MptcpSubflow | null = null;
   private isReinjecting = false;
+  /** First byte of the copy that it may pull, -1: none. */
+  private copyDsn = -1;
   private grantBytes = 0;
   private tookBytes = 0;
   /** Nothing was left to send at the end of the last run. */
@@ -47,7 +49,7 @@ export class Dispatcher {
   run(nowUs: Micros): void {
     const c = this.connection;
     this.readyAtUs = NEVER;
-    if (!c.hasPendingData) {
+    if (!this.hasWork) {
       this.wasEmpty = true;
       return;
     }
@@ -56,19 +58,27 @@ export class Dispatcher {
     this.wasEmpty = false;
     this.refreshAll(nowUs);
     let units = 0;
+    if (c.copies.areWanted) {
+      c.copies.dropReinjections();
+      units = this.placeCopies(nowUs);
+    }
     while (units++ < MAX_UNITS_PER_POLL && c.sender.reinjections.first !== undefined) {
       if (!this.place(nowUs, true)) break;
     }
-    while (units++ < MAX_UNITS_PER_POLL && c.sender.sendableBytes > 0) {
+    while (units++ < MAX_UNITS_PER_POLL && c.sender.sendableBytes > 0 && !c.copies.areWanted) {
       if (!this.place(nowUs, false)) break;
     }
-    if (c.hasPendingData) {
+    if (this.hasWork) {
       this.noteWaiting(nowUs);
     } else {
       this.wasEmpty = true;
       for (const sf of c.subflows) sf.tcp.forgetCredit();
     }
     this.markIdlePaths(nowUs);
+  }
+
+  private get hasWork(): boolean {
+    return this.connection.hasPendingData || this.connection.copies.arePending;
   }
 
   /** TCP asks for bytes on `sf`: null unless this is the subflow that was chosen. */
@@ -79,8 +89,13 @@ export class Dispatcher {
     const limit = Math.min(maxBytes, this.grantBytes);
     if (limit <= 0) return null;
     const range = sender.reinjections.first;
-    const dsn = this.isReinjecting ? range!.dsn : sender.sndNxt;
-    const unit = this.isReinjecting ? sender.takeReinjection(limit) : sender.takeNew(limit);
+    const isCopy = this.copyDsn >= 0;
+    const dsn = isCopy ? this.copyDsn : this.isReinjecting ? range!.dsn : sender.sndNxt;
+    const unit = isCopy
+      ? sender.takeCopy(dsn, limit)
+      : this.isReinjecting
+        ? sender.takeReinjection(limit)
+        : sender.takeNew(limit);
     const ssn = sf.tcp.sndNxt;
     const dll = unit.lengthBytes;
     const checksum =
@@ -101,8 +116,10 @@ export class Dispatcher {
       dll,
       checksum,
       isFirst: dsn === 1 && sf.role === 'initial' && sf.side === 'active' && !this.connection.isProven,
-      isReinjection: this.isReinjecting,
+      isReinjection: this.isReinjecting || isCopy,
     };
+    if (sf.carriedTo === dsn) sf.carriedTo += dll;
+    if (isCopy) this.connection.copies.onSent(sf, dll);
     if (this.isReinjecting) {
       sf.bytesReinjected += dll;
       this.connection.host.count('MPTcpExtMPTCPRetrans');
@@ -127,16 +144,44 @@ export class Dispatcher {
     const index = this.scheduler.select(this.input);
     if (excluded !== undefined) excluded.isUsable = wasUsable;
     if (index < 0) return false;
-    const sf = subflows[index]!;
+    this.grant(nowUs, index, waiting, isReinjection, -1);
+    return true;
+  }
+
+  /** Every path goes on from its own place in the stream, a unit each in turn. Returns the units placed. */
+  private placeCopies(nowUs: Micros): number {
+    const { sender, copies, subflows } = this.connection;
+    const { input, snapshots, scheduler } = this;
+    input.nowUs = nowUs;
+    let units = 0;
+    for (let before = -1; units > before && units < MAX_UNITS_PER_POLL; ) {
+      before = units;
+      for (const path of snapshots) {
+        if (!scheduler.carries!(input, path)) continue;
+        const sf = subflows[path.index]!;
+        const dsn = copies.nextDsn(sf);
+        const behindBytes = copies.pendingBytes(sf);
+        if (behindBytes > 0) this.grant(nowUs, path.index, behindBytes, false, dsn);
+        else if (sender.sendableBytes > 0) this.grant(nowUs, path.index, sender.sendableBytes, false, -1);
+        else continue;
+        units++;
+      }
+    }
+    return units;
+  }
+
+  /** Lets subflow `index` pull one unit; what it has no room for, it leaves. */
+  private grant(nowUs: Micros, index: number, bytes: number, isReinjection: boolean, copyDsn: number): void {
+    const sf = this.connection.subflows[index]!;
     this.granted = sf;
     this.isReinjecting = isReinjection;
-    this.grantBytes = waiting;
+    this.copyDsn = copyDsn;
+    this.grantBytes = bytes;
     this.tookBytes = 0;
     sf.tcp.pollTransmit(nowUs, this.connection.host.sink(sf.flow.linkId));
     this.granted = null;
     this.refresh(nowUs, this.snapshots[index]!, sf);
     if (this.tookBytes === 0) this.snapshots[index]!.availableBytes = 0;
-    return true;
   }
 
   private noteWaiting(nowUs: Micros): void {

@@ -49,7 +49,7 @@ export class InboundData {
       const isCurrent = this.currentLength > 0 && seq >= this.currentSsn && seq < this.currentSsn + this.currentLength;
       if (isCurrent && !c.keys.checksums) {
         n = Math.min(n, this.currentSsn + this.currentLength - seq);
-        c.receiver.accept(this.currentDsn + seq - this.currentSsn, buf, offset, n);
+        this.accept(this.currentDsn + seq - this.currentSsn, buf, offset, n);
       } else {
         const infinite = this.mappings.infiniteDsn(seq);
         const m = Number.isNaN(infinite) ? this.mappings.find(seq) : null;
@@ -79,7 +79,7 @@ export class InboundData {
   ): boolean {
     const c = this.sf.connection;
     if (m.checksum < 0) {
-      c.receiver.accept(m.dsn + seq - m.ssn, buf, offset, lengthBytes);
+      this.accept(m.dsn + seq - m.ssn, buf, offset, lengthBytes);
       return true;
     }
     let assembly = this.assemblies.get(m.ssn);
@@ -103,9 +103,16 @@ export class InboundData {
       return c.fallback.onChecksumFailure(nowUs, this.sf, m);
     }
     this.assemblies.delete(m.ssn);
-    c.receiver.accept(m.dsn, assembly.bytes, 0, m.lengthBytes);
+    this.accept(m.dsn, assembly.bytes, 0, m.lengthBytes);
     if (m.dll > m.lengthBytes) c.closing.onPeerDataFin(nowUs, m.dsn + m.lengthBytes, this.sf);
     return true;
+  }
+
+  private accept(dsn: number, buf: Uint8Array, offset: number, lengthBytes: number): void {
+    const { receiver, host } = this.sf.connection;
+    const { duplicateBytes } = receiver;
+    receiver.accept(dsn, buf, offset, lengthBytes);
+    if (receiver.duplicateBytes > duplicateBytes) host.count('MPTcpExtDuplicateData');
   }
 
   /** Bytes ahead of their mapping wait; too many of them are a middlebox at work (RFC 8684 3.3.1, 3.7). */

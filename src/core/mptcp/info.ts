@@ -18,6 +18,7 @@ export function connectionInfo(c: Connection): ConnectionInfo {
     bytesAcked: c.sender.sndUna - 1,
     bytesReceived: c.receiver.bytesReceived,
     bytesReinjected: Math.max(bytesReinjected, c.sender.bytesReinjected),
+    bytesCopied: c.copies.bytes,
     bytesDuplicate: c.receiver.duplicateBytes,
     receiveQueueBytes: c.receiver.unreadBytes,
     outOfOrderBytes: c.receiver.outOfOrderBytes,
@@ -56,6 +57,7 @@ function subflowInfo(sf: MptcpSubflow): SubflowInfo {
     bytesReceived: tcp.stats.bytesReceived,
     bytesRetransmitted: tcp.stats.bytesRetransmitted,
     bytesReinjected: sf.bytesReinjected,
+    bytesCopied: sf.bytesCopied,
     segmentsLost: tcp.stats.segmentsLost,
     lastReceivedUs: tcp.lastReceivedUs,
   };

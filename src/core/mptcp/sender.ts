@@ -62,6 +62,11 @@ export class DataSender {
     return unit;
   }
 
+  /** Bytes from `dsn` on, which another subflow has taken before. */
+  takeCopy(dsn: number, maxBytes: number): DataUnit {
+    return this.buffer.take(dsn, Math.min(maxBytes, MAX_MAPPING_BYTES));
+  }
+
   /** Asks for [dsn, endDsn) to go again on another subflow than `notOn`. Already acknowledged bytes are skipped. */
   reinject(dsn: number, endDsn: number, notOn: number): void {
     const from = Math.max(dsn, this.sndUna);

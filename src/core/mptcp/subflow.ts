@@ -49,6 +49,9 @@ export class MptcpSubflow implements SubflowOwner {
   /** Our FIN waits until outstanding data is safe (RFC 8684 3.3.3). */
   isFinWaiting = false;
   bytesReinjected = 0;
+  /** It has carried the stream without a gap up to here (copies.ts), and this much of it as copies. */
+  carriedTo = 1;
+  bytesCopied = 0;
   /** MP_JOIN material (handshake.ts). */
   readonly join = new handshake.JoinState();
   /** What a RST that we send now says (RFC 8684 3.6), -1: no MP_TCPRST. */
@@ -183,7 +186,7 @@ export class MptcpSubflow implements SubflowOwner {
   }
 
   hasPending(): boolean {
-    return this.isUsable && this.connection.hasPendingData;
+    return this.isUsable && this.connection.hasPendingFor(this);
   }
 
   /** Only the peer's window holds bytes back: TCP must ask whether it opened (RFC 9293 3.8.6.1). */

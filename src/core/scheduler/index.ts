@@ -3,6 +3,7 @@ import { Adaptive } from './adaptive.js';
 import { Blest } from './blest.js';
 import { Ecf } from './ecf.js';
 import { MinRtt } from './min-rtt.js';
+import { Redundant } from './redundant.js';
 import { RoundRobin } from './round-robin.js';
 import type { Scheduler } from './scheduler.js';
 
@@ -12,6 +13,7 @@ export const schedulers: Readonly<Record<string, () => Scheduler>> = {
   'round-robin': () => new RoundRobin(),
   blest: () => new Blest(),
   ecf: () => new Ecf(),
+  redundant: () => new Redundant(),
 };
 
 export const DEFAULT_SCHEDULER = 'adaptive';

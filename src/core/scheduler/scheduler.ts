@@ -41,4 +41,9 @@ export interface Scheduler {
   readonly name: string;
   /** Index of the path for the next bytes, or -1 to wait. */
   select(input: SchedulerInput): number;
+  /**
+   * Only of a scheduler that sends copies: whether `path` takes bytes now, new ones or those that others carry already.
+   * The connection then gives each such path the whole stream, from the first byte that is not DATA_ACKed.
+   */
+  carries?(input: SchedulerInput, path: PathSnapshot): boolean;
 }
