@@ -85,3 +85,56 @@ test('an address that leaves its link takes the subflow with it', (t) => {
   t.false(s.p1.sf.isUsable);
   t.true(s.p0.sf.isUsable);
 });
+
+test('a path that stays dead for 300 s beside one that works is reset with reason 5; until then its bytes stay with it', (t) => {
+  const s = MptcpScript.joined(2);
+  s.c.setLocalBackup(s.nowUs, s.p1.sf.id, true);
+  s.write(1000);
+  s.c.suspectSubflow(s.nowUs, s.p0.sf.id, 'test');
+  s.out();
+  s.p1.ack(1002);
+  const before = s.advance(299 * S);
+  t.true(
+    before.some((x) => x.path === 0 && x.len > 0 && x.atUs > s.nowUs - 20 * S),
+    'still retransmitted there',
+  );
+  t.deepEqual(
+    s.advance(2 * S).map((x) => [x.path, x.flags, x.tcprst]),
+    [[0, 'R.', 5]],
+  );
+  t.is(s.c.subflows.length, 1);
+  t.deepEqual(s.advance(100 * S), []);
+});
+
+test('the last subflow is not given up, and none that waits for its link', (t) => {
+  const s = MptcpScript.joined(2);
+  s.engine.updateLink(s.nowUs, { ...s.engine.link(1)!, isUp: false });
+  s.c.suspectSubflow(s.nowUs, s.p0.sf.id, 'test');
+  s.advance(1000 * S);
+  t.is(s.c.subflows.length, 2);
+});
+
+test('a silent subflow that the path manager resets says that it performed badly, another that it is not wanted', (t) => {
+  for (const isSilent of [true, false]) {
+    const s = MptcpScript.joined(2);
+    if (isSilent) s.c.suspectSubflow(s.nowUs, s.p1.sf.id, 'test');
+    s.c.closeSubflow(s.nowUs, s.p1.sf.id, 'reset');
+    t.deepEqual(
+      s.out().map((x) => [x.path, x.flags, x.tcprst]),
+      [[1, 'R.', isSilent ? 5 : 3]],
+    );
+  }
+});
+
+test('a path that times out is stalled: at once with an alternative, at the second timeout without', (t) => {
+  const s = MptcpScript.joined(1);
+  s.write(1000);
+  const seen: boolean[] = [];
+  for (let i = 0; i < 40 && !s.p0.sf.isStalled; i++) {
+    s.advance(50 * MS);
+    seen.push(s.p0.sf.tcp.rtoCount >= 1 && !s.p0.sf.isStalled);
+  }
+  t.true(seen.includes(true), 'not at the first');
+  t.true(s.p0.sf.isStalled);
+  t.is(s.p0.sf.stallReason, 'retransmission timeout');
+});
