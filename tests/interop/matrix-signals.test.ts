@@ -141,7 +141,7 @@ scenarios('MP_JOIN is missing from the third packet: whoever is joined resets it
 });
 
 scenario(
-  'Fast Open: data in a SYN is not taken before the handshake, and comes again under a mapping',
+  'Fast Open: data in a SYN is not taken; Linux sends it again without the keys, and both go on as plain TCP',
   { role: 'server', family: 4, b: { fastOpenBytes: 500 } },
   async (play) => {
     const { a, b, t } = play;

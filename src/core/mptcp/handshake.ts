@@ -225,8 +225,10 @@ export function onProof(sf: MptcpSubflow, seg: SegmentView): OptionVerdict {
 function onCapableAck(sf: MptcpSubflow, seg: SegmentView): OptionVerdict {
   const c = sf.connection;
   const o = seg.mptcp;
-  // A DSS before the keys: the packet with the keys was lost or overtaken, and will come again (3.1).
-  if ((o.present & (MPO.capable | MPO.dss)) === MPO.dss) return 'drop';
+  // A DSS before the keys: the packet with the keys was lost or overtaken, and will come again (3.1). But not where the first
+  // byte has none: it carries the keys, or nobody will (a Linux client whose Fast Open data was not taken).
+  const isDssOnly = (o.present & (MPO.capable | MPO.dss)) === MPO.dss;
+  if (isDssOnly && (seg.payloadLen === 0 || seg.seq !== (sf.tcp.irs + 1) >>> 0)) return 'drop';
   const isKeyed = isSettled(o) && o.capableLength >= CAPABLE_ACK_BYTES;
   const isOurKey = o.receiverKeyHi === c.keys.localHi && o.receiverKeyLo === c.keys.localLo;
   const isAgreed = ((o.capableFlags & CAPABLE_A_CHECKSUM) !== 0) === c.keys.checksums;

@@ -328,6 +328,24 @@ test('the third packet is lost: the responder learns the key from MP_CAPABLE wit
   t.deepEqual(peer.received, [...bytes(5)]);
 });
 
+test('data with a DSS before the keys: behind the first byte it waits for them, at the first byte it is plain TCP', (t) => {
+  const overtaken = new CapablePeer('listen');
+  const [synAck] = overtaken.send('S', capable(H));
+  overtaken.sendAt(5_006, synAck!.seg.seq + 1, '.', mapping(overtaken, 6, 6, 5), bytes(5, 5));
+  t.is(overtaken.c.mode, 'pending');
+  overtaken.send('.', capable(H, [...KEY, ...overtaken.key, ...u16(5)]), bytes(5));
+  overtaken.send('.', mapping(overtaken, 6, 6, 5), bytes(5, 5));
+  t.is(overtaken.c.mode, 'mptcp');
+  t.deepEqual(overtaken.received, [...bytes(10)]);
+
+  const keyless = new CapablePeer('listen');
+  keyless.send('S', capable(H));
+  keyless.send('.', dataAck(keyless, 1), bytes(5));
+  t.is(keyless.c.mode, 'tcp');
+  t.deepEqual(keyless.received, [...bytes(5)]);
+  t.true(isPlain(keyless.write(1)));
+});
+
 test('the first data is acknowledged by a DSS with its DATA_ACK', (t) => {
   const peer = accepted();
   const sent = [...peer.send('.', capable(H, [...KEY, ...peer.key, ...u16(5)]), bytes(5)), ...peer.advance(500_000)];
