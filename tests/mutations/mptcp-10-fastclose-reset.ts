@@ -1,4 +1,66 @@
 import type { Mutation } from './mutation.js';
 
 /** MPTCP 10. MP_FASTCLOSE, MP_TCPRST in docs/protocol.md. */
-export const mutations: readonly Mutation[] = [];
+export const mutations: readonly Mutation[] = [
+  {
+    row: 'C2',
+    file: 'src/core/mptcp/options-out.ts',
+    find: 'if (c.isAborting && c.keys.remote !== null && room() >= FASTCLOSE_BYTES) {',
+    replace: 'if (c.id < 0) {',
+  },
+  {
+    row: 'C3',
+    file: 'src/core/mptcp/closing.ts',
+    find: 'if (sf !== reset) sf.tcp.abort(nowUs, true);',
+    replace: 'if (sf === reset) sf.tcp.abort(nowUs, true);',
+  },
+  {
+    row: 'C4',
+    file: 'src/core/mptcp/closing.ts',
+    find: 'if (!c.keys.isFastcloseKey(keyHi, keyLo) || this.isDone) return;',
+    replace: 'if (this.isDone) return;',
+  },
+  {
+    row: 'C6',
+    file: 'src/core/engine/engine.ts',
+    find: 'else if (kind !== TCP_ACK || !this.completeHandshake(nowUs, linkId)) this.reset(nowUs, linkId, -1);',
+    replace: 'else if (kind === TCP_ACK) this.completeHandshake(nowUs, linkId);',
+  },
+  {
+    row: 'C7',
+    file: 'src/core/mptcp/key-pair.ts',
+    find: 'return keyU64(this.fastcloseRemote);',
+    replace: 'return keyU64(this.fastcloseLocal);',
+  },
+  {
+    row: 'C8',
+    file: 'src/core/mptcp/options-in.ts',
+    find: '(o.tcprstFlags & TCPRST_T_TRANSIENT) !== 0',
+    replace: 'o.tcprstFlags !== 0',
+  },
+  {
+    row: 'C8',
+    file: 'src/core/mptcp/options-in.ts',
+    find: 'if ((seg.flags & TCP_RST) !== 0) return this.onResetOptions(nowUs, seg);',
+    replace:
+      'if ((seg.flags & TCP_RST) !== 0 || (seg.mptcp.present & MPO.tcprst) !== 0) return this.onResetOptions(nowUs, seg);',
+  },
+  {
+    row: 'C9',
+    file: 'src/core/mptcp/closing.ts',
+    find: "(why === 'reset' || why === 'refused') && !sf.isResetTransient",
+    replace: "why === 'refused'",
+  },
+  {
+    row: 'C10',
+    file: 'src/core/mptcp/options-out.ts',
+    find: 'if (sf.resetReason >= 0 && room() >= TCPRST_BYTES) {',
+    replace: 'if (sf.resetReason >= 0 && room() < 0) {',
+  },
+  {
+    row: 'C11',
+    file: 'src/core/mptcp/options-in.ts',
+    find: 'if ((o.present & MPO.fastclose) !== 0) c.closing.onFastclose(',
+    replace: 'if (o.present === MPO.fastclose) c.closing.onFastclose(',
+  },
+];

@@ -4,11 +4,13 @@ import fc from 'fast-check';
 import { parseIp } from '../../../src/core/base/ip.js';
 import { Engine } from '../../../src/core/engine/engine.js';
 import type { Connection } from '../../../src/core/mptcp/connection.js';
+import { joinHmac } from '../../../src/core/mptcp/keys.js';
 import {
   CAPABLE_H_SHA256,
   MPO,
   RST_REASON,
   writeCapableSyn,
+  writeJoinAck,
   writeJoinSyn,
   writeJoinSynAck,
   writeRemoveAddr,
@@ -150,6 +152,26 @@ test('a join needs no listener on its port, and the limit is asked at its SYN an
   t.is(late.theirs.subflows.length, 1);
   t.is(late.ours.subflows.length, 1);
   t.is(late.server.counters().MPTcpExtMPJoinRejected, 1);
+});
+
+test('a join is answered on the link where it came in, and stays there', (t) => {
+  const script = MptcpScript.connected({ side: 'passive' });
+  script.prove();
+  // To the address of link 0, by link 1: the answer goes back whence it came.
+  const { c, engine, nowUs, env } = script;
+  const base = { from: '203.0.113.9', fromPort: 1234, to: '10.0.1.1', toPort: 40_000 };
+  const options = (out: Uint8Array, o: number) => writeJoinSyn(out, o, false, 5, c.keys.localToken, 1);
+  inject(engine, nowUs, 1, { ...base, flags: 'S', seq: 1, options });
+  const [answer] = drain(engine, nowUs);
+  t.is(answer!.linkId, 1);
+  const hmac = joinHmac(env, c.keys.remote!, c.keys.local, 1, answer!.seg.mptcp.joinNonce);
+  const proof = (out: Uint8Array, o: number) => writeJoinAck(out, o, hmac);
+  inject(engine, nowUs, 1, { ...base, flags: '.', seq: 2, ack: answer!.seg.seq + 1, options: proof });
+  t.deepEqual(
+    drain(engine, nowUs).map((p) => p.linkId),
+    [1],
+  );
+  t.is(c.subflows[1]!.flow.linkId, 1);
 });
 
 test('option space: never more than 40 bytes, always whole words, whatever there is to say', (t) => {
