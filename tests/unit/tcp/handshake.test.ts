@@ -200,3 +200,40 @@ test('T18: the RST for a segment to no connection', (t) => {
   });
   t.is(answer({ flags: 'R', seq: 0 }), null);
 });
+
+test('K8: the initial window is that of the MSS agreed, and one segment after a second repetition of the SYN', (t) => {
+  const firstFlight = (options: ConstructorParameters<typeof TcpScript>[0], repetitions: number) => {
+    const s = new TcpScript(options);
+    s.sf.connect(s.nowUs);
+    s.out();
+    for (let i = 0; i < repetitions; i++) s.advance(1_000_000 * 2 ** i);
+    s.inject({ flags: 'S.', seq: 0, ack: 1, ...s.synOptions() });
+    s.owner.toSend = 200_000;
+    return s.out().reduce((sum, x) => sum + x.len, 0);
+  };
+  t.is(firstFlight({ peer: { mss: 536 } }, 0), 10 * 524);
+  t.is(firstFlight({ config: { mtuBytes: 9000 }, peer: { mss: 8960 } }, 0), 2 * 8948);
+  t.is(firstFlight({}, 1), 10 * 1448);
+  t.is(firstFlight({}, 2), 1448);
+});
+
+test('S4: a SYN echoes nothing, as it acknowledges nothing', (t) => {
+  const s = new TcpScript();
+  s.sf.connect(s.nowUs);
+  t.is(s.out()[0]!.ts![1], 0);
+});
+
+test('T9: timestamps and a DSS of 20 bytes leave 1428 of 1460, one of 28 bytes 1420', (t) => {
+  for (const [optionBytes, mss] of [
+    [20, 1428],
+    [28, 1420],
+  ] as const) {
+    const s = new TcpScript();
+    s.owner.optionBytes = optionBytes;
+    s.sf.connect(s.nowUs);
+    s.out();
+    s.inject({ flags: 'S.', seq: 0, ack: 1, ...s.synOptions() });
+    s.owner.toSend = 3000;
+    t.is(s.out()[0]!.len, mss);
+  }
+});

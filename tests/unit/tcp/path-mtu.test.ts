@@ -283,3 +283,12 @@ test('the link’s own MTU: used at once, unless the path was found smaller', (t
   s.sf.onMtuChange(1400);
   t.is(s.sf.mssBytes, 1148);
 });
+
+test('U6: each subflow starts from the MTU of its own link', (t) => {
+  for (const mtuBytes of [1500, 1280]) {
+    const s = established({ config: { mtuBytes } });
+    t.is(s.sf.mssBytes, mtuBytes - HEADERS);
+    s.owner.toSend = 5_000;
+    t.is(s.out()[0]!.len, mtuBytes - HEADERS);
+  }
+});

@@ -1,5 +1,8 @@
 /** Receiving: RFC 9293 3.10.7.4, RFC 5961, 7323, 2018, 2883; checklist T2-T6, T15-T17, T21, S3-S5, K1, K3, E2. */
 import test from 'ava';
+import { controllers } from '../../../src/core/congestion/index.js';
+import { DEFAULT_SUBFLOW_CONFIG, SubflowStats } from '../../../src/core/tcp/config.js';
+import { Receiver } from '../../../src/core/tcp/receiver.js';
 import { StreamOwner } from '../../support/tcp-pair.js';
 import { brief, TcpScript } from '../../support/tcp-script.js';
 
@@ -233,4 +236,58 @@ test('the owner may drop a segment', (t) => {
   s.owner.verdict = 'drop';
   t.deepEqual(s.exchange({ len: 10 }), []);
   t.is(s.sf.rcvNxt, 1);
+});
+
+test('T2: the four cases of the acceptability test (RFC 9293 table 6)', (t) => {
+  const receiver = new Receiver({ ...DEFAULT_SUBFLOW_CONFIG, congestion: controllers.reno! }, new SubflowStats());
+  receiver.onSyn(99);
+  const cases = (expected: Record<string, boolean>) => {
+    for (const [seqAndLength, isAcceptable] of Object.entries(expected)) {
+      const [seq, length] = seqAndLength.split('+').map(Number);
+      t.is(receiver.isAcceptable(seq!, length!), isAcceptable, seqAndLength);
+    }
+  };
+  t.is(receiver.windowBytes, 0);
+  cases({ '100+0': true, '99+0': false, '101+0': false, '100+1': false });
+  receiver.advertise(50, 0, true);
+  cases({ '99+0': false, '100+0': true, '149+0': true, '150+0': false });
+  cases({ '99+1': false, '99+2': true, '100+1': true, '149+5': true, '150+5': false, '90+100': false });
+});
+
+test('S3: once agreed, every segment carries timestamps: data, ACK, FIN, RST', (t) => {
+  const s = steady();
+  s.owner.toSend = 10;
+  s.inject({ seq: 100, len: 10 });
+  const sent = s.out();
+  s.sf.sendFin(s.nowUs);
+  sent.push(...s.out());
+  s.sf.abort(s.nowUs, true);
+  sent.push(...s.out());
+  t.deepEqual(
+    sent.map((x) => x.flags),
+    ['P.', '.', 'F.', 'R.'],
+  );
+  t.true(sent.every((x) => x.ts !== undefined));
+  const without = steady({ peer: { ts: false } });
+  without.owner.toSend = 10;
+  t.is(without.out()[0]!.ts, undefined);
+});
+
+test('T10: options that nobody knows are stepped over', (t) => {
+  const owner = new StreamOwner();
+  owner.optionBytes = 8;
+  const s = steady({ owner });
+  owner.toSend = 10;
+  const [sent] = s.out();
+  t.is(sent!.optionBytes, 20, 'kind 253 before and behind timestamps is no obstacle to our own parser');
+  t.true(sent!.ts !== undefined);
+});
+
+test('T15: what was offered is not taken back', (t) => {
+  const receiver = new Receiver({ ...DEFAULT_SUBFLOW_CONFIG, congestion: controllers.reno! }, new SubflowStats());
+  receiver.onSyn(0);
+  t.is(receiver.advertise(10_000, 0, true), 10_000);
+  t.is(receiver.advertise(4_000, 0, true), 10_000);
+  receiver.onData(0, 1, 3_001, 1_000);
+  t.is(receiver.advertise(1_000, 0, true), 7_000);
 });

@@ -344,3 +344,21 @@ test('a SACK that ends inside a unit splits it: both parts keep the tag and thei
     [701, MSS - 400, true],
   ]);
 });
+
+test('K12: without SACK each further duplicate ACK lets new data out, in proportion (RFC 6937 3)', (t) => {
+  const s = sending(20, {
+    peer: { sackOk: false },
+    config: { initialCwndSegments: 20, congestion: controllers.reno! },
+  });
+  s.owner.toSend += 100 * MSS;
+  const before = s.owner.pulled;
+  s.nowUs += RTT_US;
+  for (let i = 0; i < 19; i++) {
+    s.nowUs += 5_000;
+    s.sf.onTimer(s.nowUs);
+    s.exchange({ ack: 1 });
+  }
+  const fresh = (s.owner.pulled - before) / MSS;
+  t.true(fresh >= 8 && fresh <= 12, `${fresh}`);
+  t.is(s.sf.stats.fastRecoveries, 1);
+});

@@ -223,6 +223,9 @@ test('T13: TIME-WAIT answers the FIN again, starts over, and ends after 2 MSL; a
   t.is(s.sf.state, 'time-wait');
   t.true(s.sf.acceptsNewSyn(s.build({ flags: 'S', seq: 5_000, ts: [s.peerTs, 0] })));
   t.false(s.sf.acceptsNewSyn(s.build({ flags: 'S', seq: -5_000, ts: [s.peerTs - 100_000, 0] })));
+  t.false(s.sf.acceptsNewSyn(s.build({ flags: 'S', seq: 5_000, ts: [s.peerTs - 102_000, 0] })), 'RFC 6191: an old one');
+  t.true(s.sf.acceptsNewSyn(s.build({ flags: 'S', seq: 5_000, ts: null })));
+  t.false(s.sf.acceptsNewSyn(s.build({ flags: 'S', seq: -5_000, ts: null })));
   s.advance(11_000_000);
   t.is(s.sf.state, 'closed');
   t.is(s.sf.nextDeadline(), NEVER);
@@ -338,4 +341,27 @@ test('owner options ride on every kind of segment, within 40 bytes, and off the 
     [MSS - 20, MSS - 20],
   );
   t.true(sent.every((x) => x.optionBytes === 32));
+});
+
+test('E2: a window that came down for a loss is announced by CWR too, and not reduced again by marks of the same flight', (t) => {
+  const s = established({ config: { useEcn: true }, peer: { ece: true } });
+  s.owner.toSend = 40 * MSS;
+  s.out();
+  s.nowUs += 10_000;
+  const sent = s.exchange({ ack: 1, sack: [[at(1), at(6)]] });
+  t.is(s.sf.stats.fastRecoveries, 1);
+  const reduced = s.sf.cc.cwndBytes;
+  for (let i = 7; i <= 10; i++) {
+    s.nowUs += 1_000;
+    sent.push(...s.exchange({ flags: 'E.', ack: 1, sack: [[at(1), at(i)]] }));
+  }
+  sent.push(...s.advance(5_000));
+  t.true(s.owner.pulled > 10 * MSS, 'new data left');
+  t.deepEqual(
+    sent.filter((x) => x.flags.includes('W')).map((x) => x.seq),
+    [at(10)],
+  );
+  s.inject({ flags: 'E.', ack: at(10) });
+  t.is(s.sf.cc.cwndBytes, reduced);
+  t.is(s.sf.stats.ecnReductions, 0);
 });
