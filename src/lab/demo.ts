@@ -118,17 +118,17 @@ class Demo {
     });
 
     report.heading('Each link alone, kernel TCP outside the tunnel             down           up');
-    const raw: UpDown[] = [];
-    for (const link of this.#lab.links) {
+    // At the same time: the links share nothing.
+    const rates = await Promise.all(this.#lab.links.map((link) => calibrateRate(this.#lab, link, CALIBRATION_SECONDS)));
+    this.#lab.links.forEach((link, i) => {
+      const { bps, problems: found } = rates[i]!;
+      const share = (d: Direction) => (bps[d] / link.rateBps(d)).toFixed(3);
       report.begin(`${link.name}: kernel TCP`);
-      const rate = await calibrateRate(this.#lab, link, CALIBRATION_SECONDS);
-      raw.push(rate.bps);
-      const share = (d: Direction) => (rate.bps[d] / link.rateBps(d)).toFixed(3);
-      report.end(`${mbit(rate.bps.down)} ${mbit(rate.bps.up)}   ${share('down')} / ${share('up')} of the rate`);
-      problems.push(...rate.problems.map((problem) => `${link.name}: ${problem}`));
-    }
+      report.end(`${mbit(bps.down)} ${mbit(bps.up)}   ${share('down')} / ${share('up')} of the rate`);
+      problems.push(...found.map((problem) => `${link.name}: ${problem}`));
+    });
     if (problems.length > 0) throw new DemoFailure(calibrationFailure(problems));
-    return raw;
+    return rates.map((rate) => rate.bps);
   }
 
   /** The recorded link replaces the last one's fixed rate, and its raw figures. */

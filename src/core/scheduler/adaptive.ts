@@ -77,6 +77,7 @@ export class Adaptive implements Scheduler {
     notePeak(input.nowUs, quick, memory);
     if (quick.availableBytes > 0) {
       if (quick.inFlightBytes < IDLE_BDPS * bdpBytes(quick, memory)) noteNotFull(input.nowUs, memory);
+      else noteFull(input.nowUs, quick, memory);
       return quick.index;
     }
     noteFull(input.nowUs, quick, memory);
