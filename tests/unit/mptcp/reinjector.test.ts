@@ -95,7 +95,7 @@ test('what is lost on a slow subflow goes on a quicker one at once, too', (t) =>
   t.is(first.length, 6);
   s.nowUs += 30 * MS;
   const lost = first[0]!;
-  s.p1.send({ ack: lost.seq, sack: [[lost.seq + lost.len, lost.seq + 6 * lost.len]], dss: { ack: from } });
+  s.p1.send({ ack: lost.seq, sack: [[lost.seq + lost.len, lost.seq + 5 * lost.len]], dss: { ack: from } });
   s.c.setLocalBackup(s.nowUs, s.p0.sf.id, false);
   const sent = s.advance(60 * MS);
   t.deepEqual(rangesOf(data(sent, 0))[0], [from, lost.len]);
