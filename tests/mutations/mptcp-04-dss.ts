@@ -1,4 +1,192 @@
 import type { Mutation } from './mutation.js';
 
 /** MPTCP 4. DSS, mapping, DATA_ACK in docs/protocol.md. */
-export const mutations: readonly Mutation[] = [];
+export const mutations: readonly Mutation[] = [
+  {
+    row: 'D1',
+    file: 'src/core/base/seq.ts',
+    find: '(idsn.hi + Math.floor(rel / TWO32) + carry) >>> 0',
+    replace: 'idsn.hi >>> 0',
+  },
+  {
+    row: 'D2',
+    file: 'src/core/mptcp/options-in.ts',
+    find: 'o.dsnBytes === 8',
+    replace: 'o.dsnBytes >= 4',
+  },
+  {
+    row: ['D2', 'D6'],
+    file: 'src/core/mptcp/options-in.ts',
+    find: 'o.dataAckBytes === 8',
+    replace: 'o.dataAckBytes >= 4',
+  },
+  {
+    row: 'D3',
+    file: 'src/core/mptcp/options-in.ts',
+    find: 'unwrap32(o.dsnLo, idsnRemote.lo, c.receiver.rcvNxt)',
+    replace: 'unwrap32(o.dsnLo, idsnRemote.lo, c.receiver.rcvNxt + 2 ** 31)',
+  },
+  {
+    row: 'D4',
+    file: 'src/core/mptcp/options-out.ts',
+    find: '8,\n      dsnHi(m.dsn, idsnLocal),',
+    replace: '4,\n      dsnHi(m.dsn, idsnLocal),',
+  },
+  {
+    row: 'D5',
+    file: 'src/core/mptcp/options-out.ts',
+    find: 'writeDss(out, o, 8, dsnHi(ack',
+    replace: 'writeDss(out, o, 4, dsnHi(ack',
+  },
+  {
+    row: 'D7',
+    file: 'src/core/mptcp/options-in.ts',
+    find: 'checksum >= 0 !== c.keys.checksums',
+    replace: 'checksum < 0 && c.keys.checksums',
+  },
+  {
+    row: 'D8',
+    file: 'src/core/mptcp/options-in.ts',
+    find: 'checksum >= 0 !== c.keys.checksums',
+    replace: 'checksum >= 0 && !c.keys.checksums',
+  },
+  {
+    row: 'D9',
+    file: 'src/core/wire/mptcp-options.ts',
+    find: '(flags & DSS_M_MAP) === 0 ? 0',
+    replace: '(flags & (DSS_M_MAP | DSS_M_DSN8)) === 0 ? 0',
+  },
+  {
+    row: 'D10',
+    file: 'src/core/mptcp/options-out.ts',
+    find: 'm.ssn,\n      m.dll,',
+    replace: 'sf.tcp.sndNxt - m.dll,\n      m.dll,',
+  },
+  {
+    row: 'D10',
+    file: 'src/core/mptcp/receive-mapping.ts',
+    find: 'return agrees && ssn',
+    replace: 'return ssn',
+  },
+  {
+    row: 'D11',
+    file: 'src/core/mptcp/receiver.ts',
+    find: 'Math.min(end, this.ahead.firstDsn)',
+    replace: 'end',
+  },
+  {
+    row: 'D12',
+    file: 'src/core/mptcp/dispatch.ts',
+    find: 'const ssn = sf.tcp.sndNxt;',
+    replace: 'const ssn = sf.tcp.sndNxt + limit;',
+  },
+  {
+    row: 'D12',
+    file: 'src/core/mptcp/options-in.ts',
+    find: "ssn + lengthBytes <= sf.tcp.rcvNxt) return 'continue'",
+    replace: "ssn > sf.tcp.rcvNxt) return 'continue'",
+  },
+  {
+    row: 'D13',
+    file: 'src/core/mptcp/receive-mapping.ts',
+    find: 'return seq < m.ssn + m.lengthBytes ? m : null',
+    replace: 'return seq === m.ssn ? m : null',
+  },
+  {
+    row: 'D14',
+    file: 'src/core/mptcp/options-in.ts',
+    find: 'unwrap32(wireSsn, 0, sf.tcp.rcvNxt)',
+    replace: 'unwrap32(wireSsn, sf.tcp.irs, sf.tcp.rcvNxt)',
+  },
+  {
+    row: 'D15',
+    file: 'src/core/tcp/segment-arrives.ts',
+    find: 'seg, seq, offset, bytes);',
+    replace: 'seg, seq, offset, seg.urgent > 0 ? bytes - 1 : bytes);',
+  },
+  {
+    row: 'D16',
+    file: 'src/core/mptcp/inbound-data.ts',
+    find: 'if (!this.hold(nowUs, buf, seq, offset, n)) return;',
+    replace: 'c.receiver.accept(c.receiver.rcvNxt, buf, offset, n);',
+  },
+  {
+    row: 'D17',
+    file: 'src/core/mptcp/inbound-data.ts',
+    find: 'c.resetSubflow(nowUs, this.sf, RST_REASON.middleboxInterference);',
+    replace: '',
+  },
+  {
+    row: 'D18',
+    file: 'src/core/mptcp/options-out.ts',
+    find: 'const ack = c.receiver.rcvNxt;\n    const { idsnLocal, idsnRemote } = c.keys;\n    const checksum',
+    replace: 'const ack = sf.tcp.rcvNxt;\n    const { idsnLocal, idsnRemote } = c.keys;\n    const checksum',
+  },
+  {
+    row: 'D19',
+    file: 'src/core/mptcp/options-in.ts',
+    find: 'if (o.present === 0) return',
+    replace:
+      'c.sender.windowEdge = Math.max(c.sender.windowEdge, c.sender.sndUna + seg.window);\n    if (o.present === 0) return',
+  },
+  {
+    row: 'D20',
+    file: 'src/core/mptcp/subflow.ts',
+    find: "if ((c.mode === 'tcp' || c.fallback.isUnderWay) && m !== null)",
+    replace: 'if (m !== null)',
+  },
+  {
+    row: 'D21',
+    file: 'src/core/mptcp/options-in.ts',
+    find: 'lacksDataAck && !this.isOurDataConfirmed',
+    replace: 'lacksDataAck',
+  },
+  {
+    row: 'D22',
+    file: 'src/core/mptcp/options-out.ts',
+    find: 'const isSilent = ack === this.lastDataAckSent',
+    replace: 'const isSilent = false',
+  },
+  {
+    row: 'D22',
+    file: 'src/core/mptcp/options-out.ts',
+    find: 'const isSilent = ack === this.lastDataAckSent',
+    replace: 'const isSilent = true',
+  },
+  {
+    row: 'D23',
+    file: 'src/core/mptcp/receiver.ts',
+    find: 'if (end > edge) {',
+    replace: 'if (false) {',
+  },
+  {
+    row: 'D24',
+    file: 'src/core/mptcp/subflow.ts',
+    find: 'if (mapping !== null) return',
+    replace: 'if (mapping !== null && mapping.dsn > 1) return',
+  },
+  {
+    row: 'D25',
+    file: 'src/core/mptcp/keys.ts',
+    find: '(dsnHi >>> 16) +\n      (dsnHi & 0xffff) +',
+    replace: '',
+  },
+  {
+    row: 'D26',
+    file: 'src/core/mptcp/options-out.ts',
+    find: 'dsnHi(sf.failDsn, c.keys.idsnRemote)',
+    replace: '0',
+  },
+  {
+    row: 'D28',
+    file: 'src/core/mptcp/options-in.ts',
+    find: 'if (dll === 0) {',
+    replace: 'if (dll < 0) {',
+  },
+  {
+    row: 'D28',
+    file: 'src/core/mptcp/fallback.ts',
+    find: 'dll: 0,',
+    replace: '',
+  },
+];
