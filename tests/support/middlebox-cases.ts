@@ -33,8 +33,8 @@ export interface MiddleboxCase {
   readonly name: string;
   /** Links of the client, each to an address of the server's; default 1. */
   readonly paths?: 1 | 2;
-  /** Boxes of path `path`, made anew for each run; `nowUs` is when the run begins. */
-  readonly boxes: (ways: Ways, path: number, addresses: PathAddresses, nowUs: number) => readonly Middlebox[];
+  /** Boxes of path `path`, made anew for each run. */
+  readonly boxes: (ways: Ways, path: number, addresses: PathAddresses) => readonly Middlebox[];
   /** Who asks for DSS checksums: client, server. */
   readonly checksum?: readonly [boolean, boolean];
   /** Bytes each way; default BYTES. */
@@ -56,8 +56,8 @@ export const BYTES = 300_000;
 /** Where payload is changed: in the middle of the stream, so that intact mappings come before and after. */
 const AT_BYTE = 150_000;
 const NEW_BYTES = Uint8Array.of(0, 1, 2, 3);
-/** Options vanish so long after the beginning. */
-const MID_LIFE_US = 30_000;
+/** Options vanish after so many segments of a flow. */
+const MID_LIFE_SEGMENTS = 150;
 
 const strip =
   (config: Partial<OptionFilterConfig>): MiddleboxCase['boxes'] =>
@@ -130,17 +130,17 @@ export const stripped: readonly MiddleboxCase[] = [
 /** Options that pass at first and then no more: with another path nothing is lost, with none the RFC has no remedy. */
 export const midLife: readonly MiddleboxCase[] = (['both ways', 'to the server', 'to the client'] as const).flatMap(
   (which) => {
-    const filter = (ways: Ways, nowUs: number) =>
+    const filter = (ways: Ways) =>
       new OptionFilter({
         action: 'blank',
-        fromUs: nowUs + MID_LIFE_US,
+        fromSegment: MID_LIFE_SEGMENTS,
         ...(which === 'both ways' ? {} : { heading: which === 'to the server' ? ways.toServer : ways.toClient }),
       });
     return [
       {
         name: `options vanish mid-life ${which}, one path`,
         bytes: 2_000_000,
-        boxes: (ways: Ways, _path: number, _addresses: PathAddresses, nowUs: number) => [filter(ways, nowUs)],
+        boxes: (ways: Ways) => [filter(ways)],
         isMptcp: true,
         isBroken: true,
       },
@@ -148,8 +148,7 @@ export const midLife: readonly MiddleboxCase[] = (['both ways', 'to the server',
         name: `options vanish mid-life ${which} on the second of two paths`,
         paths: 2 as const,
         bytes: 2_000_000,
-        boxes: (ways: Ways, path: number, _addresses: PathAddresses, nowUs: number) =>
-          path === 0 ? [] : [filter(ways, nowUs)],
+        boxes: (ways: Ways, path: number) => (path === 0 ? [] : [filter(ways)]),
         isMptcp: true,
         slackUs: 6_000_000,
       },

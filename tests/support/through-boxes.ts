@@ -64,7 +64,7 @@ export function throughBoxes(what: MiddleboxCase): Outcome {
   for (let i = 0; i < paths; i++) {
     const addresses: PathAddresses = { client: `10.${i + 1}.0.2`, server: SERVER };
     client.addLink({ id: i, name: `p${i}`, mtuBytes: 1500, addresses: [parseIp(addresses.client)], isUp: true });
-    const middleboxes = what.boxes(ways, i, addresses, 0);
+    const middleboxes = what.boxes(ways, i, addresses);
     const ends = { left: client, leftLinkId: i, right: server, rightLinkId: 0, leftPortBytes: null };
     network.connect({ name: `p${i}`, ...ends, up: LINK, down: LINK, middleboxes });
   }

@@ -112,7 +112,7 @@ export class Connection implements ConnectionApi {
     this.receiver = new DataReceiver(settings.receiveBufferBytes);
     this.dispatcher = new Dispatcher(this, host.scheduler(settings.scheduler));
     this.addresses.setInitial(settings.flow.localAddress, this.remote);
-    if (this.mode === 'tcp') this.fallback.becomeTcp('MPTCP not asked for');
+    if (this.mode === 'tcp') this.fallback.becomeTcp(0, 'MPTCP not asked for');
   }
 
   // ---- ConnectionApi: bytes ------------------------------------------------------------------------------------
@@ -299,7 +299,7 @@ export class Connection implements ConnectionApi {
     if (this.state !== 'closed') {
       if (this.mode === 'mptcp' && this.sender.isWindowLimited) this.reinjector.unblockWindow();
       this.dispatcher.run(nowUs);
-      this.fallback.finish();
+      this.fallback.finish(nowUs);
       if (this.onSpace !== null && this.unsentBytes <= this.lowWaterBytes && this.canWrite) this.onSpace();
       this.closing.pumpDataFin(nowUs);
     }

@@ -29,13 +29,13 @@ export class Fallback {
   }
 
   /** Before any data: the connection is plain TCP. */
-  becomeTcp(why: string): void {
+  becomeTcp(nowUs: Micros, why: string): void {
     const { c } = this;
     c.mode = 'tcp';
     this.isUnderWay = false;
     const sf = c.subflows[0];
     // With one subflow ever, subflow and data sequence space are the same: SYN 0, first byte 1.
-    if (sf !== undefined && !sf.mappings.isInfinite) sf.receiveAsStream(0, 0);
+    if (sf !== undefined && !sf.mappings.isInfinite) sf.receiveAsStream(nowUs, 0, 0);
     c.sender.windowEdge = NEVER;
     this.reason ??= why;
     c.keys.checksums = false;
@@ -46,7 +46,7 @@ export class Fallback {
     const { c } = this;
     if (c.mode === 'tcp') return;
     if (!this.isUnderWay) this.announce(nowUs, why);
-    this.becomeTcp(why);
+    this.becomeTcp(nowUs, why);
     c.host.markDirty(c);
   }
 
@@ -68,8 +68,8 @@ export class Fallback {
     c.host.count('MPTcpExtInfiniteMapRx');
     if (c.hasJoined) return false;
     // One subflow, all in sequence: the mapping then also covers what is missing before it, and never had one.
-    if (ssn === dsn) sf.receiveAsStream(0, 0);
-    else sf.receiveAsStream(ssn, dsn);
+    if (ssn === dsn) sf.receiveAsStream(nowUs, 0, 0);
+    else sf.receiveAsStream(nowUs, ssn, dsn);
     this.fallBack(nowUs, 'infinite mapping received');
     return true;
   }
@@ -92,7 +92,7 @@ export class Fallback {
       this.signalFail(nowUs, sf, m.dsn);
       this.begin(nowUs, 'checksum failure');
     }
-    sf.receiveAsStream(m.ssn, m.dsn);
+    sf.receiveAsStream(nowUs, m.ssn, m.dsn);
     return true;
   }
 
@@ -167,8 +167,8 @@ export class Fallback {
   }
 
   /** After data was sent: the infinite mapping has gone out with it. */
-  finish(): void {
-    if (this.isUnderWay && this.infiniteMapping === 'sent') this.becomeTcp(this.reason!);
+  finish(nowUs: Micros): void {
+    if (this.isUnderWay && this.infiniteMapping === 'sent') this.becomeTcp(nowUs, this.reason!);
   }
 
   // ---- common

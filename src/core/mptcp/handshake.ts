@@ -183,7 +183,7 @@ function onCapableSynAck(nowUs: Micros, sf: MptcpSubflow, seg: SegmentView): Opt
       plainDestinations.note(nowUs, linkId, remoteAddress);
     }
     c.host.count('MPTcpExtMPCapableFallbackSYNACK');
-    c.fallback.becomeTcp('no acceptable MP_CAPABLE in the SYN/ACK');
+    c.fallback.becomeTcp(nowUs, 'no acceptable MP_CAPABLE in the SYN/ACK');
     return 'continue';
   }
   c.host.count('MPTcpExtMPCapableSYNACKRX');
@@ -215,14 +215,14 @@ function onJoinSynAck(sf: MptcpSubflow, seg: SegmentView): OptionVerdict {
 }
 
 /** The third packet at the responder, or the fourth at the initiator of a join. */
-export function onProof(sf: MptcpSubflow, seg: SegmentView): OptionVerdict {
-  if (sf.role === 'initial') return sf.side === 'passive' ? onCapableAck(sf, seg) : 'continue';
+export function onProof(nowUs: Micros, sf: MptcpSubflow, seg: SegmentView): OptionVerdict {
+  if (sf.role === 'initial') return sf.side === 'passive' ? onCapableAck(nowUs, sf, seg) : 'continue';
   if (sf.side === 'passive') return onJoinAck(sf, seg);
   if (sf.tcp.isEstablished) sf.connection.onJoinConfirmed(sf);
   return 'continue';
 }
 
-function onCapableAck(sf: MptcpSubflow, seg: SegmentView): OptionVerdict {
+function onCapableAck(nowUs: Micros, sf: MptcpSubflow, seg: SegmentView): OptionVerdict {
   const c = sf.connection;
   const o = seg.mptcp;
   // A DSS before the keys: the packet with the keys was lost or overtaken, and will come again (3.1). But not where the first
@@ -235,7 +235,7 @@ function onCapableAck(sf: MptcpSubflow, seg: SegmentView): OptionVerdict {
   // Whatever is odd about it, somebody has meddled with the handshake (3.1).
   if (!isKeyed || !isOurKey || !isAgreed) {
     c.host.count('MPTcpExtMPCapableFallbackACK');
-    c.fallback.becomeTcp('no valid MP_CAPABLE in the third packet');
+    c.fallback.becomeTcp(nowUs, 'no valid MP_CAPABLE in the third packet');
     return 'continue';
   }
   c.host.count('MPTcpExtMPCapableACKRX');
@@ -268,7 +268,7 @@ function refuse(sf: MptcpSubflow, counter: string): OptionVerdict {
 export function onTcpEstablished(nowUs: Micros, sf: MptcpSubflow): void {
   const c = sf.connection;
   if (sf.role === 'initial') {
-    if (c.mode === 'pending') c.fallback.becomeTcp('handshake completed without MP_CAPABLE');
+    if (c.mode === 'pending') c.fallback.becomeTcp(nowUs, 'handshake completed without MP_CAPABLE');
     sf.isConfirmed = true;
     c.onInitialEstablished();
   } else if (sf.side === 'active') {

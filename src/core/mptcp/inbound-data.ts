@@ -127,25 +127,30 @@ export class InboundData {
   }
 
   /**
-   * From `ssn` on, bytes are the stream as they come (infinite mapping, RFC 8684 3.3.1). Those that a checksum held back go
-   * up now; those that waited for a mapping, with the end of the segment.
+   * From `ssn` on, bytes are the stream as they come (infinite mapping, RFC 8684 3.3.1). Those that waited for a checksum or
+   * a mapping go up now.
    */
-  receiveAsStream(ssn: number, dsn: number): void {
+  receiveAsStream(nowUs: Micros, ssn: number, dsn: number): void {
     this.mappings.setInfinite(ssn, dsn);
     const { receiver } = this.sf.connection;
+    receiver.forgetFin();
     for (const [start, assembly] of this.assemblies) {
       if (start < ssn) continue;
       this.assemblies.delete(start);
-      assembly.forEachPresent((from, to) => receiver.accept(dsn + start - ssn + from, assembly.bytes, from, to - from));
+      const at = dsn + start - ssn;
+      assembly.forEachPresent((from, to) => receiver.accept(at + from, assembly.bytes, from, to - from));
     }
+    this.deliverHeld(nowUs);
+  }
+
+  private deliverHeld(nowUs: Micros): void {
+    for (const held of this.mappings.takeHeld()) this.deliver(nowUs, held.bytes, held.seq, 0, held.bytes.length);
   }
 
   /** The segment is done: bytes that waited may have their mapping now, and what was passed can be forgotten. */
   onSegmentDone(nowUs: Micros, hadPayload: boolean): void {
     const { rcvNxt } = this.sf.tcp;
-    if (this.mappings.heldBytes > 0 && (this.currentLength > 0 || this.mappings.isInfinite)) {
-      for (const held of this.mappings.takeHeld()) this.deliver(nowUs, held.bytes, held.seq, 0, held.bytes.length);
-    }
+    if (this.mappings.heldBytes > 0 && this.currentLength > 0) this.deliverHeld(nowUs);
     if (hadPayload) {
       this.mappings.prune(rcvNxt);
       for (const [ssn, a] of this.assemblies) if (ssn + a.mapping.lengthBytes <= rcvNxt) this.assemblies.delete(ssn);

@@ -35,7 +35,7 @@ export class OptionsIn {
     if ((seg.flags & TCP_RST) !== 0) return this.onResetOptions(nowUs, seg);
     if ((seg.flags & TCP_SYN) !== 0) return handshake.onSynOptions(nowUs, sf, seg);
     if (c.mode === 'pending' || (sf.role === 'join' && !sf.isConfirmed)) {
-      const verdict = handshake.onProof(sf, seg);
+      const verdict = handshake.onProof(nowUs, sf, seg);
       if (verdict !== 'continue') return verdict;
     } else if ((seg.mptcp.present & MPO.join) !== 0 && sf.role === 'join' && sf.side === 'passive') {
       // The third packet of a join again: our answer was lost (3.2).
@@ -153,9 +153,12 @@ export class OptionsIn {
         return false;
       }
     }
-    // After MP_FAIL the stream may be longer or shorter than the sender knows: it ends with the subflow's bytes.
-    const isAllHere = unwrap32(seg.seq, sf.tcp.irs, sf.tcp.rcvNxt) + seg.payloadLen === sf.tcp.rcvNxt;
-    if (sf.mappings.isInfinite && isAllHere) c.receiver.endHere(finDsn);
+    if (sf.mappings.isInfinite) {
+      // After MP_FAIL the stream may be longer than its sender knows: it ends with the subflow's bytes, once all are here.
+      const isAllHere = unwrap32(seg.seq, sf.tcp.irs, sf.tcp.rcvNxt) + seg.payloadLen === sf.tcp.rcvNxt;
+      if (!isAllHere || finDsn > c.receiver.rcvNxt) return true;
+      c.receiver.endHere(finDsn);
+    }
     c.closing.onPeerDataFin(nowUs, finDsn, sf);
     return true;
   }
@@ -169,11 +172,17 @@ export class OptionsIn {
     if (lacksDataAck) this.bareAcks++;
     const isDataStripped = this.isDataStripped(seg);
     const isAckStripped = lacksDataAck && !this.isOurDataConfirmed;
-    const isFinStripped = (seg.flags & TCP_FIN) !== 0;
     if (!c.hasJoined) {
-      // MPTCP ends with a DATA_FIN, and its FINs carry a DATA_ACK: this peer speaks TCP by now.
-      if (isFinStripped) c.fallback.fallBack(nowUs, 'FIN without MPTCP options');
-      else if (isDataStripped) c.fallback.fallBackTelling(nowUs, 'data without MPTCP options');
+      if ((seg.flags & TCP_FIN) !== 0) {
+        // MPTCP ends with a DATA_FIN, and its FINs carry a DATA_ACK: this peer speaks TCP by now. If it DATA_ACKed at
+        // first, and then took bytes of ours without, they may be lost: better no end than a false one.
+        const isDoubtful = this.isOurDataConfirmed && !c.fallback.isUnderWay;
+        if (isDoubtful && unwrap32(seg.ack, sf.tcp.iss, sf.tcp.sndUna) > c.sender.sndUna) {
+          sf.resetReason = RST_REASON.middleboxInterference;
+          return 'reset';
+        }
+        c.fallback.fallBack(nowUs, 'FIN without MPTCP options');
+      } else if (isDataStripped) c.fallback.fallBackTelling(nowUs, 'data without MPTCP options');
       else if (isAckStripped) c.fallback.fallBackTelling(nowUs, 'data acknowledged without DATA_ACK');
       return 'continue';
     }

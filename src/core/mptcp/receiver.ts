@@ -114,6 +114,11 @@ export class DataReceiver {
     return this.checkFin();
   }
 
+  /** The DATA_FIN said where the stream ends by its sender's count, which does not hold any more: another end will come. */
+  forgetFin(): void {
+    if (!this.isFinished) this.finDsn = -1;
+  }
+
   /**
    * The stream ends with what is here, although its DATA_FIN has another DSN: bytes were added or taken out on the way
    * (RFC 8684 3.7). The DATA_FIN is acknowledged as the sender numbers it.

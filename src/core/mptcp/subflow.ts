@@ -97,8 +97,8 @@ export class MptcpSubflow implements SubflowOwner {
     return this.inbound.mappings;
   }
 
-  receiveAsStream(ssn: number, dsn: number): void {
-    this.inbound.receiveAsStream(ssn, dsn);
+  receiveAsStream(nowUs: Micros, ssn: number, dsn: number): void {
+    this.inbound.receiveAsStream(nowUs, ssn, dsn);
   }
 
   /** Several ACKs of data in a row came without the DATA_ACK that earlier ones had. */

@@ -1,7 +1,7 @@
 /** Boxes that do not like TCP options: firewalls that blank them, normalisers that remove them or drop the segment. */
 import type { Heading, Middlebox, MiddleboxOut } from '../middlebox.js';
 import type { SimPacket } from '../packet.js';
-import { Classifier, type SegmentClass } from './flows.js';
+import { Classifier, FlowTable, type SegmentClass } from './flows.js';
 
 export const OPTION_SACK_PERMITTED = 4;
 export const OPTION_SACK = 5;
@@ -22,6 +22,8 @@ export interface OptionFilterConfig {
   readonly action: 'blank' | 'remove' | 'drop';
   /** Begin only at this instant (a route change mid-connection); default at once. */
   readonly fromUs?: number;
+  /** Begin only with so many segments of a flow, both ways counted; default at once. */
+  readonly fromSegment?: number;
 }
 
 export class OptionFilter implements Middlebox {
@@ -29,6 +31,7 @@ export class OptionFilter implements Middlebox {
   /** Options blanked or removed, segments dropped. */
   hits = 0;
   private readonly classifier = new Classifier();
+  private readonly seen = new FlowTable(() => ({ segments: 0 }));
 
   constructor(private readonly config: OptionFilterConfig) {
     this.name = `option-${config.action}`;
@@ -41,7 +44,8 @@ export class OptionFilter implements Middlebox {
       const applies =
         (this.config.heading ?? heading) === heading &&
         (on === undefined || on.includes(segmentClass)) &&
-        nowUs >= (this.config.fromUs ?? 0);
+        nowUs >= (this.config.fromUs ?? 0) &&
+        ++this.seen.of(packet, heading).segments >= (this.config.fromSegment ?? 0);
       for (let o = applies ? packet.findOption(kind, subtype) : -1; o >= 0; o = packet.findOption(kind, subtype, o)) {
         this.hits++;
         if (action === 'drop') {
