@@ -1,6 +1,7 @@
 /** A client with two links and a server, in the simulator, with one connection between them. */
 import { parseIp } from '../../src/core/base/ip.js';
 import type { ConnectionApi } from '../../src/core/engine/api.js';
+import type { EngineConfig } from '../../src/core/engine/config.js';
 import { Engine } from '../../src/core/engine/engine.js';
 import { Network } from '../../src/sim/network.js';
 
@@ -9,10 +10,10 @@ export const LOCAL = [parseIp('10.0.1.1'), parseIp('10.0.2.1')] as const;
 export const S = 1_000_000;
 
 /** A client with two links to a server, and one connection that has carried a byte each way. */
-export function connected() {
+export function connected(config: Partial<EngineConfig> = {}) {
   const network = new Network(7);
-  const client = network.addHost({ name: 'client' }, (env) => new Engine(env));
-  const server = network.addHost({ name: 'server' }, (env) => new Engine(env));
+  const client = network.addHost({ name: 'client' }, (env) => new Engine(env, config));
+  const server = network.addHost({ name: 'server' }, (env) => new Engine(env, config));
   server.addLink({ id: 0, name: 'eth0', mtuBytes: 1500, addresses: [SERVER], isUp: true });
   for (const [i, address] of LOCAL.entries()) {
     client.addLink({ id: i, name: `link${i}`, mtuBytes: 1500, addresses: [address], isUp: true });
