@@ -117,6 +117,18 @@ export const mutations: readonly Mutation[] = [
     replace: '',
   },
   {
+    row: 'T13',
+    file: 'src/core/engine/engine.ts',
+    find: 'sf.tcp.acceptsNewSyn(seg)',
+    replace: 'nowUs < 0',
+  },
+  {
+    row: 'T13',
+    file: 'src/core/engine/engine.ts',
+    find: 'return isAbove ? isn : (this.isnAbove + ISN_STEP) >>> 0;',
+    replace: 'return isn;',
+  },
+  {
     row: 'T14',
     file: 'src/core/tcp/persist.ts',
     find: 'this.#expiries++;',

@@ -57,6 +57,8 @@ const MAX_FLUSH_ROUNDS = 4;
 const RETRY_US: Micros = 500;
 /** RSTs for unknown segments per second (RFC 5961 7 in spirit). */
 const MAX_RESETS_PER_S = 200;
+/** How far above the last connection's numbers the next one of the same four-tuple begins, at least. */
+const ISN_STEP = 0x1_0000;
 
 interface Listener extends ListenOptions {
   close(): void;
@@ -77,6 +79,8 @@ export class Engine implements EngineApi, ConnectionHost {
   private readonly counts = new Map<string, number>();
   private readonly joins = new JoinRequests();
   private readonly isns: IsnGenerator;
+  /** The ISN to come must lie above this number; -1: any. */
+  private isnAbove = -1;
   private readonly cookies: SynCookies;
   private readonly seg = new SegmentView();
   private readonly icmp = new IcmpErrorView();
@@ -188,11 +192,23 @@ export class Engine implements EngineApi, ConnectionHost {
         continue;
       }
       const sf = this.demux.find(seg);
-      if (sf !== undefined) {
+      if (sf === undefined) this.onStray(nowUs, linkId);
+      else if ((seg.flags & TCP_SYN) !== 0 && sf.tcp.acceptsNewSyn(seg)) this.reopen(nowUs, linkId, sf);
+      else {
         sf.tcp.onSegment(nowUs, seg);
         this.markDirty(sf.connection);
-      } else this.onStray(nowUs, linkId);
+      }
     }
+  }
+
+  /** A SYN ends a TIME-WAIT (RFC 9293 3.6.1, RFC 6191); our numbers of the new connection lie above those of the old. */
+  private reopen(nowUs: Micros, linkId: number, old: MptcpSubflow): void {
+    old.tcp.abort(nowUs, false);
+    this.demux.remove(old);
+    this.markDirty(old.connection);
+    this.isnAbove = (old.tcp.iss + old.tcp.sndNxt) >>> 0;
+    this.onStray(nowUs, linkId);
+    this.isnAbove = -1;
   }
 
   /** A segment of no subflow: a SYN to a listener, a join by token, or something to reset. */
@@ -535,7 +551,9 @@ export class Engine implements EngineApi, ConnectionHost {
   }
 
   isn(nowUs: Micros, flow: FlowTuple): number {
-    return this.isns.next(nowUs, flow);
+    const isn = this.isns.next(nowUs, flow);
+    const isAbove = this.isnAbove < 0 || ((isn - this.isnAbove) | 0) > 0;
+    return isAbove ? isn : (this.isnAbove + ISN_STEP) >>> 0;
   }
 
   tsOffset(flow: FlowTuple): number {
