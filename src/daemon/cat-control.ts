@@ -28,7 +28,8 @@ export interface CatSession {
   withdraw(addressIds: readonly number[]): void;
   /** DATA_FIN after what stdin has given so far; no more is read from it. */
   end(): void;
-  abort(): void;
+  /** MP_FASTCLOSE, on a RST or on an ACK. */
+  abort(how: 'rst' | 'ack'): void;
 }
 
 /** Shown by the answer to an unknown command. */
@@ -40,7 +41,7 @@ export const CAT_COMMANDS = [
   'announce ADDRESS[:PORT]',
   'withdraw ADDRESS-ID...',
   'end',
-  'abort',
+  'abort [rst|ack]',
   'events',
 ] as const;
 
@@ -129,7 +130,7 @@ export async function runCommand(session: CatSession, words: readonly string[]):
       session.end();
       return {};
     case 'abort':
-      session.abort();
+      session.abort(oneOf(args[0] ?? 'rst', ['rst', 'ack']));
       return {};
     case 'events':
       return {};

@@ -308,8 +308,8 @@ class Cat implements CatSession {
     this.driver.flushSoon();
   }
 
-  abort(): void {
-    this.connected().abort(this.driver.nowUs());
+  abort(how: 'rst' | 'ack'): void {
+    this.connected().abort(this.driver.nowUs(), how);
     this.driver.flushSoon();
   }
 

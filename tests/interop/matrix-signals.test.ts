@@ -84,6 +84,22 @@ for (const who of ['a', 'b'] as const) {
   );
 }
 
+scenarios(
+  'we abort a connection of two subflows by FASTCLOSE on an ACK, and the kernel answers with RST',
+  { isOursOnly: true, loose: /MPCapable|MPJoin/, but: { MPFastcloseRx: 1 } },
+  async (play) => {
+    const { client, server, addressOf, ours, t } = play;
+    await play.exchange(1000);
+    await client.join(addressOf(client, 2), addressOf(server, 1));
+    await play.subflows(2);
+    await play.exchange(10_000);
+    await ours!.ask('abort ack');
+    await Promise.all([play.a.ended(), play.b.ended()]);
+    t.is(ours!.report!.end, 'aborted');
+    t.is(ours!.report!.counters.MPTcpExtMPFastcloseTx, 1, 'answered at once');
+  },
+);
+
 scenario(
   'we reset one subflow, with a reason: the kernel goes on with the other',
   {

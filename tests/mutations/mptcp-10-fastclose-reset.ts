@@ -3,6 +3,18 @@ import type { Mutation } from './mutation.js';
 /** MPTCP 10. MP_FASTCLOSE, MP_TCPRST in docs/protocol.md. */
 export const mutations: readonly Mutation[] = [
   {
+    row: 'C1',
+    file: 'src/core/mptcp/fast-close.ts',
+    find: 'if (other !== sf) other.tcp.abort(nowUs, true);',
+    replace: 'if (other === null) other.tcp.abort(nowUs, true);',
+  },
+  {
+    row: 'C5',
+    file: 'src/core/mptcp/fast-close.ts',
+    find: 'const FASTCLOSE_TRIES = 4;',
+    replace: 'const FASTCLOSE_TRIES = 1;',
+  },
+  {
     row: 'C2',
     file: 'src/core/mptcp/options-out.ts',
     find: 'if (c.isAborting && c.keys.remote !== null && room() >= FASTCLOSE_BYTES) {',

@@ -69,8 +69,11 @@ export interface ConnectionApi {
 
   /** DATA_FIN after what was written; reading goes on (half-close). */
   end(nowUs: Micros): void;
-  /** MP_FASTCLOSE + RST on every subflow (RST alone after fallback). */
-  abort(nowUs: Micros): void;
+  /**
+   * MP_FASTCLOSE + RST on every subflow (RST alone after fallback). Or, with 'ack', MP_FASTCLOSE on an ACK of one subflow,
+   * which waits for the peer's RST, and RST on the others (RFC 8684 3.5: options R and A).
+   */
+  abort(nowUs: Micros, how?: 'rst' | 'ack'): void;
 
   /**
    * From now on MP_JOIN, ADD_ADDR and MP_FASTCLOSE are authenticated with these, in both directions (RFC 7430 2). Subflows

@@ -33,6 +33,7 @@ import { Copies } from './copies.js';
 import { DataRto } from './data-rto.js';
 import { Dispatcher } from './dispatch.js';
 import { Fallback } from './fallback.js';
+import { FastClose } from './fast-close.js';
 import * as handshake from './handshake.js';
 import type { ConnectionHost } from './host.js';
 import { connectionInfo } from './info.js';
@@ -80,6 +81,7 @@ export class Connection implements ConnectionApi {
   readonly addressSignals = new AddressSignals(this);
   readonly fallback = new Fallback(this);
   readonly closing = new Closing(this);
+  readonly fastClose = new FastClose(this);
   /** Where the subflows' coupled congestion controllers see each other (RFC 6356). */
   readonly coupling = new Coupling();
   /** Another subflow than the first has been in use: data may have gone two ways, and a fallback is impossible (3.7). */
@@ -169,8 +171,9 @@ export class Connection implements ConnectionApi {
     this.host.markDirty(this);
   }
 
-  abort(nowUs: Micros): void {
+  abort(nowUs: Micros, how: 'rst' | 'ack' = 'rst'): void {
     if (this.state === 'closed') return;
+    if (how === 'ack' && this.mode === 'mptcp' && this.fastClose.start(nowUs)) return;
     this.isAborting = true;
     for (const sf of this.subflows) {
       // Linux says so too: the RST is the end host's and not a middlebox's (3.6).
@@ -315,14 +318,16 @@ export class Connection implements ConnectionApi {
     this.addressSignals.onTimer(nowUs);
     if (this.dataRto.deadlineUs <= nowUs) this.dataRto.onTimer(nowUs);
     this.closing.onTimer(nowUs);
+    this.fastClose.onTimer(nowUs);
   }
 
   nextDeadline(): Micros {
-    const { dispatcher, addressSignals, closing, dataRto } = this;
+    const { dispatcher, addressSignals, closing, fastClose, dataRto } = this;
     let at = Math.min(
       dispatcher.nextDeadline(),
       addressSignals.nextDeadline(),
       closing.nextDeadline(),
+      fastClose.nextDeadline(),
       dataRto.deadlineUs,
     );
     for (const sf of this.subflows) {

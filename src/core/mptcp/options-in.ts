@@ -33,6 +33,7 @@ export class OptionsIn {
     const c = sf.connection;
     this.inbound.clearCurrent();
     if ((seg.flags & TCP_RST) !== 0) return this.onResetOptions(nowUs, seg);
+    if (c.fastClose.isWaiting) return c.fastClose.onSegment(nowUs, seg.mptcp);
     if ((seg.flags & TCP_SYN) !== 0) return handshake.onSynOptions(nowUs, sf, seg);
     if (c.mode === 'pending' || (sf.role === 'join' && !sf.isConfirmed)) {
       const verdict = handshake.onProof(nowUs, sf, seg);

@@ -39,6 +39,7 @@ test('each command reaches the session with its arguments, and the answer has it
   await say(session, 'withdraw 1 2');
   await say(session, 'end');
   await say(session, 'abort');
+  await say(session, 'abort ack');
   t.deepEqual(calls, [
     ['info'],
     ['join', 'wwan0', '192.0.2.1', null, false],
@@ -51,7 +52,8 @@ test('each command reaches the session with its arguments, and the answer has it
     ['announce', '192.0.2.1', 80],
     ['withdraw', [1, 2]],
     ['end'],
-    ['abort'],
+    ['abort', 'rst'],
+    ['abort', 'ack'],
   ]);
 });
 
@@ -68,6 +70,7 @@ test('a mistake is refused before it reaches the session', async (t) => {
     'join wwan0',
     'withdraw',
     'withdraw -1',
+    'abort gently',
   ]) {
     await t.throwsAsync(say(session, line), undefined, line);
   }

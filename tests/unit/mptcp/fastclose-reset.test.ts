@@ -78,6 +78,56 @@ test('fastcloses that cross: the one that comes after ours is answered with a RS
   t.is(c.state, 'closed');
 });
 
+const carries = (present: number) => (present & MPO.fastclose) !== 0;
+
+test('abort by ACK: MP_FASTCLOSE on one subflow, which waits for the peer’s RST; a plain RST on the others', (t) => {
+  const script = MptcpScript.joined(2);
+  const { c } = script;
+  c.abort(script.nowUs, 'ack');
+  const sent = script.out();
+  t.deepEqual(sent.map((s) => [s.path, isReset(s.flags), carries(s.present)]).sort(), [
+    [0, false, true],
+    [1, true, false],
+  ]);
+  t.is(c.state, 'closed');
+  // Data that was on its way is not wanted any more, and not acknowledged.
+  t.deepEqual(script.p0.exchange({ len: 10, dss: { ack: 2, dsn: 2 } }), []);
+  t.deepEqual(script.p0.exchange({ flags: 'R', seq: 2 }), []);
+  t.deepEqual(script.engine.connections(), []);
+  t.deepEqual(script.advance(100 * S), []);
+});
+
+test('abort by ACK that nobody answers: said again after each RTO, three times, then RST with MP_FASTCLOSE', (t) => {
+  const script = MptcpScript.joined(2);
+  script.c.abort(script.nowUs, 'ack');
+  const said = [...script.out(), ...script.advance(100 * S)].filter((s) => carries(s.present));
+  t.deepEqual(
+    said.map((s) => isReset(s.flags)),
+    [false, false, false, false, true],
+  );
+  const waits = said.slice(1).map((s, i) => s.atUs - said[i]!.atUs);
+  t.true(
+    waits.every((wait, i) => i === 0 || wait > waits[i - 1]!),
+    `${waits}`,
+  );
+  t.deepEqual(script.engine.connections(), []);
+});
+
+test('abort by ACK that crosses the peer’s MP_FASTCLOSE: a RST ends both, a wrong key does not', (t) => {
+  const script = MptcpScript.joined(2);
+  const { localHi, localLo } = script.c.keys;
+  script.c.abort(script.nowUs, 'ack');
+  script.out();
+  t.deepEqual(script.p0.exchange({ options: (out, o) => writeFastclose(out, o, localHi ^ 1, localLo) }), []);
+  t.is(script.engine.connections().length, 1);
+  const sent = script.p0.exchange({ options: (out, o) => writeFastclose(out, o, localHi, localLo) });
+  t.deepEqual(
+    sent.map((s) => [s.path, isReset(s.flags)]),
+    [[0, true]],
+  );
+  t.deepEqual(script.engine.connections(), []);
+});
+
 test('MP_FASTCLOSE and MP_TCPRST in one RST, as Linux sends them, are both read', (t) => {
   const script = MptcpScript.joined(2);
   const { localHi, localLo } = script.c.keys;
