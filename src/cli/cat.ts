@@ -20,6 +20,7 @@ interface CatFlags {
   maxSubflows?: number;
   receiveBuffer?: number;
   control?: string;
+  synCookies?: boolean;
   json?: boolean;
 }
 
@@ -41,6 +42,7 @@ export function catCommand(): Command {
     .option('--max-subflows <N>', 'refuse joins beyond so many subflows, the first included', parseCount)
     .option('--receive-buffer <BYTES>', 'receive window of the connection', parseCount)
     .option('--control <PATH>', 'a socket that takes commands: join, priority, announce, withdraw, abort, info, …')
+    .option('--syn-cookies', 'keep nothing for a SYN: answer each with a cookie, as in a flood')
     .option('--json', 'at the end, the counters (kernel MIB names) and the state of the connection on stderr')
     .addHelpText(
       'after',
@@ -66,6 +68,7 @@ export function catCommand(): Command {
         ...(flags.maxSubflows === undefined ? {} : { maxSubflows: flags.maxSubflows }),
         ...(flags.receiveBuffer === undefined ? {} : { receiveBufferBytes: flags.receiveBuffer }),
         ...(flags.control === undefined ? {} : { control: flags.control }),
+        ...(flags.synCookies === undefined ? {} : { synCookies: flags.synCookies }),
         join: flags.join,
         json: flags.json ?? false,
       };

@@ -48,6 +48,8 @@ export interface CatOptions {
   readonly join: boolean;
   /** Path of the control socket (cat-control.ts). */
   readonly control?: string;
+  /** Every SYN is answered with a cookie, as in a flood. */
+  readonly synCookies?: boolean;
   readonly json: boolean;
 }
 
@@ -83,15 +85,11 @@ class Cat implements CatSession {
 
   constructor(private readonly options: CatOptions) {
     this.control = options.control === undefined ? null : new CatControl(options.control, this);
-    this.driver = new Driver(
-      `cat_${process.pid}`,
-      {},
-      {
-        onEvent: (event) => this.onEvent(event),
-        onFlushed: () => undefined,
-        onProblem: (message) => say(message),
-      },
-    );
+    this.driver = new Driver(`cat_${process.pid}`, options.synCookies === true ? { maxHalfOpen: 0 } : {}, {
+      onEvent: (event) => this.onEvent(event),
+      onFlushed: () => undefined,
+      onProblem: (message) => say(message),
+    });
     this.monitor = new NetlinkMonitor(['link', 'address'], () => this.refreshLinks());
   }
 
