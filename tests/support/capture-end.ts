@@ -3,6 +3,8 @@
  * the kernel's choice of subflow for each byte, so that both ends speak of the same numbers. Whatever it sends is recorded.
  */
 import type { CoreEnv } from '../../src/core/base/env.js';
+import type { ControllerFactory } from '../../src/core/congestion/controller.js';
+import { Reno } from '../../src/core/congestion/reno.js';
 import type { ByteReader, ConnectionApi, EngineEvent, LinkInfo } from '../../src/core/engine/api.js';
 import { Engine } from '../../src/core/engine/engine.js';
 import { CSUM_VALID, ReceiveBatch, type TransmitBatch } from '../../src/core/engine/ports.js';
@@ -17,17 +19,23 @@ import { nodeEnv } from './node-env.js';
 export interface EndSettings {
   readonly mptcp: boolean;
   readonly checksum: boolean;
+  /** False: our flag C. */
+  readonly joinInitial: boolean;
+  readonly maxSubflows?: number;
   readonly receiveBufferBytes?: number;
 }
 
-/** Draws of 8 bytes are keys, draws of 4 are nonces (and offsets of timestamps, which do not matter). */
+/** The first draw of 8 bytes is the key, draws of 4 are nonces (and offsets of timestamps, which do not matter). */
 class ForcedLuck implements CoreEnv {
-  key = new Uint8Array(8);
   nonce = 0;
+  private draws = 0;
+  private keysDrawn = 0;
+
+  constructor(private readonly key: Uint8Array | null) {}
 
   randomBytes(out: Uint8Array): void {
-    out.fill(7);
-    if (out.length === 8) out.set(this.key);
+    out.fill(++this.draws);
+    if (out.length === 8 && this.keysDrawn++ === 0 && this.key !== null) out.set(this.key);
     if (out.length === 4) new DataView(out.buffer, out.byteOffset, 4).setUint32(0, this.nonce);
   }
 
@@ -40,14 +48,24 @@ class ForcedLuck implements CoreEnv {
   }
 }
 
+/** Congestion control is not compared: what the peer's window admits goes at once. */
+class NeverHolds extends Reno {
+  override get cwndBytes(): number {
+    return 1 << 24;
+  }
+
+  override get pacingRateBytesPerS(): number {
+    return Number.POSITIVE_INFINITY;
+  }
+}
+
 class ForcedEngine extends Engine {
   constructor(
     readonly luck: ForcedLuck,
     private readonly trace: Trace,
     private readonly kernelsChoice: Scheduler,
   ) {
-    // Congestion control is not compared: the kernel's was another one, and its segments say when it let them go.
-    super(luck, { tcp: { initialCwndSegments: 256 } });
+    super(luck);
   }
 
   override isn(_nowUs: number, flow: FlowTuple): number {
@@ -58,6 +76,10 @@ class ForcedEngine extends Engine {
 
   override scheduler(): Scheduler {
     return this.kernelsChoice;
+  }
+
+  override controller(): ControllerFactory {
+    return (config) => new NeverHolds(config);
   }
 }
 
@@ -73,7 +95,7 @@ export class CaptureEnd {
   isReading = true;
   connection: Connection | null = null;
   onAccept: (() => void) | null = null;
-  private readonly luck = new ForcedLuck();
+  private readonly luck: ForcedLuck;
   private readonly seg = new SegmentView();
   private readonly batch = new ReceiveBatch(1, 2048);
   private nowUs = 0;
@@ -83,7 +105,7 @@ export class CaptureEnd {
     private readonly settings: EndSettings,
     private readonly choices: readonly SentStretch[],
   ) {
-    if (trace.ownKey !== null) this.luck.key.set(trace.ownKey);
+    this.luck = new ForcedLuck(trace.ownKey);
     this.engine = new ForcedEngine(this.luck, trace, { name: 'kernel', select: (input) => this.select(input) });
     for (const link of linksOf(trace)) this.engine.addLink(0, link);
     if (trace.end === 'A') return;
@@ -198,7 +220,8 @@ export class CaptureEnd {
   private record(batch: TransmitBatch, from: number): number {
     for (let i = from; i < batch.count; i++) {
       const ip = packetOf(batch, i);
-      if (parseSegment(ip, 0, ip.length, batch.gsoSize[i]!, this.seg) !== 'ok') throw new Error('we sent what cannot be parsed');
+      if (parseSegment(ip, 0, ip.length, batch.gsoSize[i]!, this.seg) !== 'ok')
+        throw new Error('we sent what cannot be parsed');
       const segment = decode(this.trace, ip, this.seg, this.nowUs, 'own');
       if (segment === null) this.strays++;
       else this.sent.push(segment);

@@ -5,12 +5,14 @@
  * the TSecr that we get is of a TSval that we sent, and where our subflow bytes are other data than the kernel's (a
  * reinjection at another moment), an ACK of the same data is an ACK of ours.
  */
-import { getU16, putU16, putU32 } from '../../src/core/base/wire-int.js';
+import { dsnHi, dsnLo } from '../../src/core/base/seq.js';
 import { NEVER } from '../../src/core/base/time.js';
+import { getU16, putU16, putU32 } from '../../src/core/base/wire-int.js';
+import { CAPABLE_A_CHECKSUM, CAPABLE_C_NO_JOIN } from '../../src/core/wire/mptcp-options.js';
 import { TCP_FIN, TCP_RST, TCP_SYN } from '../../src/core/wire/segment.js';
 import { CaptureEnd, type EndSettings } from './capture-end.js';
 import { Speech, type Stretch } from './capture-says.js';
-import { type Cue, deriveScript, type Script, type Step } from './capture-script.js';
+import type { Cue, Script, Step } from './capture-script.js';
 import type { Segment, Trace } from './capture-trace.js';
 
 /** What cannot be read off the packets. */
@@ -18,10 +20,12 @@ export interface PlayOptions {
   /** The application reads nothing before, in time of the capture; Infinity: ever. */
   readonly readsFromUs?: number;
   readonly receiveBufferBytes?: number;
-  /** Joins are closed with a reset as soon as they are established. */
-  readonly refusesJoins?: boolean;
+  /** Further ones are refused. */
+  readonly maxSubflows?: number;
   /** The capture is played up to here only, in its own time. */
   readonly untilUs?: number;
+  /** A byte that was changed in flight stays so: there is nothing left to notice it. */
+  readonly arrivesAltered?: boolean;
 }
 
 export interface Played {
@@ -32,6 +36,8 @@ export interface Played {
   readonly received: Uint8Array;
   /** Packets of the peer that presuppose what we did not send within `PATIENCE_US`, and steps that could not be taken. */
   readonly stuck: readonly string[];
+  /** Subflows that our stack opened only behind some packet on another one. */
+  readonly late: readonly number[];
   readonly counters: Readonly<Record<string, number>>;
   readonly strays: number;
 }
@@ -39,7 +45,7 @@ export interface Played {
 /** The line rests when nobody sends for so long: delayed ACKs have gone by then. */
 const REST_US = 100_000;
 /** The peer waits so long for what its next packet presupposes. */
-const PATIENCE_US = 20_000_000;
+const PATIENCE_US = 4_000_000;
 /** After the last packet of the capture. */
 const EPILOGUE_US = 300_000;
 const START_US = 1_000_000;
@@ -50,21 +56,22 @@ export function play(trace: Trace, script: Script, options: PlayOptions = {}): P
   return new Player(trace, script, options).run();
 }
 
-export function scriptOf(trace: Trace): Script {
-  return deriveScript(trace);
-}
-
 class Player {
   private readonly end: CaptureEnd;
   private readonly kernel: Speech;
   /** What we sent, in the terms of the capture; grows with `end.sent`. */
   private readonly mapped: (Stretch & { readonly arrives: boolean })[] = [];
+  private readonly speech: Speech;
   private seen = 0;
+  private seenStretches = 0;
   private nowUs = START_US;
   /** The play runs behind the capture by so much. */
   private lateUs = START_US;
   private readonly waiting: Step[] = [];
   private readonly stuck: string[] = [];
+  /** Packets of subflows that we have not opened yet, and subflows that were opened later than the kernel's. */
+  private readonly held = new Map<number, Segment[]>();
+  private readonly late = new Set<number>();
   private readonly marks: number[] = [];
   private readonly kernelMarks: number[] = [];
 
@@ -74,6 +81,7 @@ class Player {
     private readonly options: PlayOptions,
   ) {
     this.kernel = new Speech(trace, trace.own);
+    this.speech = new Speech(trace);
     this.end = new CaptureEnd(trace, settingsOf(trace, options), script.choices);
     this.end.isReading = options.readsFromUs === undefined;
   }
@@ -87,17 +95,19 @@ class Player {
       if (timeUs >= (this.options.readsFromUs ?? NEVER)) this.startReading();
       this.advanceTo(timeUs + this.lateUs);
       if (cue !== undefined) this.take(cue.step);
-      if (packet !== undefined) this.hand(packet);
+      if (packet !== undefined) this.offer(packet);
     }
     this.rest(lastUs + EPILOGUE_US);
+    for (const subflow of this.held.keys()) this.stuck.push(`sf${subflow} was never opened`);
     for (const step of this.waiting) this.stuck.push(`could not ${step.do}`);
-    const { end, stuck, marks, kernelMarks } = this;
+    const { end, stuck, marks, kernelMarks, late } = this;
     return {
       sent: end.sent,
       marks,
       kernelMarks,
       received: Uint8Array.from(end.received),
       stuck,
+      late: [...late],
       counters: end.engine.counters(),
       strays: end.strays,
     };
@@ -116,7 +126,8 @@ class Player {
   private rest(untilUs: number): void {
     this.advanceTo(untilUs + this.lateUs - 1);
     this.marks.push(this.end.sent.length);
-    this.kernelMarks.push(this.trace.own.filter((s) => s.timeUs < untilUs).length);
+    const toUs = Math.min(untilUs, this.options.untilUs ?? NEVER);
+    this.kernelMarks.push(this.trace.own.filter((s) => s.timeUs < toUs).length);
   }
 
   private startReading(): void {
@@ -142,15 +153,7 @@ class Player {
   /** Sends, and takes the steps that had to wait for what was sent. */
   private flush(): void {
     this.end.flush(this.nowUs);
-    for (let took = true; took; ) {
-      took = false;
-      if (this.waiting.length > 0 && this.tryStep(this.waiting[0]!)) {
-        this.waiting.shift();
-        this.end.flush(this.nowUs);
-        took = true;
-      }
-    }
-    if (this.options.refusesJoins) this.refuseJoins();
+    while (this.takeOneStep()) this.end.flush(this.nowUs);
     this.observe();
   }
 
@@ -159,6 +162,18 @@ class Player {
   private take(step: Step): void {
     this.waiting.push(step);
     this.flush();
+  }
+
+  /** In order, except that a join that is not possible yet holds up nothing. */
+  private takeOneStep(): boolean {
+    for (const [i, step] of this.waiting.entries()) {
+      if (this.tryStep(step)) {
+        this.waiting.splice(i, 1);
+        return true;
+      }
+      if (step.do !== 'join') return false;
+    }
+    return false;
   }
 
   private tryStep(step: Step): boolean {
@@ -186,7 +201,7 @@ class Player {
         return c.announce(nowUs, port >= 0 ? { address, port } : { address }) >= 0;
       }
       case 'withdraw':
-        for (const id of step.ids) c.withdraw(nowUs, id);
+        c.withdraw(nowUs, ...step.ids);
         return true;
       case 'backup':
         c.setBackup(nowUs, end.subflowId(step.subflow), step.on);
@@ -203,7 +218,9 @@ class Player {
   private write(toDsn: number): boolean {
     const c = this.end.connection!;
     while (this.writtenTo < toDsn) {
-      const choice = this.script.choices.find((s) => s.dsn <= this.writtenTo && this.writtenTo < s.dsn + s.lengthBytes)!;
+      const choice = this.script.choices.find(
+        (s) => s.dsn <= this.writtenTo && this.writtenTo < s.dsn + s.lengthBytes,
+      )!;
       const before = this.script.choices.find((s) => s.dsn < this.writtenTo && this.writtenTo <= s.dsn + s.lengthBytes);
       if (before !== undefined && before.subflow !== choice.subflow && c.unsentBytes > 0) return false;
       const next = Math.min(toDsn, choice.dsn + choice.lengthBytes);
@@ -214,15 +231,27 @@ class Player {
     return true;
   }
 
-  private refuseJoins(): void {
-    const c = this.end.connection;
-    for (const sf of c?.subflows ?? []) {
-      if (sf.role === 'join' && sf.isConfirmed && !sf.isClosing) c!.closeSubflow(this.nowUs, sf.id, 'reset');
+  // ---- The peer ------------------------------------------------------------------------------------------------
+
+  /** Where our own join has not begun, the whole subflow waits, and the others go on. */
+  private offer(packet: Segment): void {
+    const { subflow } = packet;
+    const held = this.held.get(subflow);
+    if (held !== undefined) held.push(packet);
+    else if (this.isUnopened(subflow)) this.held.set(subflow, [packet]);
+    else this.hand(packet);
+    for (const [waiting, packets] of this.held) {
+      if (this.isUnopened(waiting)) continue;
+      this.held.delete(waiting);
+      this.late.add(waiting);
+      for (const p of packets) this.hand(p);
     }
-    this.end.flush(this.nowUs);
   }
 
-  // ---- The peer ------------------------------------------------------------------------------------------------
+  private isUnopened(subflow: number): boolean {
+    const opensIt = subflow > 0 && this.trace.subflows[subflow]!.opener === 'own';
+    return opensIt && !this.end.sent.some((s) => s.subflow === subflow);
+  }
 
   private hand(packet: Segment): void {
     const startUs = this.nowUs;
@@ -232,12 +261,10 @@ class Player {
       missing = this.missing(packet);
     }
     if (missing !== '') {
-      this.stuck.push(`${missing} is not there for the packet at ${(packet.timeUs / 1e6).toFixed(4)} s`);
-      this.nowUs = startUs;
-    } else {
-      this.lateUs += this.nowUs - startUs;
+      this.stuck.push(`${missing} is not there for the packet at ${(packet.timeUs / 1e6).toFixed(3)} s`);
     }
-    this.end.deliver(this.nowUs, packet.subflow, this.fit(packet));
+    this.lateUs += this.nowUs - startUs;
+    this.end.deliver(this.nowUs, packet.subflow, this.fit(packet, missing));
     this.flush();
   }
 
@@ -256,7 +283,8 @@ class Player {
     for (const range of this.ackedData(p)) {
       if (!this.hasArrived(range.dsn, range.dsn + range.lengthBytes)) return `data from ${range.dsn} on`;
     }
-    if (p.ack > this.kernelFin(p.subflow) && !sent.some((s) => s.subflow === p.subflow && (s.flags & TCP_FIN) !== 0)) return 'a FIN';
+    if (p.ack > this.kernelFin(p.subflow) && !sent.some((s) => s.subflow === p.subflow && (s.flags & TCP_FIN) !== 0))
+      return 'a FIN';
     const dataFin = own.find((s) => s.dataFin >= 0)?.dataFin ?? Number.POSITIVE_INFINITY;
     if (p.dataAck > 1 && !this.hasArrived(1, Math.min(p.dataAck, dataFin))) return `data below ${p.dataAck}`;
     if (p.dataAck > dataFin && !sent.some((s) => s.dataFin >= 0)) return 'a DATA_FIN';
@@ -287,21 +315,21 @@ class Player {
   }
 
   private observe(): void {
-    if (this.seen === this.end.sent.length) return;
-    this.seen = this.end.sent.length;
-    this.mapped.length = 0;
-    for (const s of new Speech(this.trace, this.end.sent).stretches) {
+    const { speech, mapped } = this;
+    for (; this.seen < this.end.sent.length; this.seen++) speech.hear(this.end.sent[this.seen]!);
+    for (; this.seenStretches < speech.stretches.length; this.seenStretches++) {
+      const s = speech.stretches[this.seenStretches]!;
       const top = this.trace.arrivedTo.get(s.subflow) ?? Number.POSITIVE_INFINITY;
       const arriving = Math.max(0, Math.min(s.lengthBytes, top - s.ssn));
-      if (arriving > 0) this.mapped.push({ ...s, lengthBytes: arriving, arrives: true });
-      if (arriving < s.lengthBytes) {
-        this.mapped.push({ ...s, ssn: s.ssn + arriving, dsn: s.dsn + arriving, lengthBytes: s.lengthBytes - arriving, arrives: false });
-      }
+      const lost = s.lengthBytes - arriving;
+      if (arriving > 0) mapped.push({ ...s, lengthBytes: arriving, arrives: true });
+      if (lost > 0)
+        mapped.push({ ...s, ssn: s.ssn + arriving, dsn: s.dsn + arriving, lengthBytes: lost, arrives: false });
     }
   }
 
   /** The packet as our stack shall get it. */
-  private fit(p: Segment): Uint8Array {
+  private fit(p: Segment, missing: string): Uint8Array {
     const ip = p.ip.slice();
     const l4 = ip[0]! >>> 4 === 4 ? (ip[0]! & 15) * 4 : 40;
     const { own, ownIsn } = this.trace.subflows[p.subflow]!;
@@ -311,7 +339,19 @@ class Player {
     const ack = this.fitAck(p);
     if (ack !== p.ack) putU32(ip, l4 + 8, (ack + ownIsn) >>> 0);
     fitOptions(ip, l4, tsVal, ack === p.ack);
+    if (p.dataAck > 1 && missing !== '') this.fitDataAck(ip, l4, p.dataAck);
     return ip;
+  }
+
+  /** Nobody acknowledges what did not come. */
+  private fitDataAck(ip: Uint8Array, l4: number, dataAck: number): void {
+    let arrivedTo = 1;
+    while (arrivedTo < dataAck && this.hasArrived(arrivedTo, arrivedTo + 1)) arrivedTo++;
+    for (let o = l4 + 20; o < l4 + (ip[l4 + 12]! >>> 4) * 4; o += ip[o] === 1 ? 1 : ip[o + 1]!) {
+      if (ip[o] !== 30 || ip[o + 2] !== 0x20 || (ip[o + 3]! & 3) !== 3) continue;
+      putU32(ip, o + 4, dsnHi(arrivedTo, this.trace.ownIdsn));
+      putU32(ip, o + 8, dsnLo(arrivedTo, this.trace.ownIdsn));
+    }
   }
 
   private fitAck(p: Segment): number {
@@ -347,9 +387,12 @@ function settingsOf(trace: Trace, options: PlayOptions): EndSettings {
   const syn = trace.own.find((s) => (s.flags & TCP_SYN) !== 0)!;
   const asked = trace.peer.find((s) => (s.flags & TCP_SYN) !== 0)?.handshake ?? '';
   const speaks = syn.handshake !== '' || (trace.end === 'B' && asked === '');
+  const flags = Number.parseInt(/flags (..)/.exec(syn.handshake)?.[1] ?? '0', 16);
   return {
     mptcp: speaks,
-    checksum: /flags [89a-f]/.test(syn.handshake),
+    checksum: (flags & CAPABLE_A_CHECKSUM) !== 0,
+    joinInitial: (flags & CAPABLE_C_NO_JOIN) === 0,
+    ...(options.maxSubflows === undefined ? {} : { maxSubflows: options.maxSubflows }),
     ...(options.receiveBufferBytes === undefined ? {} : { receiveBufferBytes: options.receiveBufferBytes }),
   };
 }

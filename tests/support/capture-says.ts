@@ -38,7 +38,7 @@ export function statements(trace: Trace, segments: readonly Segment[], marks: re
   const finAt = distinct(segments.filter((s) => s.dataFin >= 0).map((s) => `${s.dataFin}`));
   if (finOn.length > 0) said.set('DATA_FIN', `dsn ${finAt.join(' and ')} on ${finOn.sort().join(' ')}`);
   signalStatements(said, segments);
-  marks.forEach((count, k) => restStatements(said, `rest ${k + 1}`, segments.slice(0, count)));
+  for (const [k, count] of marks.entries()) restStatements(said, `rest ${k + 1}`, segments.slice(0, count));
   return said;
 }
 
@@ -53,24 +53,31 @@ function subflowStatements(said: Map<string, string>, sf: string, mine: Segment[
   const others = mine.filter((s) => (s.flags & (TCP_SYN | TCP_RST)) === 0);
   const proofs = distinct(others.map((s) => s.handshake).filter((text) => text !== ''));
   if (proofs.length > 0) said.set(`${sf} proof`, proofs.join('; '));
-  if (syns.length > 0 && (syns[0]!.flags & TCP_ACK) !== 0) {
-    said.set(`${sf} acknowledges the third packet`, others.length > 0 ? 'yes' : 'no');
-  }
+  if (others.length > 0 && (syns[0]?.flags ?? 0) & TCP_ACK) said.set(`${sf} acknowledges the third packet`, 'yes');
   const first = others.find((s) => s.payload.length > 0);
   if (first !== undefined) {
     said.set(`${sf} first data`, first.mapping === null ? 'no mapping' : first.handshake === '' ? 'DSS' : 'MP_CAPABLE');
   }
-  for (const [isReinjection, what] of [[false, 'mapping'], [true, 'sent again']] as const) {
-    const text = mergeStretches(speech.stretches.filter((s) => s.subflow === subflow && s.isAgain === isReinjection));
-    if (text !== '') said.set(`${sf} ${what}`, text);
+  const carried = speech.stretches.filter((s) => s.subflow === subflow);
+  const isShifted = carried.some((s) => s.isAgain);
+  const [fresh, again] = [carried.filter((s) => !s.isAgain), carried.filter((s) => s.isAgain)];
+  if (fresh.length > 0) {
+    said.set(`${sf} data`, dataRanges(fresh));
+    // What went again may sit anywhere among the subflow's bytes, and moves the others.
+    said.set(`${sf} subflow bytes`, isShifted ? 'with repetitions' : subflowRanges(fresh));
   }
+  if (isShifted) said.set(`${sf} sent again`, dataRanges(again));
   const infinite = mine.find((s) => s.isInfinite)?.mapping;
-  if (infinite) said.set(`${sf} infinite mapping`, `ssn ${infinite.ssn} dsn ${infinite.dsn} checksum ${infinite.checksum}`);
-  const checksums = speech.checksums.get(subflow);
-  if (checksums !== undefined) said.set(`${sf} checksums`, checksums);
+  if (infinite)
+    said.set(`${sf} infinite mapping`, `ssn ${infinite.ssn} dsn ${infinite.dsn} checksum ${infinite.checksum}`);
+  const checksums = speech.checksums(subflow);
+  if (checksums !== '') said.set(`${sf} checksums`, checksums);
   const rst = mine.find((s) => (s.flags & TCP_RST) !== 0);
   const fin = mine.find((s) => (s.flags & TCP_FIN) !== 0);
-  if (fin !== undefined) said.set(`${sf} FIN`, speech.isShifted.has(subflow) ? 'behind the data' : `ssn ${fin.seq + fin.payload.length}`);
+  if (fin !== undefined) {
+    const [at, behind] = [fin.seq + fin.payload.length, Math.max(1, ...carried.map((s) => s.ssn + s.lengthBytes))];
+    said.set(`${sf} FIN`, at === behind ? 'behind the data' : `ssn ${at}, the data end at ${behind}`);
+  }
   if (rst !== undefined) {
     said.set(`${sf} RST`, `${rst.resetReason || 'no MP_TCPRST'}${fin === undefined ? '' : ', behind a FIN'}`);
   }
@@ -88,10 +95,11 @@ function signalStatements(said: Map<string, string>, segments: readonly Segment[
 
 function restStatements(said: Map<string, string>, rest: string, sent: readonly Segment[]): void {
   const dataAck = Math.max(-1, ...sent.map((s) => s.dataAck));
-  if (dataAck >= 0) said.set(`${rest} DATA_ACK`, `${dataAck}`);
+  // A DATA_ACK of 1 acknowledges nothing.
+  if (dataAck > 1) said.set(`${rest} DATA_ACK`, `${dataAck}`);
   for (const subflow of [...new Set(sent.map((s) => s.subflow))].sort()) {
     const here = sent.filter((s) => s.subflow === subflow && (s.flags & TCP_RST) === 0);
-    if (here.length === 0) continue;
+    if (here.every((s) => (s.flags & TCP_SYN) !== 0)) continue;
     said.set(`${rest} sf${subflow} ack`, `${Math.max(...here.map((s) => s.ack))}`);
     said.set(`${rest} sf${subflow} window`, here.at(-1)!.window === 0 ? 'closed' : 'open');
   }
@@ -100,53 +108,57 @@ function restStatements(said: Map<string, string>, rest: string, sent: readonly 
 /** Data of one end, byte by byte: where it went, whether it had gone before, whether its checksums hold. */
 export class Speech {
   readonly stretches: SentStretch[] = [];
-  readonly checksums = new Map<number, string>();
-  /** Subflows that carried something twice: their sequence numbers say nothing in themselves. */
-  readonly isShifted = new Set<number>();
   /** Data bytes by DSN (`undefined`: never sent). */
   readonly stream: number[] = [];
 
+  private readonly mappings: Mapping[][] = [];
+  /** Per subflow: the data byte that a subflow byte is, once it was sent. */
+  private readonly sentAs: number[][] = [];
+  private heard = 0;
+
   constructor(
     private readonly trace: Trace,
-    segments: readonly Segment[],
+    segments: readonly Segment[] = [],
   ) {
-    const mappings = new Map<number, Mapping[]>();
-    /** Data byte of each subflow byte, once it was sent. */
-    const sentAs = new Map<number, Map<number, number>>();
-    for (const [index, s] of segments.entries()) {
-      if ((s.flags & (TCP_SYN | TCP_RST)) !== 0) continue;
-      const known = upsert(mappings, s.subflow, () => []);
-      if (s.mapping !== null && !known.some((m) => m.ssn === s.mapping!.ssn && m.dsn === s.mapping!.dsn)) known.push(s.mapping);
-      if (s.payload.length > 0) this.add(index, s, known, upsert(sentAs, s.subflow, () => new Map()));
-    }
-    for (const [subflow, known] of mappings) this.check(subflow, known);
+    for (const s of segments) this.hear(s);
   }
 
-  private add(segment: number, s: Segment, known: readonly Mapping[], sentAs: Map<number, number>): void {
+  hear(s: Segment): void {
+    const segment = this.heard++;
+    if ((s.flags & (TCP_SYN | TCP_RST)) !== 0) return;
+    this.mappings[s.subflow] ??= [];
+    const known = this.mappings[s.subflow]!;
+    if (s.mapping !== null && !known.some((m) => m.ssn === s.mapping!.ssn && m.dsn === s.mapping!.dsn)) {
+      known.push(s.mapping);
+    }
+    this.sentAs[s.subflow] ??= [];
+    const sentAs = this.sentAs[s.subflow]!;
     for (let i = 0; i < s.payload.length; ) {
       const ssn = s.seq + i;
       const m = known.findLast((k) => k.ssn <= ssn && ssn < k.ssn + k.lengthBytes);
       // Plain TCP: subflow bytes are the data bytes.
       const dsn = m === undefined ? ssn : m.dsn + ssn - m.ssn;
-      let n = Math.min(s.payload.length - i, m === undefined ? Number.POSITIVE_INFINITY : m.ssn + m.lengthBytes - ssn);
-      const isRetransmission = sentAs.get(ssn) === dsn;
+      const room = m === undefined ? Number.POSITIVE_INFINITY : m.ssn + m.lengthBytes - ssn;
+      const isRetransmission = sentAs[ssn] === dsn;
       const isAgain = this.stream[dsn] !== undefined;
-      for (let k = 1; k < n; k++) {
-        const isSame = (sentAs.get(ssn + k) === dsn + k) === isRetransmission && (this.stream[dsn + k] !== undefined) === isAgain;
-        if (!isSame) n = k;
+      let n = 1;
+      while (n < Math.min(s.payload.length - i, room)) {
+        if ((sentAs[ssn + n] === dsn + n) !== isRetransmission || (this.stream[dsn + n] !== undefined) !== isAgain)
+          break;
+        n++;
       }
       for (let k = 0; k < n; k++) {
-        sentAs.set(ssn + k, dsn + k);
+        sentAs[ssn + k] = dsn + k;
         this.stream[dsn + k] ??= s.payload[i + k]!;
       }
       if (!isRetransmission) this.stretches.push({ segment, subflow: s.subflow, ssn, dsn, lengthBytes: n, isAgain });
-      if (!isRetransmission && isAgain) this.isShifted.add(s.subflow);
       i += n;
     }
   }
 
-  /** The DSS checksum of each mapping over the bytes that it covers (RFC 8684 3.3.1). */
-  private check(subflow: number, known: readonly Mapping[]): void {
+  /** Whether the DSS checksum of each mapping is right over the bytes that it covers (RFC 8684 3.3.1); empty: none has one. */
+  checksums(subflow: number): string {
+    const known = this.mappings[subflow] ?? [];
     const bad: number[] = [];
     let count = 0;
     for (const { dsn, ssn, lengthBytes, dll, checksum } of known) {
@@ -157,23 +169,33 @@ export class Speech {
       count++;
       if (sum !== checksum) bad.push(dsn);
     }
-    const isAll = known.every((m) => m.checksum >= 0);
-    if (count > 0) this.checksums.set(subflow, bad.length > 0 ? `wrong at dsn ${bad.join(' ')}` : isAll ? 'right on all' : 'on some');
+    if (count === 0) return '';
+    if (bad.length > 0) return `wrong at dsn ${bad.join(' ')}`;
+    return known.every((m) => m.checksum >= 0) ? 'right on all' : 'right, but not on all';
   }
 }
 
-/** Stretches in the order of subflow bytes, merged as far as they continue one another. */
-function mergeStretches(list: SentStretch[]): string {
-  const merged: { ssn: number; dsn: number; lengthBytes: number }[] = [];
-  // What goes again may sit anywhere among the subflow's bytes: only which data it is counts.
-  const bySsn = list[0]?.isAgain !== true;
-  for (const s of [...list].sort((a, b) => (bySsn ? a.ssn - b.ssn : a.dsn - b.dsn))) {
+/** Which data, in order of the DSN. */
+function dataRanges(list: readonly SentStretch[]): string {
+  const merged: { dsn: number; end: number }[] = [];
+  for (const { dsn, lengthBytes } of [...list].sort((a, b) => a.dsn - b.dsn)) {
     const last = merged.at(-1);
-    const continues = last !== undefined && s.dsn === last.dsn + last.lengthBytes;
-    if (continues && (!bySsn || s.ssn === last.ssn + last.lengthBytes)) last.lengthBytes += s.lengthBytes;
-    else merged.push({ ...s });
+    if (last !== undefined && dsn <= last.end) last.end = Math.max(last.end, dsn + lengthBytes);
+    else merged.push({ dsn, end: dsn + lengthBytes });
   }
-  return merged.map((m) => `${bySsn ? `ssn ${m.ssn} ` : ''}dsn ${m.dsn} +${m.lengthBytes}`).join(', ');
+  return merged.map((m) => `dsn ${m.dsn} to ${m.end - 1}`).join(', ');
+}
+
+/** Which subflow bytes are which data, as far as they go on together. */
+function subflowRanges(list: readonly SentStretch[]): string {
+  const merged: { ssn: number; dsn: number; lengthBytes: number }[] = [];
+  for (const { ssn, dsn, lengthBytes } of [...list].sort((a, b) => a.ssn - b.ssn)) {
+    const last = merged.at(-1);
+    const goesOn = last !== undefined && ssn === last.ssn + last.lengthBytes && dsn === last.dsn + last.lengthBytes;
+    if (goesOn) last.lengthBytes += lengthBytes;
+    else merged.push({ ssn, dsn, lengthBytes });
+  }
+  return merged.map((m) => `${m.ssn} are dsn ${m.dsn}, ${m.lengthBytes} bytes`).join('; ');
 }
 
 function countRuns(texts: readonly string[]): string {
@@ -186,9 +208,3 @@ function countRuns(texts: readonly string[]): string {
 }
 
 const distinct = (texts: string[]) => [...new Set(texts)];
-
-function upsert<K, V>(map: Map<K, V>, key: K, make: () => V): V {
-  let value = map.get(key);
-  if (value === undefined) map.set(key, (value = make()));
-  return value;
-}

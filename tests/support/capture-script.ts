@@ -9,7 +9,13 @@ import type { Segment, Trace } from './capture-trace.js';
 
 export type Step =
   | { readonly do: 'connect' }
-  | { readonly do: 'join'; readonly subflow: number; readonly addressId: number; readonly remoteId: number; readonly backup: boolean }
+  | {
+      readonly do: 'join';
+      readonly subflow: number;
+      readonly addressId: number;
+      readonly remoteId: number;
+      readonly backup: boolean;
+    }
   | { readonly do: 'write'; readonly toDsn: number }
   | { readonly do: 'end' | 'abort' }
   | { readonly do: 'announce'; readonly option: Segment['addAddrs'][number] }
@@ -57,12 +63,15 @@ export function deriveScript(trace: Trace): Script {
       writtenTo = toDsn;
       cues.push({ timeUs: s.timeUs, step: { do: 'write', toDsn } });
     }
-    for (const option of s.addAddrs) if (!option.echo) add(s, { do: 'announce', option }, `announce ${option.addressId}`);
+    for (const option of s.addAddrs)
+      if (!option.echo) add(s, { do: 'announce', option }, `announce ${option.addressId}`);
     if (s.removeIds.length > 0) add(s, { do: 'withdraw', ids: s.removeIds }, `withdraw ${s.removeIds}`);
-    if (s.prioBackup !== null) cues.push({ timeUs: s.timeUs, step: { do: 'backup', subflow: s.subflow, on: s.prioBackup } });
+    if (s.prioBackup !== null)
+      cues.push({ timeUs: s.timeUs, step: { do: 'backup', subflow: s.subflow, on: s.prioBackup } });
     if (s.signals.some(({ what }) => what === 'MP_FASTCLOSE')) add(s, { do: 'abort' }, 'abort');
     if (s.dataFin >= 0 || (isFin && dataFinAt < 0)) add(s, { do: 'end' }, 'end');
-    else if (isFin && index < dataFinAt && !hasPeerClosed(trace, s)) add(s, { do: 'close', subflow: s.subflow }, `close ${s.subflow}`);
+    else if (isFin && index < dataFinAt && !hasPeerClosed(trace, s))
+      add(s, { do: 'close', subflow: s.subflow }, `close ${s.subflow}`);
   }
   return { cues, stream: Uint8Array.from(speech.stream.slice(1)), choices };
 }

@@ -114,8 +114,14 @@ export function readTrace(name: string, end: End, connection = 0): Trace {
   const peerRaw = delivered.filter((raw) => raw.from !== end && !isOther(raw));
   const ownArrived = delivered.filter((raw) => raw.from === end && !isOther(raw));
 
-  const ownKey = keyOf(sent.filter((raw) => !isOther(raw)), end);
-  const peerKey = keyOf(sent.filter((raw) => !isOther(raw)), end === 'A' ? 'B' : 'A');
+  const ownKey = keyOf(
+    sent.filter((raw) => !isOther(raw)),
+    end,
+  );
+  const peerKey = keyOf(
+    sent.filter((raw) => !isOther(raw)),
+    end === 'A' ? 'B' : 'A',
+  );
   const t0 = sent[0]!.timeUs;
   const trace: Trace = {
     name,
@@ -140,7 +146,12 @@ function readRaw(name: string): Raw[] {
     const seg = new SegmentView();
     if (parseSegment(ip, 0, ip.length, 0, seg) !== 'ok') continue;
     const source = ipFromBytes(ip, seg.srcOff, seg.family).text;
-    out.push({ timeUs, ip: ip.subarray(0, seg.ipEnd), seg, from: source.endsWith('.1') || source.endsWith(':1') ? 'A' : 'B' });
+    out.push({
+      timeUs,
+      ip: ip.subarray(0, seg.ipEnd),
+      seg,
+      from: source.endsWith('.1') || source.endsWith(':1') ? 'A' : 'B',
+    });
   }
   return out;
 }
@@ -161,7 +172,10 @@ function keyOf(packets: Raw[], end: End): Uint8Array | null {
 
 function nameSubflows(own: Raw[], peer: Raw[]): SubflowNames[] {
   const subflows: SubflowNames[] = [];
-  const all = [...own.map((raw) => ({ ...raw, by: 'own' as const })), ...peer.map((raw) => ({ ...raw, by: 'peer' as const }))];
+  const all = [
+    ...own.map((raw) => ({ ...raw, by: 'own' as const })),
+    ...peer.map((raw) => ({ ...raw, by: 'peer' as const })),
+  ];
   for (const { ip, seg, by } of all.sort((a, b) => a.timeUs - b.timeUs)) {
     if ((seg.flags & TCP_SYN) === 0) continue;
     const { source, destination } = endpointsOf(ip, seg);
@@ -299,7 +313,10 @@ function noteLosses(trace: Trace, arrived: Raw[]): void {
   const got = arrived.map((raw) => decode(trace, raw.ip, raw.seg, 0, 'own')).filter((s) => s !== null);
   for (const [subflow] of trace.subflows.entries()) {
     const topOf = (list: Segment[]) =>
-      Math.max(0, ...list.filter((s) => s.subflow === subflow && (s.flags & TCP_RST) === 0).map((s) => s.seq + s.payload.length));
+      Math.max(
+        0,
+        ...list.filter((s) => s.subflow === subflow && (s.flags & TCP_RST) === 0).map((s) => s.seq + s.payload.length),
+      );
     const top = topOf(got);
     if (top < topOf(trace.own)) trace.arrivedTo.set(subflow, top);
   }
