@@ -47,8 +47,10 @@ export class Closing {
     }
     if (c.mode !== 'mptcp' || (s.finTries > 0 && s.finAtUs > nowUs)) return;
     let sent = false;
+    // A subflow that is ending itself says it only where no other can.
+    const hasOpen = c.subflows.some((sf) => sf.isUsable && !sf.isStalled);
     for (const sf of c.subflows) {
-      if (!sf.isConfirmed || !sf.tcp.isEstablished) continue;
+      if (!sf.isConfirmed || !sf.tcp.isEstablished || (hasOpen && sf.isClosing)) continue;
       sf.isFinDue = true;
       sf.tcp.requestAck(nowUs);
       sent = true;
