@@ -101,7 +101,7 @@ export const mutations: readonly Mutation[] = [
   {
     row: 'L10',
     file: 'src/core/congestion/index.ts',
-    find: 'cubic: Cubic.create,',
-    replace: 'cubic: Lia.create,',
+    find: 'reno: Reno.create,',
+    replace: 'reno: Lia.create,',
   },
 ];

@@ -111,6 +111,13 @@ for (const congestion of COUPLED)
     print(t, rows);
   });
 
+test('beside one TCP, two coupled subflows take its share of a bottleneck and two uncoupled ones more', (t) => {
+  const [coupled, uncoupled] = ['lia', 'reno'].map((cc) => shareOf(cc, 'reno', SITUATIONS[3]!, 1)) as [number, number];
+  t.log(`lia ${coupled.toFixed(2)}, reno ${uncoupled.toFixed(2)}`);
+  t.true(coupled >= LEAST_SHARE && coupled < 1.15, `lia ${coupled}`);
+  t.true(uncoupled > 1.2, `reno ${uncoupled}`);
+});
+
 test('uncoupled subflows take more than one share of a bottleneck: reno and cubic are for disjoint paths', (t) => {
   const rows: Cells[] = [HEADING];
   for (const congestion of ['reno', 'cubic']) {

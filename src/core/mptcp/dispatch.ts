@@ -24,6 +24,7 @@ export class Dispatcher {
     paths: this.snapshots,
     pendingBytes: 0,
     windowBytes: 0,
+    windowFullUs: -1,
   };
   /** The subflow that may pull one unit now, and whether it is a reinjection. */
   private granted: MptcpSubflow | null = null;
@@ -49,6 +50,7 @@ export class Dispatcher {
   run(nowUs: Micros): void {
     const c = this.connection;
     this.readyAtUs = NEVER;
+    if (c.sender.isWindowLimited) this.input.windowFullUs = nowUs;
     if (!this.hasWork) {
       this.wasEmpty = true;
       return;

@@ -35,6 +35,8 @@ export interface SchedulerInput {
   readonly pendingBytes: number;
   /** Room in the connection-level send window. */
   readonly windowBytes: number;
+  /** When the peer's window last held bytes back, -1: never. */
+  readonly windowFullUs: Micros;
 }
 
 export interface Scheduler {

@@ -31,5 +31,5 @@ export function path(index: number, spec: PathSpec = {}): PathSnapshot {
 }
 
 export function input(paths: readonly PathSnapshot[], rest: Partial<SchedulerInput> = {}): SchedulerInput {
-  return { nowUs: 0, paths, pendingBytes: 64_000, windowBytes: 16_000_000, ...rest };
+  return { nowUs: 0, paths, pendingBytes: 64_000, windowBytes: 16_000_000, windowFullUs: -1, ...rest };
 }

@@ -1,5 +1,6 @@
 /** What is particular to each scheduler, on the pairs of links that the tunnel is for. One-way delays. */
 import test from 'ava';
+import { Blest } from '../../../src/core/scheduler/blest.js';
 import { schedulers } from '../../../src/core/scheduler/index.js';
 import type { Scheduler } from '../../../src/core/scheduler/scheduler.js';
 import { input, type PathSpec, path } from './paths.js';
@@ -44,17 +45,85 @@ test('round-robin: each path with room in its turn', (t) => {
   t.is(s.select(input([path(0), path(1, { isFull: true }), path(2)])), 2, 'passes over what is full');
 });
 
-test('blest: the slow path is used while the window has room for what the quick one sends meanwhile', (t) => {
+test('blest: waits if X > |M| - MSS_s (inflight_s + 1), X = MSS_f (CWND_f + (rtts - 1) / 2) rtts', (t) => {
   const paths = [path(0, { ...QUICK, isFull: true }), path(1, SATELLITE)];
-  // 50 Mbit/s for 300 ms is 1.875 MB, of which 125 KB are in flight already.
-  t.is(create('blest').select(input(paths, { windowBytes: 1_760_000 })), 1);
-  t.is(create('blest').select(input(paths, { windowBytes: 1_740_000 })), -1);
+  // rtts = 300 / 10 = 30. 50 Mbit/s for 10 ms is 62,500; (62,500 + 29 / 2 x 1400) x 30 = 2,484,000, and a segment.
+  // |M| - inflight_s: what is left of the window and the 125,000 in flight on the quick path.
+  t.is(create('blest').select(input(paths, { windowBytes: 2_485_400 - 125_000 })), 1);
+  t.is(create('blest').select(input(paths, { windowBytes: 2_485_400 - 125_001 })), -1);
+});
+
+test('blest: without a rate sample the window is what the quick path carries in an RTT', (t) => {
+  const paths = [path(0, { ...QUICK, isFull: true, rateBytesPerS: 0 }), path(1, SATELLITE)];
+  // (125,000 + 29 / 2 x 1400) x 30 + 1400 - 125,000
+  t.is(create('blest').select(input(paths, { windowBytes: 4_235_400 })), 1);
+  t.is(create('blest').select(input(paths, { windowBytes: 4_235_399 })), -1);
+});
+
+test('blest: lambda grows while the window is full in spite of it, once per RTT of the slow path, and shrinks again', (t) => {
+  const s = new Blest();
+  const paths = [path(0, { ...QUICK, isFull: true }), path(1, SATELLITE)];
+  const lambdas: number[] = [];
+  for (let i = 1; i <= 40; i++) {
+    const nowUs = i * 150_000; // twice per RTT
+    s.select(input(paths, { nowUs, windowFullUs: i <= 26 ? nowUs - 1 : -1 }));
+    if (i % 2 === 0) lambdas.push(Math.round(10 * s.lambda) / 10);
+  }
+  t.deepEqual(lambdas.slice(0, 4), [1.1, 1.2, 1.3, 1.4]);
+  t.is(Math.max(...lambdas), 2);
+  t.deepEqual(lambdas.slice(12, 16), [2, 1.9, 1.8, 1.7]);
+  const calm = new Blest();
+  for (let i = 1; i < 10; i++) calm.select(input(paths, { nowUs: i * 300_000 }));
+  t.is(calm.lambda, 1, 'never below 1');
+  // 1.4 x 2,484,000 does not fit into what 2,484,000 does.
+  const window = { windowBytes: 2_485_400 - 125_000 };
+  for (let i = 1; i <= 4; i++)
+    calm.select(input(paths, { nowUs: 3e6 + i * 300_000, windowFullUs: 3e6 + i * 300_000 - 1 }));
+  t.is(calm.select(input(paths, { nowUs: 4.3e6, windowFullUs: 4.2e6, ...window })), -1);
 });
 
 test('ecf: a burst waits for the quick path, a backlog does not', (t) => {
   const paths = [path(0, { ...QUICK, isFull: true }), path(1, SATELLITE)];
   t.is(create('ecf').select(input(paths, { pendingBytes: 50_000 })), -1);
   t.is(create('ecf').select(input(paths, { pendingBytes: 20_000_000 })), 1);
+});
+
+test('ecf: waits while n RTT_f < (1 + waiting beta) (RTT_s + delta)', (t) => {
+  // CWND_f 125,000, RTT 10 and 300 ms, delta 20 ms: n < 32 is k < 3,875,000; having waited, n < 40 is k < 4,875,000.
+  const paths = [path(0, { ...QUICK, isFull: true, rttVarUs: 5_000 }), path(1, { ...SATELLITE, rttVarUs: 20_000 })];
+  const s = create('ecf');
+  const ask = (pendingBytes: number) => s.select(input(paths, { pendingBytes }));
+  t.is(ask(3_875_000), 1);
+  t.is(ask(3_874_000), -1);
+  t.is(ask(4_874_000), -1, 'hysteresis');
+  t.is(ask(4_875_000), 1);
+  t.is(ask(3_875_000), 1, 'which is over with that');
+});
+
+test('ecf: does not wait where the slow path is done within 2 RTT_f + delta, and goes on waiting afterwards', (t) => {
+  // RTT 20 and 30 ms: one round trip of the slow path is less than two of the quick one; CWND_s 225,000.
+  const quick: PathSpec = { mbit: 50, delayMs: 10, isFull: true };
+  const slow: PathSpec = { mbit: 30, delayMs: 15 };
+  const s = create('ecf');
+  const ask = (pendingBytes: number, delayMs = 15) =>
+    s.select(input([path(0, quick), path(1, { ...slow, delayMs, cwndBytes: 225_000 })], { pendingBytes }));
+  t.is(ask(50_000), 1, 'n = 1.2: 24 ms < 30 ms, but 30 ms < 40 ms');
+  t.is(ask(50_000, 25), -1, '50 ms >= 40 ms');
+  t.is(ask(50_000), 1);
+  // n = 2.8: 56 ms is more than 50 ms, and less than 1.25 x 50: still waiting, as the paper's flag says.
+  t.is(ask(450_000, 25), -1);
+});
+
+test('redundant: every path with room carries, backups only when nothing else is usable', (t) => {
+  const s = create('redundant');
+  const carrying = (...paths: ReturnType<typeof path>[]) =>
+    paths.filter((p) => s.carries!(input(paths), p)).map(({ index }) => index);
+  t.deepEqual(carrying(path(0, QUICK), path(1, SATELLITE), path(2)), [0, 1, 2]);
+  t.deepEqual(carrying(path(0, { isFull: true }), path(1), path(2, { isStalled: true })), [1]);
+  t.deepEqual(carrying(path(0), path(1, { isBackup: true })), [0]);
+  t.deepEqual(carrying(path(0, { isUsable: false }), path(1, { isBackup: true })), [1]);
+  for (const [name, make] of Object.entries(schedulers))
+    t.is(make().carries !== undefined, name === 'redundant', `${name} sends no copies`);
 });
 
 test('adaptive: the quickest path whenever it has room', (t) => {

@@ -63,6 +63,7 @@ for (const [name, create] of Object.entries(schedulers)) {
       paths: fc.array(anyPath, { maxLength: 6 }),
       pendingBytes: fc.nat(10_000_000),
       windowBytes: fc.nat(20_000_000),
+      windowFullUs: fc.integer({ min: -1, max: 10_000_000 }),
     });
     fc.assert(
       fc.property(fc.array(anyInput, { maxLength: 20 }), (inputs) => {

@@ -81,7 +81,7 @@ class Connection extends Model implements TwoPathResult {
       if (windowBytes < MSS) break;
       const rate = paths.reduce((sum, p) => sum + p.rateBytesPerS, 0);
       const pendingBytes = Math.max(MIN_PENDING_BYTES, (rate * PENDING_US) / 1e6);
-      const at = this.#scheduler.select({ nowUs: this.nowUs, paths, pendingBytes, windowBytes });
+      const at = this.#scheduler.select({ nowUs: this.nowUs, paths, pendingBytes, windowBytes, windowFullUs: -1 });
       if (at < 0) break;
       const flow = this.flows[at]!;
       this.#burst(flow, () => {
