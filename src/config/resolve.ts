@@ -111,7 +111,11 @@ export class Resolver {
       tun: { name: tunName, mtuBytes: raw.tun.mtu, ipv4: true, ipv6: true },
       traffic: {
         mode: raw.traffic.mode,
-        scheduler: raw.traffic.scheduler,
+        // The mode is a promise about all bytes; a scheduler that sends no copies cannot keep it.
+        scheduler:
+          raw.traffic.mode === 'redundant'
+            ? this.derive(['traffic', 'scheduler'], 'redundant' as const, 'traffic.mode')
+            : raw.traffic.scheduler,
         congestion: raw.traffic.congestion,
         checksum: raw.traffic.checksum,
         receiveBufferBytes: parseSize(raw.traffic.receive_buffer)!,

@@ -4,7 +4,7 @@ import test, { type ExecutionContext } from 'ava';
 import fc from 'fast-check';
 import { type ConfigError, ConfigErrors } from '../../../src/config/errors.js';
 import { loadConfig, parseConfig } from '../../../src/config/load.js';
-import type { ClientConfig, ServerConfig } from '../../../src/config/types.js';
+import { type ClientConfig, CONGESTION_NAMES, SCHEDULER_NAMES, type ServerConfig } from '../../../src/config/types.js';
 import { configDirectory } from '../../support/config-files.js';
 
 function errorsOf(t: ExecutionContext, load: () => unknown): readonly ConfigError[] {
@@ -80,6 +80,21 @@ metrics: {listen: "[::1]:9464"}
     (config.paths[0] as { role: string }).role = 'never';
   });
   t.true(Object.isFrozen(config.capture.exclude));
+});
+
+test('congestion control and scheduler by name; mode redundant sends copies', (t) => {
+  const dir = configDirectory(t);
+  const load = (traffic: string) =>
+    loadConfig(
+      dir.write(
+        'c.yaml',
+        `mode: client\nkey_file: client.key\nserver: {host: h, public_key: ${dir.pins.server}}\ntraffic: {${traffic}}\n`,
+      ),
+    ).traffic;
+  for (const congestion of CONGESTION_NAMES) t.is(load(`congestion: ${congestion}`).congestion, congestion);
+  for (const scheduler of SCHEDULER_NAMES) t.is(load(`scheduler: ${scheduler}`).scheduler, scheduler);
+  t.is(load('mode: redundant').scheduler, 'redundant');
+  t.is(load('mode: aggregate').scheduler, 'adaptive');
 });
 
 test('clients without addresses get the next free ones of the pools', (t) => {

@@ -126,6 +126,19 @@ test('Q7: undo restores window, threshold and plateau', (t) => {
   t.true(Math.abs(a.cwndSegments - 1000) < 15, `the plateau is still 1000: ${a.cwndSegments}`);
 });
 
+test('Q7: after an undo the last maximum is known as it was, for fast convergence', (t) => {
+  const a = reduced(100_000, 1000);
+  for (let i = 0; i < 20; i++) a.round();
+  a.controller.onCongestionEvent(a.nowUs, 1, 'loss');
+  a.controller.onUndo(a.nowUs);
+  const at = a.cwndSegments;
+  a.controller.onCongestionEvent(a.nowUs, at * MSS, 'loss');
+  a.controller.onRecoveryExit(a.nowUs);
+  const k = Math.cbrt((0.85 * at - 0.7 * at) / 0.4);
+  for (let i = 0; i < Math.round(k * 10); i++) a.round();
+  t.true(Math.abs(a.cwndSegments - 0.85 * at) < 5, `${a.cwndSegments}, below 1000: a plateau at 0.85 x ${at}`);
+});
+
 test('Q7: an undone timeout leaves the curve as it was', (t) => {
   const a = reduced(100_000, 1000);
   for (let i = 0; i < 20; i++) a.round();
