@@ -6,7 +6,7 @@ export const mutations: readonly Mutation[] = [
     row: 'W1',
     file: 'src/core/mptcp/receiver.ts',
     find: 'this.rightEdge = Math.max(this.rightEdge, this.rcvNxt + this.limitBytes - this.unreadBytes);',
-    replace: 'this.rightEdge = this.rcvNxt + this.limitBytes - this.unreadBytes;',
+    replace: 'this.rightEdge = this.rcvNxt + this.limitBytes - this.unreadBytes - this.outOfOrderBytes;',
   },
   {
     row: 'W2',

@@ -5,8 +5,8 @@ export const mutations: readonly Mutation[] = [
   {
     row: 'P1',
     file: 'src/core/scheduler/paths.ts',
-    find: 'path.isBackup !== isBackup || ',
-    replace: '',
+    find: 'if (!path.isBackup && isEligible(path)) return false;',
+    replace: 'if (!path.isBackup && isEligible(path) && path.availableBytes > 0) return false;',
   },
   {
     row: 'P2',
@@ -27,7 +27,7 @@ export const mutations: readonly Mutation[] = [
     replace: '',
   },
   {
-    row: 'P3',
+    row: ['P1', 'P3'],
     file: 'src/core/mptcp/subflow.ts',
     find: 'this.isRemoteBackup || this.isLocalBackup',
     replace: 'this.isLocalBackup',
