@@ -55,7 +55,7 @@ export interface ScriptOptions {
   config?: Partial<EngineConfig>;
   env?: CoreEnv;
   /** What the peer's SYNs say; the window shift is that of its own segments. */
-  peer?: { win?: number; wscale?: number; mss?: number; isn?: number };
+  peer?: { win?: number; wscale?: number; mss?: number; isn?: number; sack?: boolean };
 }
 
 /** A DSS to inject, relative. With `dsn`: SSN and DLL follow from the segment unless given. */
@@ -397,8 +397,9 @@ export class MptcpScript {
   }
 
   #synOptions(out: Uint8Array, o: number): number {
-    const { mss, wscale } = this.#options.peer ?? {};
-    return putWscale(out, putSackPermitted(out, putMss(out, o, mss ?? 1460)), wscale ?? 0);
+    const { mss, wscale, sack } = this.#options.peer ?? {};
+    const end = putMss(out, o, mss ?? 1460);
+    return putWscale(out, sack === false ? end : putSackPermitted(out, end), wscale ?? 0);
   }
 
   #expect(segments: Sent[], flags: string): void {
