@@ -98,6 +98,27 @@ test('a key whose token is taken is not used: another one is drawn', (t) => {
   );
 });
 
+test('a cookie whose key another connection has is for plain TCP', (t) => {
+  for (const isTaken of [true, false]) {
+    const peer = new CapablePeer('listen', {}, { maxHalfOpen: 1 });
+    // Every key has the same token.
+    if (isTaken) Object.assign(peer.engine, { env: { ...nodeEnv, sha256: () => new Uint8Array(32) } });
+    peer.send('S', capable(H));
+    inject(peer.engine, peer.nowUs, 0, {
+      from: PEER,
+      fromPort: 1,
+      to: US,
+      toPort: OUR_PORT,
+      flags: 'S',
+      options: synOf,
+    });
+    const [synAck] = drain(peer.engine, peer.nowUs);
+    t.is(synAck!.seg.flags & (TCP_SYN | TCP_ACK), TCP_SYN | TCP_ACK);
+    t.is(peer.engine.counters().TcpExtSyncookiesSent, 1);
+    t.is(isPlain([synAck!]), isTaken);
+  }
+});
+
 const synOf = (out: Uint8Array, o: number) => {
   out.set(capable(H), o);
   return o + 4;
