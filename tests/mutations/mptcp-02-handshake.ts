@@ -13,7 +13,8 @@ export const mutations: readonly Mutation[] = [
     file: 'src/core/mptcp/keys.ts',
     find: `  env.randomBytes(key);
 `,
-    replace: '',
+    replace: `  env.randomBytes(key.subarray(1));
+`,
   },
   {
     row: 'H3',

@@ -15,7 +15,7 @@ import { MUTATIONS } from './index.js';
 import { type Mutation, rowsOf } from './mutation.js';
 
 /** A mutated program may run in circles: that is noticed, and counts as a failure of the test. */
-const TIMEOUT_MS = 60_000;
+const TIMEOUT_MS = 40_000;
 const SLOW_TIMEOUT_MS = 180_000;
 
 /** One mutation and one row that it must hurt. */
@@ -146,7 +146,12 @@ async function checkUnmutated(cases: readonly Case[]): Promise<readonly string[]
 }
 
 async function attempt(c: Case): Promise<{ isKilled: boolean; by: string }> {
-  const restore = apply(c.mutation);
+  let restore: () => void;
+  try {
+    restore = apply(c.mutation);
+  } catch (error) {
+    return { isKilled: false, by: (error as Error).message };
+  }
   try {
     for (const tests of [c.tests.filter((t) => !isSlow(t)), c.tests.filter(isSlow)]) {
       if (tests.length === 0) continue;
@@ -181,10 +186,14 @@ function apply({ file, find, replace }: Mutation): () => void {
   const tsc = join(REPOSITORY, 'node_modules/typescript/lib/tsc.js');
   const how = '--ignoreConfig --noResolve --noCheck --isolatedModules --module nodenext --target es2023 --types';
   const where = ['--rootDir', join(copy, 'mutant'), '--outDir', join(copy, 'dist')];
-  const { status, stdout } = spawnSync(process.execPath, [tsc, ...how.split(' '), '', ...where, edited], {
-    encoding: 'utf8',
-  });
-  if (status !== 0) throw new Error(`${file}: ${find}: the mutation does not compile: ${stdout}`);
+  const { status, signal, stdout, stderr } = spawnSync(
+    process.execPath,
+    [tsc, ...how.split(' '), '', ...where, edited],
+    {
+      encoding: 'utf8',
+    },
+  );
+  if (status !== 0) throw new Error(`the mutation does not compile: ${stdout}${stderr}${signal ?? ''}`);
   return () => writeFileSync(compiled, before);
 }
 

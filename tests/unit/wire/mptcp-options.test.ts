@@ -7,8 +7,13 @@ import {
   MPO,
   MptcpOptions,
   parseMptcpOption,
+  TCPRST_T_TRANSIENT,
   writeAddAddr,
   writeDss,
+  writeFail,
+  writeFastclose,
+  writeRemoveAddr,
+  writeTcprst,
 } from '../../../src/core/wire/mptcp-options.js';
 import { unhex } from '../../support/node-env.js';
 
@@ -150,6 +155,15 @@ test('writers keep reserved bits zero and return the offset behind', (t) => {
   const behind = writeAddAddr(out, 0, option);
   t.is(behind, addAddrBytes(6, true, false));
   t.is(out[2], 0x30);
+  const head = (bytes: number) => [...out.subarray(2, 2 + bytes)];
+  writeRemoveAddr(out, 0, [1]);
+  t.deepEqual(head(1), [0x40]);
+  writeFail(out, 0, 1, 2);
+  t.deepEqual(head(2), [0x60, 0]);
+  writeFastclose(out, 0, 1, 2);
+  t.deepEqual(head(2), [0x70, 0]);
+  writeTcprst(out, 0, TCPRST_T_TRANSIENT, 3);
+  t.deepEqual(head(2), [0x81, 3]);
 });
 
 test('printing', (t) => {
