@@ -171,7 +171,7 @@ export const mutations: readonly Mutation[] = [
   {
     row: 'H21',
     file: 'src/core/mptcp/handshake.ts',
-    find: `    c.fallback.becomeTcp('no acceptable MP_CAPABLE in the SYN/ACK');
+    find: `    c.fallback.becomeTcp(nowUs, 'no acceptable MP_CAPABLE in the SYN/ACK');
     return 'continue';
 `,
     replace: '',
