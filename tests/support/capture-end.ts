@@ -5,7 +5,7 @@
 import type { CoreEnv } from '../../src/core/base/env.js';
 import type { ControllerFactory } from '../../src/core/congestion/controller.js';
 import { Reno } from '../../src/core/congestion/reno.js';
-import type { ByteReader, ConnectionApi, EngineEvent, LinkInfo } from '../../src/core/engine/api.js';
+import type { ByteReader, ConnectionApi, LinkInfo } from '../../src/core/engine/api.js';
 import { Engine } from '../../src/core/engine/engine.js';
 import { CSUM_VALID, ReceiveBatch, type TransmitBatch } from '../../src/core/engine/ports.js';
 import type { Connection } from '../../src/core/mptcp/connection.js';
@@ -61,7 +61,7 @@ class NeverHolds extends Reno {
 
 class ForcedEngine extends Engine {
   constructor(
-    readonly luck: ForcedLuck,
+    luck: ForcedLuck,
     private readonly trace: Trace,
     private readonly kernelsChoice: Scheduler,
   ) {
@@ -89,12 +89,9 @@ export class CaptureEnd {
   /** Packets that belong to no subflow of the capture. */
   strays = 0;
   readonly received: number[] = [];
-  readonly events: EngineEvent[] = [];
-  hasEnded = false;
   /** The application reads; false: it lets bytes wait. */
   isReading = true;
   connection: Connection | null = null;
-  onAccept: (() => void) | null = null;
   private readonly luck: ForcedLuck;
   private readonly seg = new SegmentView();
   private readonly batch = new ReceiveBatch(1, 2048);
@@ -161,7 +158,6 @@ export class CaptureEnd {
   flush(nowUs: number): void {
     this.nowUs = nowUs;
     this.engine.flush(nowUs, { send: (_link, batch, from) => this.record(batch, from), queuedBytes: () => 0 });
-    for (let e = this.engine.pollEvent(); e !== undefined; e = this.engine.pollEvent()) this.events.push(e);
   }
 
   onTimer(nowUs: number): void {
@@ -179,9 +175,7 @@ export class CaptureEnd {
         for (let i = 0; i < lengthBytes; i++) this.received.push(buf[offset + i]!);
         return lengthBytes;
       },
-      onEnd: () => {
-        this.hasEnded = true;
-      },
+      onEnd: () => {},
     };
     connection.setReader(reader);
     for (const [subflow, { opener, own }] of this.trace.subflows.entries()) {
@@ -190,7 +184,6 @@ export class CaptureEnd {
       const answer = this.trace.own.find((s) => s.subflow === subflow && s.handshake.startsWith('MP_JOIN'));
       if (answer !== undefined) this.forceAddressId(own.address.text, answer.joinAddressId);
     }
-    this.onAccept?.();
   }
 
   /** New data go where the kernel put them; what goes again goes anywhere. */

@@ -81,7 +81,7 @@ export interface Trace {
   readonly name: string;
   readonly end: End;
   readonly subflows: SubflowNames[];
-  /** Keys of both ends: null where the connection never had one. */
+  /** Null where it never showed one. */
   readonly ownKey: Uint8Array | null;
   readonly ownIdsn: U64;
   readonly peerIdsn: U64;
