@@ -99,8 +99,9 @@ export class KernelLab {
   async run(what: MiddleboxCase, role: 'client' | 'server', isBroken: boolean): Promise<KernelOutcome> {
     const { paths = 1, checksum = [false, false], bytes = BYTES, slackUs = 0 } = what;
     const { kernel } = this;
-    // Linux that has said DATA_FIN before it falls back never tells its application of our FIN (decision 7).
-    const isPolite = what.altered !== undefined;
+    // Linux that has said DATA_FIN takes no more joins, and, should it fall back, never tells its application of our FIN
+    // (decision 7).
+    const isPolite = what.altered !== undefined || paths === 2;
     const isKernelSumming = role === 'client' ? checksum[1] : checksum[0];
     kernel.run('sysctl', '-qw', `net.mptcp.checksum_enabled=${isKernelSumming ? 1 : 0}`);
     kernel.ip('mptcp', 'endpoint', 'flush');

@@ -75,7 +75,7 @@ export class OptionsIn {
           ? relativeDsn(o.dataAckHi, o.dataAckLo, idsnLocal)
           : unwrap32(o.dataAckLo, idsnLocal.lo, c.sender.sndUna);
       this.sawDataAck = true;
-      if (this.acksData(seg)) this.isOurDataConfirmed = true;
+      if (dataAck > 1 && this.acksData(seg)) this.isOurDataConfirmed = true;
       this.bareAcks = 0;
       const windowBytes = (seg.flags & TCP_SYN) !== 0 ? seg.window : seg.window * 2 ** sf.tcp.sndWndShift;
       c.onDataAck(nowUs, dataAck, windowBytes);

@@ -1,0 +1,257 @@
+/** Fallback, MP_FAIL and the infinite mapping (RFC 8684 3.7), against a scripted peer and through middleboxes. */
+import test from 'ava';
+import { dsnHi, dsnLo } from '../../../src/core/base/seq.js';
+import { writeFail } from '../../../src/core/wire/mptcp-options.js';
+import { stripped } from '../../support/middlebox-cases.js';
+import { MptcpScript } from '../../support/mptcp-script.js';
+import { streamOf, throughBoxes } from '../../support/through-boxes.js';
+
+const S = 1_000_000;
+const MIDDLEBOX = 6;
+const SHORT = 20_000;
+
+/** MP_FAIL of the peer's, about our data from `dsn` on. */
+const failing = (s: MptcpScript, dsn: number) => (out: Uint8Array, o: number) =>
+  writeFail(out, o, dsnHi(dsn, s.c.keys.idsnLocal), dsnLo(dsn, s.c.keys.idsnLocal));
+
+function proven(options: Parameters<typeof MptcpScript.connected>[0] = {}): MptcpScript {
+  const s = MptcpScript.connected(options);
+  s.prove();
+  return s;
+}
+
+/** All new data goes over the second path. */
+function onSecondPath(options: Parameters<typeof MptcpScript.joined>[1] = {}): MptcpScript {
+  const s = MptcpScript.joined(2, options);
+  s.c.setLocalBackup(s.nowUs, s.p0.sf.id, true);
+  return s;
+}
+
+test('a wrong checksum on one of several subflows: RST with MP_FAIL, and the data is not DATA_ACKed', (t) => {
+  const s = MptcpScript.joined(2, { checksum: true });
+  const [rst] = s.p1.exchange({ len: 100, dss: { ack: 2, dsn: 2, checksum: 1 } });
+  t.like(rst, { path: 1, flags: 'R.', fail: 2, tcprst: MIDDLEBOX });
+  t.is(s.received, 1);
+  const [ack] = s.p0.exchange({ len: 10, dss: { ack: 2, dsn: 102 } });
+  t.is(ack?.dss?.ack ?? s.c.receiver.rcvNxt, 2);
+  t.is(s.counter('MPTcpExtDataCsumErr'), 1);
+});
+
+test('RST with MP_FAIL received: what the subflow had delivered goes elsewhere at once, not after a timeout', (t) => {
+  const s = onSecondPath();
+  t.true(s.write(3000).every(({ path }) => path === 1));
+  s.p1.ack(2);
+  const sent = s.p1.exchange({ flags: 'R.', options: failing(s, 2) });
+  sent.push(...s.advance(1000));
+  const again = sent.filter(({ path, len }) => path === 0 && len > 0);
+  t.is(again[0]?.dss?.dsn, 2);
+  t.is(
+    again.reduce((sum, { len }) => sum + len, 0),
+    3000,
+  );
+  t.is(s.counter('MPTcpExtMPFailRx'), 1);
+});
+
+test('a wrong checksum on the only subflow: MP_FAIL on an ACK, the bytes go up, our next data has the infinite mapping', (t) => {
+  const s = proven({ checksum: true });
+  const answer = s.p0.exchange({ len: 100, dss: { ack: 2, dsn: 2, checksum: 1 } });
+  t.true(answer.some(({ flags, fail }) => flags === '.' && fail === 2));
+  t.is(s.received, 101);
+  const [data] = s.write(500);
+  t.like(data?.dss, { dll: 0, checksum: 0, dsn: 2, ssn: 2 });
+  s.p0.ack();
+  t.true(s.write(500).every(({ present }) => present === 0));
+  t.is(s.counter('MPTcpExtInfiniteMapTx'), 1);
+});
+
+test('the infinite mapping begins where data was last known to be intact, not at its own bytes', (t) => {
+  const s = proven({ checksum: true });
+  s.write(1000);
+  s.p0.exchange({ dss: { ack: 2 }, options: failing(s, 2) });
+  const [data] = s.write(500);
+  t.is(data?.seq, 1002);
+  t.like(data?.dss, { dll: 0, dsn: 2, ssn: 2 });
+});
+
+test('MP_FAIL is answered with MP_FAIL, and the connection reverts to TCP', (t) => {
+  const s = proven({ checksum: true });
+  s.write(1000);
+  const answer = s.p0.exchange({ dss: { ack: 2 }, options: failing(s, 2) });
+  t.true(answer.some(({ fail, flags }) => fail === 2 && flags === '.'));
+  s.write(100);
+  t.is(s.c.mode, 'tcp');
+  s.p0.ack();
+  t.true(s.write(2000).every(({ present }) => present === 0));
+  t.deepEqual(
+    s.events('fallback').map(({ why }) => why),
+    ['MP_FAIL received'],
+  );
+});
+
+test('MP_FAIL without new data to follow: the connection still ends, by DATA_FIN', (t) => {
+  const s = proven({ checksum: true });
+  s.write(1000);
+  s.p0.exchange({ dss: { ack: 2 }, options: failing(s, 2) });
+  const fin = s.end().find(({ dss }) => dss?.fin === true);
+  t.is(fin?.dss?.dsn, 1002);
+  s.p0.exchange({ dss: { ack: 1003, dsn: 2, fin: true } });
+  t.is(s.events('connection-closed')[0]?.why, 'done');
+});
+
+test('a wrong checksum over data that is not contiguous: RST with MP_FAIL although there is one subflow', (t) => {
+  const s = proven({ checksum: true });
+  const [rst] = s.p0.exchange({ len: 100, dss: { ack: 2, dsn: 302, ssn: 2, checksum: 1 } });
+  t.like(rst, { flags: 'R.', fail: 302, tcprst: MIDDLEBOX });
+  t.is(s.received, 1);
+});
+
+test('after the infinite mapping only subflow ACKs free the send buffer', (t) => {
+  const s = proven({ checksum: true });
+  s.write(1000);
+  s.p0.exchange({ ack: 2, dss: { ack: 2 }, options: failing(s, 2) });
+  s.write(500);
+  s.p0.exchange({ ack: 2, dss: { ack: 1502 } });
+  t.is(s.c.unackedBytes, 1500);
+  s.p0.ack();
+  t.is(s.c.unackedBytes, 0);
+});
+
+test('after an infinite mapping was received there are no more DATA_ACKs', (t) => {
+  const s = proven();
+  const out = s.p0.exchange({ len: 10, dss: { ack: 2, dsn: 2, dll: 0 } });
+  out.push(...s.p0.exchange({ len: 10 }), ...s.advance(S));
+  t.true(out.length > 0);
+  t.true(out.every(({ present }) => present === 0));
+  t.is(s.counter('MPTcpExtInfiniteMapRx'), 1);
+});
+
+test('falling back ends a join that is under way, and no other is begun', (t) => {
+  const s = proven();
+  const { localAddress } = { localAddress: s.engine.link(1)!.addresses[0]! };
+  const join = () => s.c.join(s.nowUs, { linkId: 1, localAddress, remote: s.c.remote });
+  t.true(join() >= 0);
+  t.is(s.out().filter(({ flags }) => flags === 'S').length, 1);
+  s.p0.exchange({ len: 10, dss: { ack: 2, dsn: 2, dll: 0 } });
+  t.deepEqual(
+    s.c.subflows.filter(({ closeReason }) => closeReason === null).map(({ role }) => role),
+    ['initial'],
+  );
+  t.is(join(), -1);
+});
+
+test('an infinite mapping where a second subflow has been in use: that subflow is reset', (t) => {
+  const s = MptcpScript.joined(2);
+  const [rst] = s.p1.exchange({ len: 10, dss: { ack: 2, dsn: 2, dll: 0 } });
+  t.like(rst, { path: 1, flags: 'R.', tcprst: 1 });
+  t.true(s.c.isMptcp);
+});
+
+test('a SYN or SYN/ACK without MP_CAPABLE: plain TCP', (t) => {
+  for (const what of stripped.filter(({ name }) => /from the SYN/.test(name))) {
+    const { client, server } = throughBoxes({ ...what, bytes: SHORT });
+    t.false(client.info.isMptcp || server.info.isMptcp, what.name);
+    t.true(client.hasEnded && server.hasEnded);
+  }
+});
+
+test('our data acknowledged without DATA_ACK on the first subflow: plain TCP', (t) => {
+  const s = MptcpScript.connected();
+  s.write(1000);
+  s.p0.ack();
+  t.false(s.c.isMptcp);
+  t.is(s.c.unackedBytes, 0);
+});
+
+test('then the next data says so by an infinite mapping, also when it is sent again, and nothing follows it', (t) => {
+  const s = MptcpScript.connected();
+  s.write(1000);
+  s.p0.ack();
+  const [data] = s.write(500);
+  t.like(data?.dss, { dll: 0, dsn: 1, ssn: 1, ackBytes: 0 });
+  t.true(s.write(500).every(({ present }) => present === 0));
+  const again = s.advance(2 * S).filter(({ seq, len }) => seq === 1001 && len > 0);
+  t.true(again.length > 0);
+  t.true(again.every(({ dss }) => dss?.dll === 0));
+});
+
+test('our data acknowledged without DATA_ACK on a joined subflow: RST, middlebox interference', (t) => {
+  const s = onSecondPath();
+  s.write(1000);
+  const sent = s.p1.ack();
+  t.like(
+    sent.find(({ flags }) => flags === 'R.'),
+    { path: 1, tcprst: MIDDLEBOX },
+  );
+  t.true(s.c.isMptcp);
+});
+
+test('options that vanish mid-life: RST once the bytes without mapping fill the window', (t) => {
+  const s = proven({ config: { receiveBufferBytes: 20_000 } });
+  const out = [];
+  for (let i = 0; i < 10; i++) out.push(...s.p0.exchange({ len: 1400 }));
+  t.true(out.every(({ flags }) => flags === '.'));
+  for (let i = 0; i < 10; i++) out.push(...s.p0.exchange({ len: 1400 }));
+  t.like(
+    out.find(({ flags }) => flags === 'R.'),
+    { tcprst: MIDDLEBOX },
+  );
+  t.is(s.received, 1);
+});
+
+test('DATA_ACKs that vanish mid-life: RST when nothing moves for a data-level timeout', (t) => {
+  const s = proven();
+  for (let i = 0; i < 4; i++) {
+    s.write(1000);
+    s.p0.ack();
+  }
+  const rst = s.advance(3 * S).find(({ flags }) => flags === 'R.');
+  t.is(rst?.tcprst, MIDDLEBOX);
+});
+
+test('a server whose first data has no option falls back', (t) => {
+  const s = MptcpScript.connected({ side: 'passive' });
+  s.p0.exchange({ len: 100 });
+  t.is(s.received, 100);
+  t.false(s.c.isMptcp);
+});
+
+test('data without option that overtook its mapping is no reason to fall back', (t) => {
+  const s = MptcpScript.connected({ side: 'passive' });
+  s.p0.exchange({ seq: 101, len: 100 });
+  t.true(s.c.isMptcp);
+  s.p0.exchange({ seq: 1, len: 100, dss: { ack: 1, dsn: 1, dll: 200 } });
+  t.is(s.received, 200);
+  t.true(s.c.isMptcp);
+});
+
+test('after an infinite mapping all bytes are the stream, in whatever order they come', (t) => {
+  const s = proven();
+  s.p0.exchange({ seq: 12, len: 10, dss: { ack: 2, dsn: 12, dll: 0 } });
+  s.p0.exchange({ seq: 32, len: 10 });
+  s.p0.exchange({ seq: 2, len: 10 });
+  t.is(s.received, 21);
+  s.p0.exchange({ seq: 22, len: 10 });
+  t.is(s.received, 41);
+  t.is(s.mismatches, 0);
+});
+
+test('a FIN without options ends the stream only if everything before it was DATA_ACKed', (t) => {
+  const early = MptcpScript.connected();
+  early.write(1000);
+  early.p0.exchange({ flags: 'F.' });
+  t.is(early.ends, 1);
+  const late = proven();
+  late.write(1000);
+  const [rst] = late.p0.exchange({ flags: 'F.' });
+  t.like(rst, { flags: 'R.', tcprst: MIDDLEBOX });
+  t.is(late.ends, 0);
+});
+
+test('payload survives every fallback', (t) => {
+  for (const what of stripped.filter(({ paths }) => paths === undefined)) {
+    const { client, server } = throughBoxes({ ...what, bytes: SHORT });
+    t.deepEqual(server.received, streamOf('client', SHORT), what.name);
+    t.deepEqual(client.received, streamOf('server', SHORT), what.name);
+    t.false(client.info.isMptcp, what.name);
+  }
+});
