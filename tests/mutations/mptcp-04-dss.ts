@@ -132,8 +132,8 @@ export const mutations: readonly Mutation[] = [
   {
     row: 'D20',
     file: 'src/core/mptcp/subflow.ts',
-    find: "if ((c.mode === 'tcp' || c.fallback.isUnderWay) && m !== null)",
-    replace: 'if (m !== null)',
+    find: "if (c.mode === 'tcp' || c.fallback.isUnderWay) {",
+    replace: 'if (true) {',
   },
   {
     row: 'D21',

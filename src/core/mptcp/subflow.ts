@@ -198,8 +198,12 @@ export class MptcpSubflow implements SubflowOwner {
     const c = this.connection;
     const m = tag as OutboundMapping | null;
     // After a fallback only subflow acknowledgments free the send buffer (RFC 8684 3.7).
-    if ((c.mode === 'tcp' || c.fallback.isUnderWay) && m !== null)
-      c.onDataAcked(nowUs, m.dsn + (seq - m.ssn) + lengthBytes);
+    if (c.mode === 'tcp' || c.fallback.isUnderWay) {
+      if (m !== null) c.onDataAcked(nowUs, m.dsn + (seq - m.ssn) + lengthBytes);
+    } else if (c.dataRto.deadlineUs === NEVER) {
+      // Delivered here; if no DATA_ACK ever says so, somebody must notice.
+      c.dataRto.restart(nowUs, false);
+    }
   }
 
   onLost(_nowUs: Micros, _sf: TcpSubflow, seq: number, lengthBytes: number, tag: unknown): void {
