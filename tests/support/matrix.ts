@@ -71,7 +71,11 @@ export class MatrixLab {
       [this.a, 'a', 1, 2],
       [this.b, 'b', 2, 1],
     ] as const) {
-      const script = ['sysctl -qw net.ipv4.conf.all.rp_filter=0 net.mptcp.add_addr_timeout=1'];
+      const script = [
+        'sysctl -qw net.ipv4.conf.all.rp_filter=0 net.mptcp.add_addr_timeout=1',
+        // On a busy machine our side may be silent for seconds: that is no reason to go without MPTCP.
+        'sysctl -qw net.mptcp.syn_retrans_before_tcp_fallback=20 net.mptcp.blackhole_timeout=0',
+      ];
       for (const i of LINKS) {
         const dev = `${side}${i}`;
         script.push(
