@@ -1,6 +1,7 @@
 /** Network namespaces for tests: made by `ip netns`, removed on every way out of the test file. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { dirname } from 'node:path';
+import { threadId } from 'node:worker_threads';
 import { SYSTEM_PATH } from '../../src/native/tool.js';
 
 let serial = 0;
@@ -25,7 +26,8 @@ export class TestNamespace {
   #isClosed = false;
 
   constructor(label: string) {
-    this.name = `mtn-${process.pid}-${serial++}-${label}`;
+    // Test files are threads of one process, each with its own `serial`.
+    this.name = `mtn-${process.pid}-${threadId}-${serial++}-${label}`;
     run('ip', 'netns', 'add', this.name);
     this.ip('link', 'set', 'lo', 'up');
     // No duplicate address detection: addresses work at once.
