@@ -77,8 +77,8 @@ export const mutations: readonly Mutation[] = [
   {
     row: 'R7',
     file: 'src/core/tcp/loss-recovery.ts',
-    find: 'board.isEmpty || board.sackedBytes > 0 || board.lostBytes > 0',
-    replace: 'board.isEmpty',
+    find: 'const isWatched = this.usesSack &&',
+    replace: 'const isWatched =',
   },
   {
     row: 'R8',
@@ -89,8 +89,8 @@ export const mutations: readonly Mutation[] = [
   {
     row: 'R8',
     file: 'src/core/tcp/probes.ts',
-    find: 'board.split(last, last.endSeq - mss.bytes) : last;',
-    replace: 'board.split(last, last.endSeq - mss.bytes) : board.head!;',
+    find: 'const last = board.tail;',
+    replace: 'const last = board.head;',
   },
   {
     row: 'R9',

@@ -270,8 +270,10 @@ test('O4: Karn: without timestamps a retransmitted segment yields no sample', (t
   const s = sending(1, { config: { useTimestamps: false }, peer: { ts: false } });
   const { srttUs } = s.sf.rtt;
   s.advance(350_000);
+  t.true(s.sf.stats.bytesRetransmitted > 0);
   s.nowUs += 777_000;
-  s.inject({ ack: 1 + s.sf.mssBytes });
+  s.inject({ ack: s.sf.sndNxt });
+  t.is(s.sf.inFlightBytes, 0);
   t.is(s.sf.rtt.srttUs, srttUs);
 });
 
