@@ -62,10 +62,13 @@ export interface Play {
 export class MatrixLab {
   readonly a = new TestNamespace('ip-a');
   readonly b = new TestNamespace('ip-b');
-  readonly directory = mkdtempSync(join(tmpdir(), 'ip-'));
   private nextPort = FIRST_PORT;
 
-  constructor(readonly program: string) {
+  /** `directory`: of this lab alone, for control sockets. */
+  constructor(
+    readonly program: string,
+    readonly directory: string,
+  ) {
     for (const i of LINKS) this.a.veth(`a${i}`, this.b, `b${i}`);
     for (const [ns, side, own, other] of [
       [this.a, 'a', 1, 2],
@@ -104,7 +107,6 @@ export class MatrixLab {
   close(): void {
     this.a.close();
     this.b.close();
-    rmSync(this.directory, { recursive: true, force: true });
   }
 }
 
@@ -114,7 +116,7 @@ class Pool {
   private readonly waiting: ((lab: MatrixLab) => void)[] = [];
   private made = 0;
   private program: string | null = null;
-  private readonly directory = mkdtempSync(join(tmpdir(), 'ip-'));
+  private readonly directory = mkdtempSync(join(tmpdir(), 'mptun-matrix-'));
 
   async use(body: (lab: MatrixLab) => Promise<void>): Promise<void> {
     const lab = await this.take();
@@ -132,7 +134,7 @@ class Pool {
     if (lab !== undefined) return lab;
     if (this.made < LABS) {
       this.made++;
-      return new MatrixLab((this.program ??= this.compile()));
+      return new MatrixLab((this.program ??= this.compile()), mkdtempSync(join(this.directory, 'lab-')));
     }
     return new Promise((resolve) => this.waiting.push(resolve));
   }
@@ -150,7 +152,7 @@ class Pool {
 }
 
 const pool = new Pool();
-test.after.always(() => pool.close());
+process.once('exit', () => pool.close());
 
 /** Registers a scenario as a test. */
 export function scenario(title: string, what: Scenario, body: (play: Play) => Promise<void>): void {
