@@ -70,8 +70,8 @@ export const mutations: readonly Mutation[] = [
   {
     row: 'G10',
     file: 'src/core/mptcp/subflow.ts',
-    find: `if ((c.mode === 'tcp' || c.fallback.isUnderWay) && m !== null)`,
-    replace: 'if (m !== null)',
+    find: "if (c.mode === 'tcp' || c.fallback.isUnderWay) {\n      if (m !== null)",
+    replace: 'if (m !== null) {\n      if (m !== null)',
   },
   {
     row: 'G11',

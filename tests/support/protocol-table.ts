@@ -25,8 +25,6 @@ export interface Row {
 
 export interface Section {
   readonly heading: string;
-  /** Rows are still missing; the table says so. */
-  readonly isOpen: boolean;
   readonly rows: readonly Row[];
   /** What could not be read, each with its line. */
   readonly mistakes: readonly string[];
@@ -55,7 +53,7 @@ export function parseProtocol(markdown: string): readonly Section[] {
       const lines = text.split('\n');
       const mistakes: string[] = [];
       const rows = lines.filter((line) => /^\| *[A-Z]\d/.test(line)).map((line) => parseRow(line, mistakes));
-      return { heading: lines[0]!.trim(), isOpen: text.includes('*This section is being filled.*'), rows, mistakes };
+      return { heading: lines[0]!.trim(), rows, mistakes };
     });
 }
 
