@@ -20,9 +20,9 @@ export const mutations: readonly Mutation[] = [
   { row: 'B5', file: 'src/core/mptcp/fallback.ts', find: 'c.hasJoined || m.dsn !== m.ssn', replace: 'c.hasJoined' },
   {
     row: 'B6',
-    file: 'src/core/mptcp/connection.ts',
-    find: '    if (this.fallback.isUnderWay && dataAck !== this.sender.finDsn + 1) return;\n',
-    replace: '\n',
+    file: 'src/core/mptcp/subflow.ts',
+    find: "if (c.mode === 'tcp' || c.fallback.isUnderWay) {",
+    replace: 'if (c.fallback.isUnderWay) {',
   },
   {
     row: 'B7',

@@ -150,6 +150,7 @@ test('a SYN or SYN/ACK without MP_CAPABLE: plain TCP', (t) => {
   for (const what of stripped.filter(({ name }) => /from the SYN/.test(name))) {
     const { client, server } = throughBoxes({ ...what, bytes: SHORT });
     t.false(client.info.isMptcp || server.info.isMptcp, what.name);
+    t.is(client.info.fallbackReason, 'no acceptable MP_CAPABLE in the SYN/ACK', 'at once, not when data shows it');
     t.true(client.hasEnded && server.hasEnded);
   }
 });
