@@ -169,7 +169,8 @@ export class OptionsIn {
     const { sf } = this;
     const c = sf.connection;
     // An ACK full of SACK blocks may have left its DATA_ACK out (OptionsOut.writeAck does so): it proves nothing.
-    const lacksDataAck = seg.sackCount === 0 && this.acksData(seg);
+    // Nor does data: split on its way, its later pieces may come without options, and before the first.
+    const lacksDataAck = seg.payloadLen === 0 && seg.sackCount === 0 && this.acksData(seg);
     if (lacksDataAck) this.bareAcks++;
     const isDataStripped = this.isDataStripped(seg);
     const isAckStripped = lacksDataAck && !this.isOurDataConfirmed;
