@@ -1,5 +1,6 @@
-/** IP prefixes (CIDR) as values. */
+/** IP prefixes as people write them, and the addresses in them. */
 import { type IpAddress, ipFromBytes, parseIp } from '../core/base/ip.js';
+import { networkAddress } from '../core/base/prefix.js';
 import type { Prefix } from './types.js';
 
 /** Parses `ADDRESS/BITS` with host bits zero, or null. A bare address is a host prefix. */
@@ -20,20 +21,6 @@ export function parseIpOrNull(text: string): IpAddress | null {
   } catch {
     return null;
   }
-}
-
-/** `address` with everything behind the first `bits` bits zero. */
-export function networkAddress(address: IpAddress, bits: number): IpAddress {
-  const bytes = address.bytes.slice();
-  for (let i = 0; i < bytes.length; i++) {
-    const keep = Math.min(8, Math.max(0, bits - 8 * i));
-    bytes[i] = bytes[i]! & (0xff << (8 - keep));
-  }
-  return ipFromBytes(bytes, 0, address.family);
-}
-
-export function prefixContains(prefix: Prefix, address: IpAddress): boolean {
-  return prefix.address.family === address.family && networkAddress(address, prefix.bits).text === prefix.address.text;
 }
 
 /** The `index`-th address of a prefix (0 is the network address), or null behind its end. `index` below 2^31. */

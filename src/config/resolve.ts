@@ -3,10 +3,11 @@ import { readFileSync } from 'node:fs';
 import { basename, dirname, resolve as resolvePath } from 'node:path';
 
 import { type IpAddress, parseIp } from '../core/base/ip.js';
+import { prefixContains } from '../core/base/prefix.js';
 import type { KeyPath } from './document.js';
 import { KeyError, loadKey, parsePin } from './keys.js';
 import type { Report } from './load.js';
-import { addressAt, parsePrefix, prefixContains } from './prefix.js';
+import { addressAt, parsePrefix } from './prefix.js';
 import { FILE_PREFIX, parseHostPort, type RawClient, type RawConfig, type RawServer } from './schema.js';
 import type { ClientConfig, ClientEntry, CommonConfig, PathRule, Prefix, ServerConfig } from './types.js';
 import { parseDuration, parseRate, parseSize } from './units.js';

@@ -265,7 +265,7 @@ export class ClientDaemon {
     } else {
       this.driver.updateLink(after);
       if (before.rule.role !== after.rule.role) {
-        this.paths.handle({ type: 'role-changed', linkId: after.id, role: after.rule.role });
+        this.paths.handle({ type: 'link-policy', linkId: after.id, policy: { role: after.rule.role } });
       }
       this.paths.handle({ type: 'link-changed', linkId: after.id, isUp, addresses: after.addresses });
     }

@@ -20,8 +20,9 @@ export function attempt(m: PathOrders, nowUs: Micros): void {
   }
   if (m.session !== 'ready') return;
   for (const path of ready) {
+    if (!m.isWanted(nowUs, path)) continue;
     const held = m.table.held();
-    if (held.filter((p) => p.link.id === path.link.id).length >= m.config.maxPathsPerLink) continue;
+    if (held.filter((p) => p.link.id === path.link.id).length >= m.maxPathsOver(path)) continue;
     if (held.length >= m.config.maxSubflows && !makeRoom(m, nowUs, path, held)) continue;
     open(m, nowUs, path, false);
   }
@@ -62,8 +63,7 @@ function makeRoom(m: PathOrders, nowUs: Micros, path: Path, held: readonly Path[
 export function trim(m: PathOrders, nowUs: Micros): void {
   const held = m.table.held().filter((p) => p.state !== 'draining');
   const isOver = (path: Path) =>
-    held.length > m.config.maxSubflows ||
-    held.filter((p) => p.link.id === path.link.id).length > m.config.maxPathsPerLink;
+    held.length > m.config.maxSubflows || held.filter((p) => p.link.id === path.link.id).length > m.maxPathsOver(path);
   for (const path of m.table.ordered([...held]).reverse()) {
     if (!path.isEstablished || !isOver(path) || !held.some((p) => p !== path && isWorking(p))) continue;
     if (path.state === 'warm' || path.state === 'active') m.dismiss(nowUs, path, 'more subflows than allowed');

@@ -27,6 +27,7 @@ export function take(m: PathOrders, nowUs: Micros, event: PathEvent): void {
       setLink(m, { ...old, isUp: false, addresses: [] });
       m.table.links.delete(event.linkId);
       m.table.fading.delete(event.linkId);
+      m.saturatedLinks.delete(event.linkId);
       break;
     }
     case 'link-fading':
@@ -49,15 +50,19 @@ export function take(m: PathOrders, nowUs: Micros, event: PathEvent): void {
     case 'peer-joined':
       peerJoined(m, nowUs, event.linkId, event.localAddress, event.remote);
       break;
-    case 'role-changed': {
+    case 'link-policy': {
       const old = m.table.links.get(event.linkId);
       if (old === undefined) break;
-      setLink(m, { ...old, role: event.role });
+      setLink(m, { ...old, ...event.policy });
       for (const path of m.table.onLink(event.linkId)) path.resetBackOff(nowUs);
       break;
     }
+    case 'session-policy':
+      m.config = { ...m.config, mode: event.mode, maxSubflows: event.maxSubflows };
+      break;
     case 'saturation':
-      m.saturatedUntilUs = event.isSaturated ? NEVER : Math.min(m.saturatedUntilUs, nowUs + OVERFLOW_HOLD_US);
+      if (event.linkId !== undefined && !m.table.links.has(event.linkId)) break;
+      m.setSaturated(event.linkId, event.isSaturated ? NEVER : nowUs + OVERFLOW_HOLD_US);
       break;
     default: {
       const path = m.table.byId(event.pathId);

@@ -6,7 +6,7 @@ import { type Micros, NEVER } from '../base/time.js';
 import { failed } from './facts.js';
 import type { PathOrders } from './orders.js';
 import type { Path } from './path.js';
-import { CLOSE_US, DRAIN_ALONE_US, DRAIN_US, RECOVER_US, STALL_REPLACE_US } from './timing.js';
+import { CLOSE_US, COOL_US, DRAIN_ALONE_US, DRAIN_US, RECOVER_US, STALL_REPLACE_US } from './timing.js';
 
 /** What is due by now: an attempt's answer, a suspended or stalled subflow, draining, a block. */
 export function expire(m: PathOrders, nowUs: Micros, path: Path): void {
@@ -32,7 +32,19 @@ export function expire(m: PathOrders, nowUs: Micros, path: Path): void {
     m.reset(path);
     path.resetBackOff(nowUs);
     m.move(nowUs, path, 'lost', 'stalled for too long');
+  } else if (
+    isCooling(path) &&
+    nowUs >= path.stateSinceUs + COOL_US &&
+    m.session === 'ready' &&
+    m.config.side === 'client'
+  ) {
+    if (!m.isWanted(nowUs, path) && m.table.anotherWorks(path)) m.dismiss(nowUs, path, 'not kept warm');
   }
+}
+
+/** Rests, and is not to be kept for later. */
+export function isCooling(path: Path): boolean {
+  return path.link.keepWarm === false && path.state === 'warm';
 }
 
 function drain(m: PathOrders, nowUs: Micros, path: Path): void {

@@ -14,10 +14,10 @@ import { type Micros, NEVER } from '../base/time.js';
 import { attempt, trim } from './attempts.js';
 import { chooseCarriers } from './carriers.js';
 import { isNews, take } from './facts.js';
-import { expire, forget, reach } from './lifecycle.js';
+import { expire, forget, isCooling, reach } from './lifecycle.js';
 import { PathOrders } from './orders.js';
 import { statusOf } from './status.js';
-import { STALL_REPLACE_US } from './timing.js';
+import { COOL_US, STALL_REPLACE_US } from './timing.js';
 import type { PathCommand, PathEvent, PathManagerConfig, PathStatus, PathTransition, RemoteEndpoint } from './types.js';
 
 export class PathManager {
@@ -47,9 +47,11 @@ export class PathManager {
       if (us > this.#settledUs && us < next) next = us;
     };
     consider(this.#orders.saturatedUntilUs);
+    for (const us of this.#orders.saturatedLinks.values()) consider(us);
     for (const path of this.#orders.table.all()) {
       consider(path.deadlineUs);
       if (path.state === 'blocked' || (path.state === 'probing' && !path.hasSubflow)) consider(path.retryAtUs);
+      if (isCooling(path)) consider(path.stateSinceUs + COOL_US);
       if (path.isStalled) consider(path.stalledSinceUs + STALL_REPLACE_US);
     }
     return next;

@@ -2,7 +2,7 @@
  * What all rules of the path manager share: the facts, and what can be done to a path. Each of these leaves an order for the
  * driver, or a move of the state machine (states.ts), or both.
  */
-import type { Micros } from '../base/time.js';
+import { type Micros, NEVER } from '../base/time.js';
 import { Outbox } from './outbox.js';
 import type { Path } from './path.js';
 import { chooseActive } from './policy.js';
@@ -16,10 +16,12 @@ export class PathOrders {
   readonly outbox = new Outbox();
   /** none: nothing is connected; connected: joins must wait for session-ready. */
   session: 'none' | 'connected' | 'ready' = 'none';
+  /** Until when overflow links count as needed: all of them, or one. */
   saturatedUntilUs: Micros = Number.NEGATIVE_INFINITY;
+  readonly saturatedLinks = new Map<number, Micros>();
 
   constructor(
-    readonly config: PathManagerConfig,
+    public config: PathManagerConfig,
     /** Uniform in [0, 1). */
     readonly random: () => number,
   ) {
@@ -52,7 +54,28 @@ export class PathOrders {
 
   /** The paths of `working` (best first) that are to carry data now. */
   choose(nowUs: Micros, working: readonly Path[]): readonly Path[] {
-    return chooseActive(working, (p) => this.table.roleOf(p), nowUs < this.saturatedUntilUs, this.config.mode);
+    const isNeeded = (p: Path) =>
+      nowUs < this.saturatedUntilUs || nowUs < (this.saturatedLinks.get(p.link.id) ?? Number.NEGATIVE_INFINITY);
+    return chooseActive(working, (p) => this.table.roleOf(p), isNeeded, this.config.mode);
+  }
+
+  /** Whether a subflow over this path is worth having now: always, or (not kept warm) when it would carry data or soon may. */
+  isWanted(nowUs: Micros, path: Path): boolean {
+    if (path.link.keepWarm !== false) return true;
+    const others = this.table.working().filter((p) => p !== path);
+    if (others.every((p) => this.table.roleOf(p) === 'backup')) return true;
+    return this.choose(nowUs, this.table.ordered(others.concat(path))).includes(path);
+  }
+
+  /** NEVER: saturated from now on. Anything else: until then at the latest. */
+  setSaturated(linkId: number | undefined, untilUs: Micros): void {
+    if (linkId === undefined) {
+      this.saturatedUntilUs = untilUs === NEVER ? NEVER : Math.min(this.saturatedUntilUs, untilUs);
+      return;
+    }
+    const before = this.saturatedLinks.get(linkId);
+    if (untilUs === NEVER) this.saturatedLinks.set(linkId, NEVER);
+    else if (before !== undefined) this.saturatedLinks.set(linkId, Math.min(before, untilUs));
   }
 
   setBackup(path: Path, backup: boolean): void {
@@ -71,6 +94,10 @@ export class PathOrders {
 
   tell(path: Path, wish: PeerWish): void {
     this.outbox.order({ type: 'tell-peer', pathId: path.id, wish });
+  }
+
+  maxPathsOver({ link }: Path): number {
+    return link.maxPaths ?? this.config.maxPathsPerLink;
   }
 
   // --- the state

@@ -1,7 +1,8 @@
 /** Which pairs of addresses make a path, which path comes first, and which of those that work should carry data. */
-import type { Family, IpAddress } from '../base/ip.js';
+import type { IpAddress } from '../base/ip.js';
+import { prefixContains } from '../base/prefix.js';
 import type { Path } from './path.js';
-import type { LinkRole, PathManagerConfig, PathMode, RemoteEndpoint } from './types.js';
+import type { AddressChoice, LinkRole, PathLink, PathManagerConfig, PathMode, RemoteEndpoint } from './types.js';
 
 const ROLE_RANK: Record<LinkRole, number> = { always: 0, overflow: 1, backup: 2, never: 3 };
 
@@ -11,10 +12,21 @@ export function strictestRole(a: LinkRole, b: LinkRole): LinkRole {
 }
 
 /** Same family, a family that is allowed, and a scope that can reach (RFC 6724 §3.1 in the two cases that matter). */
-export function canPair(config: PathManagerConfig, local: IpAddress, remote: IpAddress): boolean {
+export function canPair(config: PathManagerConfig, link: PathLink, local: IpAddress, remote: IpAddress): boolean {
   if (local.family !== remote.family || local.text === remote.text) return false;
-  if (!config.families.includes(local.family)) return false;
-  return isLinkLocal(local) === isLinkLocal(remote);
+  if (!(link.families ?? config.families).includes(local.family)) return false;
+  return isLinkLocal(local) === isLinkLocal(remote) && isAllowed(link, local, remote);
+}
+
+/** Whether the user lets these two addresses be used together over this link. */
+export function isAllowed(link: PathLink, local: IpAddress, remote: IpAddress): boolean {
+  return isChosen(link.local, local) && isChosen(link.remote, remote);
+}
+
+function isChosen(choice: AddressChoice | undefined, address: IpAddress): boolean {
+  if (choice === undefined) return true;
+  if (choice.exclude.some((p) => prefixContains(p, address))) return false;
+  return choice.include.length === 0 || choice.include.some((p) => prefixContains(p, address));
 }
 
 function isLinkLocal(address: IpAddress): boolean {
@@ -28,31 +40,30 @@ export function comparePaths(
   remotes: readonly RemoteEndpoint[],
   roleOf: (path: Path) => LinkRole,
 ): (a: Path, b: Path) => number {
-  const familyRank = (family: Family) => config.families.indexOf(family);
+  const familyRank = ({ link, localAddress }: Path) => (link.families ?? config.families).indexOf(localAddress.family);
   const remoteRank = (path: Path) =>
     remotes.findIndex((r) => r.port === path.remote.port && r.address.text === path.remote.address.text);
   return (a, b) =>
     ROLE_RANK[roleOf(a)] - ROLE_RANK[roleOf(b)] ||
     a.link.priority - b.link.priority ||
-    familyRank(a.localAddress.family) - familyRank(b.localAddress.family) ||
+    familyRank(a) - familyRank(b) ||
     remoteRank(a) - remoteRank(b) ||
     a.id - b.id;
 }
 
 /**
  * The paths that should carry data, of `usable` (best first). Backups only when there is nothing else, and then one;
- * overflow when the regular ones are full or missing.
+ * overflow when it is needed because the regular ones are full, or when those are missing.
  */
 export function chooseActive(
   usable: readonly Path[],
   roleOf: (path: Path) => LinkRole,
-  isSaturated: boolean,
+  isNeeded: (path: Path) => boolean,
   mode: PathMode,
 ): readonly Path[] {
   const always = usable.filter((p) => roleOf(p) === 'always');
   const overflow = usable.filter((p) => roleOf(p) === 'overflow');
-  let chosen = always;
-  if (isSaturated || always.length === 0) chosen = always.concat(overflow);
+  let chosen = always.concat(always.length === 0 ? overflow : overflow.filter(isNeeded));
   if (chosen.length === 0) chosen = usable.slice(0, 1);
   return mode === 'handover' ? chosen.slice(0, 1) : chosen;
 }

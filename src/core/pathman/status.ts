@@ -1,6 +1,7 @@
 /** A path as the status shows it: one sentence says why it carries nothing. */
 import type { Micros } from '../base/time.js';
 import type { Path } from './path.js';
+import { isAllowed } from './policy.js';
 import type { LinkRole, PathStatus } from './types.js';
 
 export function statusOf(
@@ -32,14 +33,18 @@ function reason(path: Path, nowUs: Micros, role: LinkRole, isFading: boolean, al
   switch (path.state) {
     case 'down':
       if (path.isOrphan) return 'its address is gone';
-      return path.link.isUp ? 'its role is never' : 'link is down';
+      if (!path.link.isUp) return 'link is down';
+      return isAllowed(path.link, path.localAddress, path.remote.address)
+        ? 'its role is never'
+        : 'its addresses are excluded';
     case 'probing':
       if (path.hasSubflow) return 'link is back, its subflow has not answered yet';
       if (path.retryAtUs > nowUs) return `last attempt failed: ${path.lastFailure}`;
       if (all.some((p) => p !== path && p.hasSubflow && p.link.id === path.link.id)) {
         return 'another path over this link is in use';
       }
-      return all.some((p) => p.isEstablished) ? 'waits for its turn' : 'waits for the first connection';
+      if (!all.some((p) => p.isEstablished)) return 'waits for the first connection';
+      return path.link.keepWarm === false ? 'opened when it is needed (keep_warm: false)' : 'waits for its turn';
     case 'joining':
       return 'being opened';
     case 'warm':

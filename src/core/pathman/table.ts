@@ -1,7 +1,7 @@
 /** The links, remote endpoints and paths of a session, and the questions that are asked about them. */
 import type { IpAddress } from '../base/ip.js';
 import { Path, pathKey } from './path.js';
-import { canPair, comparePaths, strictestRole } from './policy.js';
+import { canPair, comparePaths, isAllowed, strictestRole } from './policy.js';
 import type { LinkRole, PathLink, PathManagerConfig, RemoteEndpoint } from './types.js';
 
 /** Address pairs beyond this are not tried (the table would grow with the peer's announcements). */
@@ -63,7 +63,7 @@ export class PathTable {
     for (const link of this.links.values()) {
       for (const remote of this.remotes) {
         for (const local of link.addresses) {
-          if (canPair(this.#config, local, remote.address)) this.ensure(link, local, remote);
+          if (canPair(this.#config, link, local, remote.address)) this.ensure(link, local, remote);
         }
       }
     }
@@ -80,6 +80,7 @@ export class PathTable {
 
   /** Ours, the peer's, and what a link that is about to go is still good for. */
   roleOf(path: Path): LinkRole {
+    if (!isAllowed(path.link, path.localAddress, path.remote.address)) return 'never';
     const wished = strictestRole(path.link.role, path.peerRole);
     const isGoing = path.isPeerGoing || this.fading.has(path.link.id);
     return isGoing ? strictestRole(wished, 'backup') : wished;

@@ -13,5 +13,7 @@ export const DRAIN_ALONE_US = 5_000_000;
 export const CLOSE_US = 3_000_000;
 /** A subflow that lived this long owes nothing to a bad path: it is replaced at once. */
 export const STABLE_US = 10_000_000;
+/** A path that is not kept warm is given up after resting this long. */
+export const COOL_US = 5_000_000;
 /** Overflow links stay in use this long after saturation ended. */
 export const OVERFLOW_HOLD_US = 5_000_000;

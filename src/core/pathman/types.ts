@@ -4,6 +4,7 @@
  * command on each of them and reports once per path.
  */
 import type { Family, IpAddress } from '../base/ip.js';
+import type { IpPrefix } from '../base/prefix.js';
 import type { Micros } from '../base/time.js';
 
 /** What the user allows a link to carry: always, only when the others are full, only when the others fail, nothing. */
@@ -19,15 +20,34 @@ export interface RemoteEndpoint {
   readonly addressId?: number;
 }
 
+/** Addresses to choose from: those inside one of `include` (empty: all) and inside none of `exclude`. */
+export interface AddressChoice {
+  readonly include: readonly IpPrefix[];
+  readonly exclude: readonly IpPrefix[];
+}
+
+/** What the user says of a link. */
+export interface LinkPolicy {
+  readonly role: LinkRole;
+  /** Lower is preferred among links of the same role; 0 unless configured. */
+  readonly priority: number;
+  /** False: no subflow is held on it while others carry the data. Default true. */
+  readonly keepWarm?: boolean;
+  /** Subflows over it, to different addresses or families. Default: `maxPathsPerLink` of the config. */
+  readonly maxPaths?: number;
+  /** Families that may be used, the preferred one first. Default: those of the config. */
+  readonly families?: readonly Family[];
+  /** Which of its own addresses are used, and which of the peer's from here. Default: all. */
+  readonly local?: AddressChoice;
+  readonly remote?: AddressChoice;
+}
+
 /** A link as the driver sees it; `id` is the driver's. */
-export interface PathLink {
+export interface PathLink extends LinkPolicy {
   readonly id: number;
   readonly name: string;
   readonly isUp: boolean;
   readonly addresses: readonly IpAddress[];
-  readonly role: LinkRole;
-  /** Lower is preferred among links of the same role; 0 unless configured. */
-  readonly priority: number;
 }
 
 export interface PathManagerConfig {
@@ -78,9 +98,15 @@ export type PathEvent =
   /** Also of a subflow that did not stall, but answered after its link was down: a path waits for it. */
   | { type: 'subflow-recovered'; pathId: number }
   | { type: 'subflow-closed'; pathId: number; why: string }
-  | { type: 'role-changed'; linkId: number; role: LinkRole }
-  /** The regular links carry all that they can (true), or have room again. */
-  | { type: 'saturation'; isSaturated: boolean }
+  /** What the user says of a link has changed; what is left out stays as it is. */
+  | { type: 'link-policy'; linkId: number; policy: Partial<LinkPolicy> }
+  /** What the user says of the whole tunnel has changed. */
+  | { type: 'session-policy'; mode: PathMode; maxSubflows: number }
+  /**
+   * The regular links carry all that they can (true), or have room again. With a link: as far as that overflow link is
+   * concerned (it has a threshold of its own).
+   */
+  | { type: 'saturation'; isSaturated: boolean; linkId?: number }
   | { type: 'peer-wish'; pathId: number; wish: PeerWish };
 
 export type PathCommand =

@@ -1,7 +1,8 @@
 import test from 'ava';
 import fc from 'fast-check';
-import { addressAt, networkAddress, parsePrefix, prefixContains } from '../../../src/config/prefix.js';
+import { addressAt, parsePrefix } from '../../../src/config/prefix.js';
 import { ipFromBytes, parseIp } from '../../../src/core/base/ip.js';
+import { networkAddress, prefixContains } from '../../../src/core/base/prefix.js';
 
 test('prefixes are read in canonical form', (t) => {
   t.is(parsePrefix('10.0.0.0/8')?.text, '10.0.0.0/8');

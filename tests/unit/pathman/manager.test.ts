@@ -164,7 +164,7 @@ test('a refused path is tried at once when the operator touches its role', (t) =
   t.is(rig.path('lte').state, 'blocked');
   rig
     .setBehaviour(2, 'works')
-    .event({ type: 'role-changed', linkId: 2, role: 'always' })
+    .event({ type: 'link-policy', linkId: 2, policy: { role: 'always' } })
     .run(0.1 * S);
   t.is(rig.path('lte').state, 'active');
 });
@@ -221,7 +221,7 @@ test('overflow: joins in while the regular links are full, and five seconds beyo
 test('never: drained while another path works, then closed; nothing is opened until it is allowed again', (t) => {
   const rig = twoLinks().run(5 * S);
   rig.takeLog();
-  rig.event({ type: 'role-changed', linkId: 1, role: 'never' });
+  rig.event({ type: 'link-policy', linkId: 1, policy: { role: 'never' } });
   t.deepEqual(rig.takeLog(), ['set-backup wifi true', 'tell-peer wifi role backup', 'tell-peer wifi going']);
   t.is(rig.path('wifi').state, 'draining');
   rig.run(1 * S);
@@ -230,14 +230,14 @@ test('never: drained while another path works, then closed; nothing is opened un
   t.is(rig.path('wifi').why, 'its role is never');
   rig.run(600 * S);
   t.deepEqual(rig.takeLog(), []);
-  rig.event({ type: 'role-changed', linkId: 1, role: 'always' }).run(0.1 * S);
+  rig.event({ type: 'link-policy', linkId: 1, policy: { role: 'always' } }).run(0.1 * S);
   t.is(rig.path('wifi').state, 'active');
 });
 
 test('never for the only path that works: waits for another one, but not for ever', (t) => {
   const rig = twoLinks().run(5 * S);
   rig.setBehaviour(2, 'silent').run(1 * S);
-  rig.event({ type: 'role-changed', linkId: 1, role: 'never' }).run(2 * S);
+  rig.event({ type: 'link-policy', linkId: 1, policy: { role: 'never' } }).run(2 * S);
   t.is(rig.path('wifi').state, 'draining');
   rig.setBehaviour(2, 'works').run(1.5 * S);
   t.is(rig.path('wifi').state, 'down', 'closed as soon as the other answered');

@@ -31,7 +31,7 @@ const action: fc.Arbitrary<Step> = fc.oneof(
     .tuple(link, fc.constantFrom(...ROLES))
     .map(([id, role]): [string, Action] => [
       `${id} role ${role}`,
-      (r) => r.event({ type: 'role-changed', linkId: id, role }),
+      (r) => r.event({ type: 'link-policy', linkId: id, policy: { role } }),
     ]),
   fc
     .tuple(link, fc.boolean())
@@ -110,7 +110,7 @@ function heal(rig: Rig): void {
       .setBehaviour(i + 1, 'works')
       .setUp(i + 1, true)
       .setAddresses(i + 1, ...ADDRESSES[i]!);
-    rig.event({ type: 'role-changed', linkId: i + 1, role: 'always' });
+    rig.event({ type: 'link-policy', linkId: i + 1, policy: { role: 'always' } });
     rig.event({ type: 'link-fading', linkId: i + 1, isFading: false });
   }
   rig.remotes(SERVER, SERVER6);
