@@ -88,6 +88,7 @@ class Cat implements CatSession {
     this.driver = new Driver(`cat_${process.pid}`, options.synCookies === true ? { maxHalfOpen: 0 } : {}, {
       onEvent: (event) => this.onEvent(event),
       onFlushed: () => undefined,
+      onReceived: () => {},
       onProblem: (message) => say(message),
     });
     this.monitor = new NetlinkMonitor(['link', 'address'], () => this.refreshLinks());

@@ -24,7 +24,7 @@ import type { Journal } from './journal.js';
 import { type HostLink, type LinkChange, LinkMonitor } from './link-monitor.js';
 import { Resolver } from './resolver.js';
 import { LANES, laneName } from './session.js';
-import { SessionPaths, STALL_GRACE_MS } from './session-paths.js';
+import { after, SessionPaths, STALL_GRACE_MS } from './session-paths.js';
 import type { TlsIdentity } from './tls.js';
 import { TunLoop } from './tun-loop.js';
 import { TunWriter } from './tun-writer.js';
@@ -120,6 +120,7 @@ export class ClientDaemon {
       stallGraceMs: STALL_GRACE_MS,
       nowUs: () => driver.nowUs(),
       random: Math.random,
+      after,
       connections: () => this.connections,
       dial: () => this.session.dialNow(),
       cancelDials: () => this.session.cancelDials(),

@@ -42,6 +42,8 @@ export interface DriverEvents {
   onEvent(event: EngineEvent): void;
   /** After each flush: what was acknowledged, and what may be written now, has changed. */
   onFlushed(): void;
+  /** Packets came in over a link: once for all that one readiness of its port brought. */
+  onReceived(linkId: number): void;
   /** A link could not be opened, or the guard has a problem: for people. */
   onProblem(message: string): void;
 }
@@ -214,6 +216,7 @@ export class Driver implements Edge {
     for (let round = 0; round < RECEIVE_ROUNDS; round++) {
       const count = link.port.receive(this.batch);
       if (count === 0) break;
+      if (round === 0) this.events.onReceived(linkId);
       this.engine.onPackets(this.nowUs(), linkId, this.batch);
       if (count < SLOTS) break;
     }

@@ -98,6 +98,7 @@ class Daemon implements StatusSource {
           client?.onFlushed();
           server?.onFlushed();
         },
+        onReceived: (linkId) => client?.paths.onReceived(linkId),
         onProblem: (message) => journal.record('warn', 'problem', message),
       },
     );

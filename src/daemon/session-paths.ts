@@ -25,6 +25,21 @@ const REPAIR_AGAIN_US = 3_000_000;
  */
 export const STALL_GRACE_MS = 300;
 
+/** SessionPathsOptions.after by Node's timers. */
+export function after(ms: number, fn: () => void): () => void {
+  if (ms > 0) {
+    const timer = setTimeout(fn, ms);
+    return () => clearTimeout(timer);
+  }
+  let isCancelled = false;
+  process.nextTick(() => {
+    if (!isCancelled) fn();
+  });
+  return () => {
+    isCancelled = true;
+  };
+}
+
 export interface Way {
   readonly pathId: number;
   readonly linkId: number;
@@ -43,6 +58,8 @@ export interface SessionPathsOptions {
   readonly stallGraceMs: number;
   readonly nowUs: () => Micros;
   readonly random: () => number;
+  /** Calls `fn` in so many milliseconds, never within this call; the answer cancels it. */
+  after(ms: number, fn: () => void): () => void;
   /** Connections that are up. */
   connections(): readonly LaneOf[];
   /** Dials every lane that has no connection over `currentWay`. */
@@ -76,7 +93,7 @@ interface PathMembers {
   isReported: boolean;
   isBackup: boolean;
   /** Running while a stall is too young to count. */
-  grace: NodeJS.Timeout | null;
+  stopGrace: (() => void) | null;
   /** The path manager knows of the stall. */
   isStallReported: boolean;
   /** Its stall is the peer's word, not our observation: the peer need not be told. */
@@ -89,15 +106,17 @@ export class SessionPaths {
   private readonly manager: PathManager;
   private readonly paths = new Map<number, PathMembers>();
   private target: Way | null = null;
-  private timer: NodeJS.Timeout | null = null;
-  private readonly repairTimer: NodeJS.Timeout;
+  /** Links from which a packet would be news; kept up to date by `drain`. */
+  private readonly awaited = new Set<number>();
+  private stopTimer: (() => void) | null = null;
+  private stopRepair: () => void;
   private isDraining = false;
   private isUp = false;
   private isClosed = false;
 
   constructor(private readonly options: SessionPathsOptions) {
     this.manager = new PathManager({ ...DEFAULT_PATH_CONFIG, side: 'client', mode: options.mode }, options.random);
-    this.repairTimer = setInterval(() => this.repair(), REPAIR_MS);
+    this.stopRepair = options.after(REPAIR_MS, () => this.repair());
   }
 
   /** Where the next dial goes: the path being connected, or else the best one in use. */
@@ -112,6 +131,11 @@ export class SessionPaths {
   handle(event: PathEvent): void {
     this.manager.handle(this.options.nowUs(), event);
     this.drain();
+  }
+
+  /** Packets came in over a link; means something only where a path waits for a sign of life. */
+  onReceived(linkId: number): void {
+    if (this.awaited.has(linkId)) this.handle({ type: 'packet-received', linkId });
   }
 
   /** The rules of the links have changed: what may leave over each is set anew. */
@@ -131,9 +155,9 @@ export class SessionPaths {
   /** What the closing of the connections brings is not acted upon any more. */
   close(): void {
     this.isClosed = true;
-    clearInterval(this.repairTimer);
+    this.stopRepair();
     for (const path of this.paths.values()) stopGrace(path);
-    if (this.timer !== null) clearTimeout(this.timer);
+    this.stopTimer?.();
   }
 
   // ---- From the session --------------------------------------------------------------------------------------------
@@ -206,7 +230,9 @@ export class SessionPaths {
         this.withMember(event.connectionId, event.subflowId, (pathId, path, member) => {
           member.isStalled = true;
           path.isPeersWord = event.why.startsWith(PEER_SAYS);
-          path.grace ??= setTimeout(() => this.onLongStall(pathId, path, event.why), this.options.stallGraceMs);
+          path.stopGrace ??= this.options.after(this.options.stallGraceMs, () =>
+            this.onLongStall(pathId, path, event.why),
+          );
         });
         break;
       case 'subflow-recovered':
@@ -232,8 +258,8 @@ export class SessionPaths {
   }
 
   private onLongStall(pathId: number, path: PathMembers, why: string): void {
-    path.grace = null;
-    if (this.paths.get(pathId) !== path || !path.members.some((m) => m.isStalled)) return;
+    path.stopGrace = null;
+    if (this.isClosed || this.paths.get(pathId) !== path || !path.members.some((m) => m.isStalled)) return;
     // What one connection has found out, the others need not find out again.
     for (const other of path.members) {
       if (other.isStalled || !other.isEstablished) continue;
@@ -276,6 +302,8 @@ export class SessionPaths {
       this.options.onTransition(t);
     }
     this.isDraining = false;
+    this.awaited.clear();
+    for (const linkId of this.manager.linkIds()) if (this.manager.awaits(linkId)) this.awaited.add(linkId);
     this.arm();
     this.options.flushSoon();
   }
@@ -361,6 +389,7 @@ export class SessionPaths {
   }
 
   private repair(): void {
+    this.stopRepair = this.options.after(REPAIR_MS, () => this.repair());
     for (const p of this.manager.paths(this.options.nowUs())) {
       if (p.state !== 'active' && p.state !== 'warm') continue;
       for (const { connection } of this.options.connections()) this.cover(p.id, connection);
@@ -379,7 +408,7 @@ export class SessionPaths {
         isReported: false,
         isBackup: false,
         isPeersWord: false,
-        grace: null,
+        stopGrace: null,
         isStallReported: false,
         lastJoinUs: new Map(),
         state: 'ok',
@@ -450,19 +479,21 @@ export class SessionPaths {
 
   /** Never from within a command: the path manager must have finished what it is doing. */
   private reportSoon(report: () => void): void {
-    process.nextTick(report);
+    this.options.after(0, () => {
+      if (!this.isClosed) report();
+    });
   }
 
   private arm(): void {
-    if (this.timer !== null) clearTimeout(this.timer);
-    this.timer = null;
+    this.stopTimer?.();
+    this.stopTimer = null;
     const deadlineUs = this.manager.nextDeadline();
     if (deadlineUs === NEVER) return;
-    const delayMs = Math.max(0, Math.ceil((deadlineUs - this.options.nowUs()) / 1000));
-    this.timer = setTimeout(() => {
+    const delayMs = Math.max(1, Math.ceil((deadlineUs - this.options.nowUs()) / 1000));
+    this.stopTimer = this.options.after(delayMs, () => {
       this.manager.onTimer(this.options.nowUs());
       this.drain();
-    }, delayMs);
+    });
   }
 }
 
@@ -471,8 +502,8 @@ function wayOf(c: { pathId: number; linkId: number; localAddress: IpAddress; rem
 }
 
 function stopGrace(path: PathMembers): void {
-  if (path.grace !== null) clearTimeout(path.grace);
-  path.grace = null;
+  path.stopGrace?.();
+  path.stopGrace = null;
 }
 
 function firstSubflowId(connection: ConnectionApi): number {

@@ -53,7 +53,7 @@ export const mutations: readonly Mutation[] = [
   {
     row: 'W11',
     file: 'src/core/mptcp/stall.ts',
-    find: 'sf.stalledAtUs + GIVE_UP_AFTER_US',
+    find: 'sf.askedSinceUs + GIVE_UP_AFTER_US',
     replace: 'NEVER',
   },
   {

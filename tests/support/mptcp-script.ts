@@ -487,6 +487,20 @@ export class MptcpScript {
     this.engine.onPackets(this.nowUs, path.index, batch);
   }
 
+  /** A packet on the link of path `index` that belongs to no subflow. */
+  strayOnLink(index: number): void {
+    const headers = new Uint8Array(64);
+    writeTcpHeader(headers, 0, 9, 9, 1, 1, 0x04, 0);
+    const tcpBytes = finishTcpHeader(headers, 0, 20);
+    const batch = new ReceiveBatch(1, 2048);
+    writeIpHeader(batch.slab, 0, 4, PEER[index]!, LOCAL[index]!, tcpBytes, 6, 0, 0);
+    batch.slab.set(headers.subarray(0, tcpBytes), 20);
+    batch.length[0] = 20 + tcpBytes;
+    batch.checksum[0] = CSUM_VALID;
+    batch.count = 1;
+    this.engine.onPackets(this.nowUs, index, batch);
+  }
+
   #mapping(dss: Dss, seq: number, lengthBytes: number): { dsn: number; ssn: number; dll: number } {
     const isFinAlone = dss.fin === true && lengthBytes === 0;
     const ssn = dss.ssn ?? (isFinAlone ? 0 : seq);

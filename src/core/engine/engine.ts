@@ -84,6 +84,8 @@ export class Engine implements EngineApi, ConnectionHost {
   private readonly cookies: SynCookies;
   private readonly seg = new SegmentView();
   private readonly icmp = new IcmpErrorView();
+  /** Suspected subflows that are probed seldom: a packet from where they lead is news for them. */
+  private readonly slowProbed = new Set<MptcpSubflow>();
   private nextConnectionId = 1;
   private retryAtUs: Micros = NEVER;
   private readonly resets = new TokenBucket(MAX_RESETS_PER_S);
@@ -179,6 +181,7 @@ export class Engine implements EngineApi, ConnectionHost {
         continue;
       }
       const result = parseSegment(batch.slab, batch.offset[i]!, batch.length[i]!, batch.gsoSize[i]!, seg);
+      if (this.slowProbed.size > 0) this.hear(nowUs, linkId, result === 'ok');
       if (result === 'not-tcp') {
         this.onOtherProtocol(nowUs, linkId);
         continue;
@@ -197,6 +200,18 @@ export class Engine implements EngineApi, ConnectionHost {
       else {
         sf.tcp.onSegment(nowUs, seg);
         this.markDirty(sf.connection);
+      }
+    }
+  }
+
+  /** A packet came: from the link of a silent subflow that we opened, or from the peer address of one that was opened to us. */
+  private hear(nowUs: Micros, linkId: number, isSegment: boolean): void {
+    const { seg } = this;
+    for (const sf of this.slowProbed) {
+      const { flow, side, connection } = sf;
+      if (flow.linkId !== linkId) continue;
+      if (side === 'active' || (isSegment && ipEqualsAt(flow.remoteAddress, seg.buf, seg.srcOff))) {
+        connection.health.onNews(nowUs, sf);
       }
     }
   }
@@ -536,7 +551,13 @@ export class Engine implements EngineApi, ConnectionHost {
     return this.demux.add(subflow);
   }
 
+  noteSlowProbes(subflow: MptcpSubflow, areSlow: boolean): void {
+    if (areSlow) this.slowProbed.add(subflow);
+    else this.slowProbed.delete(subflow);
+  }
+
   unregister(subflow: MptcpSubflow): void {
+    this.slowProbed.delete(subflow);
     this.demux.remove(subflow);
   }
 

@@ -32,6 +32,8 @@ export interface ConnectionHost {
   subflowConfig(link: LinkInfo | undefined, congestion: string | undefined, coupling: Coupling): SubflowConfig;
   scheduler(name: string | undefined): Scheduler;
   controller(name: string | undefined): ControllerFactory;
+  /** `subflow` is probed seldom from now on (or no more): a packet from its link is to be told to its connection. */
+  noteSlowProbes(subflow: MptcpSubflow, areSlow: boolean): void;
   /** Where a subflow's segments go during `poll`. */
   sink(linkId: number): SegmentSink;
   /** True while the link's local queue is long enough: no further data there now (acknowledgments still go). */

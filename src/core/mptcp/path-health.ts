@@ -35,7 +35,7 @@ export class PathHealth {
       else if (giveUpAtUs(sf) <= nowUs && this.hasAlternative(sf)) {
         // Only now are its copies dropped (RFC 8684 3.3.6). The last subflow is the path manager's to judge.
         this.c.resetSubflow(nowUs, sf, RST_REASON.unacceptablePerformance);
-      } else if (slowDownAtUs(sf) <= nowUs) sf.tcp.setProbeInterval(probeIntervalUs(nowUs, sf.stalledAtUs));
+      } else if (slowDownAtUs(sf) <= nowUs) this.slowDown(nowUs, sf);
     }
   }
 
@@ -63,13 +63,33 @@ export class PathHealth {
     for (const sf of c.subflows) {
       if (sf.flow.linkId !== linkId) continue;
       const isThere = addresses?.some((a) => ipEquals(a, sf.flow.localAddress)) ?? isUp;
-      if (sf.isLinkDown !== isThere) continue;
+      if (sf.isLinkDown !== isThere) {
+        if (isThere) this.onNews(nowUs, sf);
+        continue;
+      }
       sf.isLinkDown = !isThere;
       if (c.state === 'closed') sf.tcp.abort(nowUs, false);
       else if (!isThere) this.stall(nowUs, sf, isUp ? 'address gone' : 'link down');
-      else sf.tcp.kick(nowUs);
+      else {
+        sf.askedSinceUs = nowUs;
+        this.onNews(nowUs, sf);
+        sf.tcp.kick(nowUs);
+      }
     }
     c.host.markDirty(c);
+  }
+
+  /**
+   * Something changed on the link of `sf`, or a packet arrived there: whatever silenced it may be over. Probes are quick
+   * again, and the first is sent at once.
+   */
+  onNews(nowUs: Micros, sf: MptcpSubflow): void {
+    if (!sf.isStalled || sf.isLinkDown) return;
+    sf.quickSinceUs = nowUs;
+    sf.tcp.setProbeInterval(probeIntervalUs(nowUs, nowUs));
+    sf.tcp.kick(nowUs);
+    this.c.host.noteSlowProbes(sf, false);
+    this.c.host.markDirty(this.c);
   }
 
   suspect(nowUs: Micros, sf: MptcpSubflow, why: string): void {
@@ -85,19 +105,27 @@ export class PathHealth {
     if (!sf.isStalled) {
       sf.isStalled = true;
       sf.stalledAtUs = nowUs;
+      sf.askedSinceUs = nowUs;
+      sf.quickSinceUs = nowUs;
       sf.stallReason = why;
       c.host.count('MPTcpExtSubflowStale');
       c.host.emit({ type: 'subflow-stalled', connectionId: c.id, subflowId: sf.id, linkId: sf.flow.linkId, why });
     }
     c.reinjector.takeFrom(sf);
-    sf.tcp.setProbeInterval(probeIntervalUs(nowUs, sf.stalledAtUs));
+    sf.tcp.setProbeInterval(probeIntervalUs(nowUs, sf.quickSinceUs));
     c.host.markDirty(c);
+  }
+
+  private slowDown(nowUs: Micros, sf: MptcpSubflow): void {
+    sf.tcp.setProbeInterval(probeIntervalUs(nowUs, sf.quickSinceUs));
+    this.c.host.noteSlowProbes(sf, true);
   }
 
   private recover(nowUs: Micros, sf: MptcpSubflow): void {
     const { c } = this;
     sf.isStalled = false;
     sf.tcp.setProbeInterval(0);
+    c.host.noteSlowProbes(sf, false);
     c.sender.reinjections.forget(sf.id);
     c.host.count('MPTcpExtSubflowRecover');
     const stalledUs = nowUs - sf.stalledAtUs;

@@ -40,16 +40,16 @@ export function isHopeless(rtoCount: number): boolean {
   return rtoCount >= RTOS_WITHOUT_ALTERNATIVE;
 }
 
-/** Probe interval for a path suspected since `sinceUs`. */
-export function probeIntervalUs(nowUs: Micros, sinceUs: Micros): Micros {
-  return nowUs - sinceUs < SLOW_AFTER_US ? PROBE_INTERVAL_US : SLOW_PROBE_INTERVAL_US;
+/** Probe interval for a path that was suspected, or last gave reason for hope, at `quickSinceUs`. */
+export function probeIntervalUs(nowUs: Micros, quickSinceUs: Micros): Micros {
+  return nowUs - quickSinceUs < SLOW_AFTER_US ? PROBE_INTERVAL_US : SLOW_PROBE_INTERVAL_US;
 }
 
 /** When `sf` has been dead for too long; a subflow without its link stands still instead. */
 export function giveUpAtUs(sf: MptcpSubflow): Micros {
-  return sf.isStalled && !sf.isLinkDown ? sf.stalledAtUs + GIVE_UP_AFTER_US : NEVER;
+  return sf.isStalled && !sf.isLinkDown ? sf.askedSinceUs + GIVE_UP_AFTER_US : NEVER;
 }
 
 export function slowDownAtUs(sf: MptcpSubflow): Micros {
-  return sf.isStalled ? sf.stalledAtUs + SLOW_AFTER_US : NEVER;
+  return sf.isStalled ? sf.quickSinceUs + SLOW_AFTER_US : NEVER;
 }

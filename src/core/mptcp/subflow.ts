@@ -43,6 +43,9 @@ export class MptcpSubflow implements SubflowOwner {
   isStalled = false;
   stalledAtUs: Micros = 0;
   stallReason = '';
+  /** Stalled: since when it has had the chance to answer (its link was there), and since when it is probed quickly. */
+  askedSinceUs: Micros = 0;
+  quickSinceUs: Micros = 0;
   isLinkDown = false;
   /** We or the peer are ending this subflow: no new data. */
   isClosing = false;

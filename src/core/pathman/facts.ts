@@ -19,6 +19,8 @@ export function take(m: PathOrders, nowUs: Micros, event: PathEvent): void {
       const old = m.table.links.get(event.linkId);
       if (old === undefined) break;
       setLink(m, { ...old, isUp: event.isUp ?? old.isUp, addresses: event.addresses ?? old.addresses });
+      // Of a carrier the engine has been told already, and what waits begins anew.
+      if (old.isUp) linkNews(m, nowUs, event.linkId);
       break;
     }
     case 'link-removed': {
@@ -34,6 +36,10 @@ export function take(m: PathOrders, nowUs: Micros, event: PathEvent): void {
       if (!m.table.links.has(event.linkId)) break;
       if (event.isFading) m.table.fading.add(event.linkId);
       else m.table.fading.delete(event.linkId);
+      linkNews(m, nowUs, event.linkId);
+      break;
+    case 'link-news':
+      linkNews(m, nowUs, event.linkId);
       break;
     case 'packet-received':
       signOfLife(m, nowUs, event.linkId);
@@ -111,6 +117,19 @@ function setLink(m: PathOrders, link: PathLink): void {
   if (wasUp !== undefined && wasUp !== link.isUp) {
     m.outbox.order({ type: 'link-state', linkId: link.id, isUp: link.isUp });
   }
+}
+
+/** Something about the link changed: waits that silence or failures have made long are over. */
+function linkNews(m: PathOrders, nowUs: Micros, linkId: number): void {
+  const link = m.table.links.get(linkId);
+  if (link?.isUp !== true) return;
+  let isSilent = false;
+  for (const path of m.table.onLink(linkId)) {
+    if (path.state === 'probing' && !path.hasSubflow) path.resetBackOff(nowUs);
+    isSilent ||= path.isEstablished && (path.isStalled || path.state === 'probing');
+  }
+  // The engine probes at once, and quickly again.
+  if (isSilent) m.outbox.order({ type: 'link-state', linkId, isUp: true });
 }
 
 /** Some path over this link waits for an answer or has never got one. */

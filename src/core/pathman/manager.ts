@@ -73,6 +73,15 @@ export class PathManager {
     return all.map((path) => statusOf(path, nowUs, table.roleOf(path), table.fading.has(path.link.id), all));
   }
 
+  linkIds(): IterableIterator<number> {
+    return this.#orders.table.links.keys();
+  }
+
+  /** True if a packet from this link would be news (`packet-received`): somebody waits for a sign of life there. */
+  awaits(linkId: number): boolean {
+    return isNews(this.#orders, linkId);
+  }
+
   pathIdOf(linkId: number, localAddress: IpAddress, remote: RemoteEndpoint): number | undefined {
     return this.#orders.table.byAddresses(linkId, localAddress, remote)?.id;
   }

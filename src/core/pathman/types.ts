@@ -81,6 +81,8 @@ export type PathEvent =
   | { type: 'link-removed'; linkId: number }
   /** The signal is falling (true) or good again: use another path if there is one, before this one breaks. */
   | { type: 'link-fading'; linkId: number; isFading: boolean }
+  /** Route, signal or whatever else of the link changed for the better, perhaps: what waits there is tried at once. */
+  | { type: 'link-news'; linkId: number }
   /** A packet of ours arrived over this link; may be told for every batch. */
   | { type: 'packet-received'; linkId: number }
   /** All that is known now: configured, resolved, announced. */

@@ -4,7 +4,7 @@ import { parseIp } from '../../../src/core/base/ip.js';
 import type { JoinOptions, SubflowInfo } from '../../../src/core/engine/api.js';
 import { BULK, type LaneIndex, SPARSE } from '../../../src/core/lanes/packet-lane.js';
 import { PEER_SAYS } from '../../../src/daemon/session.js';
-import { SessionPaths } from '../../../src/daemon/session-paths.js';
+import { after, SessionPaths } from '../../../src/daemon/session-paths.js';
 import { LoopbackConnection } from '../../support/loopback.js';
 
 const SERVER = { address: parseIp('198.51.100.2'), port: 443 };
@@ -61,6 +61,7 @@ class Rig {
     stallGraceMs: 0,
     nowUs: () => this.nowUs,
     random: () => 0.5,
+    after,
     connections: () => this.lanes,
     dial: () => {
       this.dials++;
@@ -283,4 +284,18 @@ test('when no connection is left the session starts over', (t) => {
   rig.lanes.length = 0;
   rig.paths.onConnectionDown(sparse);
   t.is(rig.dials, 2);
+});
+
+test('received packets are told to the path manager only where a path waits for a sign of life', (t) => {
+  const rig = setUp(t);
+  const sparse = rig.connect(SPARSE);
+  rig.event('subflow-established', sparse, 1);
+  rig.paths.onReceived(2);
+  rig.paths.handle({ type: 'link-changed', linkId: 2, isUp: false });
+  rig.paths.handle({ type: 'link-changed', linkId: 2, isUp: true });
+  t.is(rig.stateOf(2), 'probing', 'its subflow is suspended');
+  rig.paths.onReceived(1);
+  t.is(rig.stateOf(2), 'probing');
+  rig.paths.onReceived(2);
+  t.is(rig.stateOf(2), 'active');
 });

@@ -138,3 +138,44 @@ test('a path that times out is stalled: at once with an alternative, at the seco
   t.true(s.p0.sf.isStalled);
   t.is(s.p0.sf.stallReason, 'retransmission timeout');
 });
+
+/** Path 0 suspected and silent for so long that it is probed seldom. */
+function longSilent(): MptcpScript {
+  const s = MptcpScript.joined(2);
+  s.c.suspectSubflow(s.nowUs, s.p0.sf.id, 'test');
+  s.advance(50 * S);
+  return s;
+}
+
+const probesOfPath0 = (s: MptcpScript, us: number) => s.advance(us).filter((x) => x.path === 0).length;
+
+test('after a long silence any change of its link brings the quick probes back, the first at once', (t) => {
+  const s = longSilent();
+  t.true(probesOfPath0(s, 10 * S) <= 1, 'seldom by now');
+  s.engine.updateLink(s.nowUs, { ...s.engine.link(0)! });
+  t.is(s.out().filter((x) => x.path === 0).length, 1, 'at once');
+  t.true(probesOfPath0(s, 10 * S) >= 39);
+  s.advance(40 * S);
+  t.true(probesOfPath0(s, 10 * S) <= 1, 'and seldom again after 30 s');
+});
+
+test('after a long silence a packet of anybody on its link brings the quick probes back; one of another link does not', (t) => {
+  const s = longSilent();
+  s.p1.send({});
+  t.true(probesOfPath0(s, 10 * S) <= 1);
+  s.strayOnLink(0);
+  t.true(probesOfPath0(s, 10 * S) >= 39);
+});
+
+test('a link that was away for longer than a silent one is given up has its full time to answer when it is back', (t) => {
+  const s = MptcpScript.joined(2);
+  const link = s.engine.link(0)!;
+  s.engine.updateLink(s.nowUs, { ...link, isUp: false });
+  s.advance(1000 * S);
+  s.engine.updateLink(s.nowUs, { ...link, isUp: true });
+  t.true(probesOfPath0(s, 10 * S) >= 39, 'probed quickly');
+  s.advance(280 * S);
+  t.is(s.c.subflows.length, 2);
+  s.p0.send({ dss: { ack: 2 } });
+  t.false(s.p0.sf.isStalled);
+});

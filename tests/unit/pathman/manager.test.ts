@@ -459,3 +459,44 @@ test('flapping ten times a minute for an hour: all in use at the end, nothing ac
   t.true(most <= 3, `${most} paths at most`);
   t.is(rig.subflows.size, 2);
 });
+
+test('carrier, address, route or signal: what waits on the link is tried at once', (t) => {
+  const events: { name: string; event: (rig: Rig) => void }[] = [
+    { name: 'carrier', event: (rig) => rig.setUp(2, false).setUp(2, true) },
+    { name: 'address', event: (rig) => rig.setAddresses(2, '203.0.113.20', '203.0.113.21') },
+    { name: 'route', event: (rig) => rig.event({ type: 'link-news', linkId: 2 }) },
+    { name: 'signal', event: (rig) => rig.event({ type: 'link-fading', linkId: 2, isFading: false }) },
+    { name: 'packet', event: (rig) => rig.event({ type: 'packet-received', linkId: 2 }) },
+  ];
+  for (const { name, event } of events) {
+    const rig = new Rig()
+      .addLink(1, 'wifi', ['192.0.2.10'])
+      .addLink(2, 'lte', ['203.0.113.20'], { priority: 1 })
+      .setBehaviour(2, 'silent')
+      .remotes(SERVER)
+      .run(300 * S);
+    while (rig.path('lte').state !== 'probing') rig.run(1 * S);
+    t.true(rig.manager.awaits(2), name);
+    t.false(rig.manager.awaits(1));
+    t.true(rig.path('lte').retryInUs! > 10 * S, `${name}: ${rig.path('lte').retryInUs}`);
+    rig.setBehaviour(2, 'works').takeLog();
+    event(rig);
+    t.true(rig.takeLog().includes('join lte'), name);
+    rig.run(0.1 * S);
+    t.is(rig.path('lte').state, 'active', name);
+    t.false(rig.manager.awaits(2), name);
+  }
+});
+
+test('news of a link whose subflow is silent: the engine is to probe it at once', (t) => {
+  const rig = new Rig()
+    .addLink(1, 'wifi', ['192.0.2.10'])
+    .remotes(SERVER)
+    .run(20 * S);
+  rig
+    .setBehaviour(1, 'silent')
+    .run(60 * S)
+    .takeLog();
+  rig.event({ type: 'link-news', linkId: 1 });
+  t.deepEqual(rig.takeLog(), ['link-state wifi up']);
+});
