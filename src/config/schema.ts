@@ -101,7 +101,7 @@ const pathRule = z.strictObject({
   match: z
     .strictObject({
       name: orNull(interfacePattern()).default(null),
-      type: orNull(oneOf('ethernet', 'wifi', 'cellular', 'other')).default(null),
+      type: orNull(oneOf('ethernet', 'wifi', 'cellular', 'usb', 'other')).default(null),
       mac: orNull(mac()).default(null),
     })
     .prefault({}),
@@ -118,6 +118,7 @@ export const DEFAULT_PORT = 8443;
 const DEFAULT_PATHS = [
   { match: { type: 'ethernet' }, role: 'always' },
   { match: { type: 'wifi' }, role: 'always' },
+  { match: { type: 'usb' }, role: 'always', metered: true },
   { match: { type: 'cellular' }, role: 'always', metered: true },
 ] as const;
 

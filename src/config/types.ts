@@ -70,7 +70,8 @@ export interface CaptureConfig {
   readonly rulePriority: number;
 }
 
-export type LinkType = 'ethernet' | 'wifi' | 'cellular' | 'other';
+/** `usb`: a phone or stick that lends its connection, by cable or Bluetooth. `other`: not one of the host's own links. */
+export type LinkType = 'ethernet' | 'wifi' | 'cellular' | 'usb' | 'other';
 export type PathRole = 'always' | 'overflow' | 'backup' | 'never';
 
 /** Every criterion given must hold; null ones do not matter. */

@@ -3,25 +3,17 @@
  * that may be used as sources, kept up to date by rtnetlink notifications. A link is up when packets can pass (carrier)
  * and it has an address; whether something answers there is the path manager's business.
  */
-import { existsSync, readFileSync } from 'node:fs';
-import type { LinkType, PathRule } from '../config/types.js';
+import type { PathRule } from '../config/types.js';
 import type { IpAddress } from '../core/base/ip.js';
-import { type InterfaceAddress, type Link, NetlinkMonitor, type Rtnetlink } from '../native/index.js';
+import { type InterfaceAddress, NetlinkMonitor, type Rtnetlink } from '../native/index.js';
+import type { LinkFacts } from './link-facts.js';
+import { matchRule } from './link-match.js';
+import { linkType, readDevice, whyVirtual } from './link-type.js';
 
-const ARPHRD_ETHER = 1;
-const ARPHRD_PPP = 512;
-const ARPHRD_RAWIP = 519;
 const RT_SCOPE_UNIVERSE = 0;
 
-export interface HostLink {
-  /** Interface index. */
-  readonly id: number;
-  readonly name: string;
-  readonly type: LinkType;
-  readonly mtuBytes: number;
-  readonly isUp: boolean;
-  /** Global-scope addresses, neither tentative nor deprecated; preferred ones first. */
-  readonly addresses: readonly IpAddress[];
+/** A link that is used, and the rule that it falls under. */
+export interface HostLink extends LinkFacts {
   readonly rule: PathRule;
 }
 
@@ -39,6 +31,8 @@ export class LinkMonitor {
     private rules: readonly PathRule[],
     private readonly ownTun: string,
     private readonly onChange: (change: LinkChange) => void,
+    /** A server answers wherever it is asked, on a bridge as well. */
+    private readonly takesVirtual: boolean = false,
   ) {
     this.monitor = new NetlinkMonitor(['link', 'address', 'route'], () => this.schedule());
     this.current = this.read();
@@ -86,62 +80,40 @@ export class LinkMonitor {
   private read(): Map<number, HostLink> {
     const found = new Map<number, HostLink>();
     const addresses = this.rt.addresses();
-    for (const link of this.rt.links()) {
+    const links = this.rt.links();
+    for (const link of links) {
       if (link.isLoopback || link.name === this.ownTun) continue;
-      const type = linkType(link);
-      const rule = matchRule(this.rules, link, type);
-      if (rule === null || rule.role === 'never') continue;
+      const type = linkType(link, readDevice(link.name));
       const own = usableAddresses(addresses, link.index);
-      found.set(link.index, {
+      const master = links.find((l) => l.index === link.masterIndex && l.kind !== 'vrf');
+      const facts: LinkFacts = {
         id: link.index,
         name: link.name,
         type,
+        mac: macText(link.mac),
+        permanentMac: macText(link.permanentMac),
         mtuBytes: link.mtuBytes,
-        isUp: link.isRunning && own.length > 0,
+        isEnabled: link.isUp,
+        hasCarrier: link.isRunning,
         addresses: own,
-        rule,
-      });
+        defaultRoutes: [],
+        isUp: link.isRunning && own.length > 0,
+        whyDown: link.isRunning && own.length > 0 ? null : 'link is down',
+        ssid: null,
+        signalDbm: null,
+        isMetered: null,
+        connectivity: null,
+        whyVirtual: whyVirtual(link, type, master?.name ?? ''),
+      };
+      const rule = matchRule(this.rules, this.takesVirtual ? { ...facts, whyVirtual: null } : facts);
+      if (rule !== null && rule.role !== 'never') found.set(link.index, { ...facts, rule });
     }
     return found;
   }
 }
 
-/** The first rule that matches, or null. */
-export function matchRule(
-  rules: readonly PathRule[],
-  link: Pick<Link, 'name' | 'mac'>,
-  type: LinkType,
-): PathRule | null {
-  const mac = [...link.mac].map((b) => b.toString(16).padStart(2, '0')).join(':');
-  return (
-    rules.find(
-      ({ match }) =>
-        (match.name === null || matchesPattern(match.name, link.name)) &&
-        (match.type === null || match.type === type) &&
-        (match.mac === null || match.mac === mac),
-    ) ?? null
-  );
-}
-
-/** `*` and `?` as in file names. */
-export function matchesPattern(pattern: string, name: string): boolean {
-  const source = [...pattern].map((c) => (c === '*' ? '.*' : c === '?' ? '.' : c.replace(/[^\w]/g, '\\$&'))).join('');
-  return new RegExp(`^${source}$`).test(name);
-}
-
-function linkType(link: Link): LinkType {
-  const sys = `/sys/class/net/${link.name}`;
-  if (existsSync(`${sys}/wireless`) || existsSync(`${sys}/phy80211`)) return 'wifi';
-  if (link.hardwareType === ARPHRD_RAWIP || link.hardwareType === ARPHRD_PPP || isModem(sys)) return 'cellular';
-  return link.hardwareType === ARPHRD_ETHER && link.kind === '' ? 'ethernet' : 'other';
-}
-
-function isModem(sys: string): boolean {
-  try {
-    return /^DEVTYPE=wwan$/m.test(readFileSync(`${sys}/uevent`, 'utf8'));
-  } catch {
-    return false;
-  }
+function macText(mac: Uint8Array): string | null {
+  return mac.length === 0 ? null : [...mac].map((b) => b.toString(16).padStart(2, '0')).join(':');
 }
 
 function usableAddresses(all: readonly InterfaceAddress[], index: number): IpAddress[] {

@@ -89,7 +89,7 @@ export class ServerDaemon {
           this.journal.record('debug', 'policy', `policy ${m.serial} of ${s.client.name}`, { session: s.client.name }),
       },
     });
-    this.monitor = new LinkMonitor(this.rt, [EVERY_LINK], this.tun.name, (change) => this.onLink(change));
+    this.monitor = new LinkMonitor(this.rt, [EVERY_LINK], this.tun.name, (change) => this.onLink(change), true);
     for (const link of this.monitor.links) driver.addLink(this.listening(link));
     this.guard = driver.acquirePort(config.listen.port);
     this.listener = driver.engine.listen({

@@ -30,6 +30,7 @@ const IFLA_IFNAME = 3;
 const IFLA_MTU = 4;
 const IFLA_MASTER = 10;
 const IFLA_LINKINFO = 18;
+const IFLA_PERM_ADDRESS = 54;
 const IFLA_INFO_KIND = 1;
 
 const IFA_ADDRESS = 1;
@@ -96,6 +97,7 @@ export function parseLink(m: Message): Link {
     isLoopback: (flags & IFF_LOOPBACK) !== 0,
     hardwareType: b.readUInt16LE(2),
     mac: Uint8Array.from(a.get(IFLA_ADDRESS) ?? []),
+    permanentMac: Uint8Array.from(a.get(IFLA_PERM_ADDRESS) ?? []),
     kind: info === undefined ? '' : attributeString(parseAttributes(info, 0).get(IFLA_INFO_KIND)),
     masterIndex: a.get(IFLA_MASTER)?.readUInt32LE(0) ?? 0,
   };

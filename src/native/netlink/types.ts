@@ -15,6 +15,8 @@ export interface Link {
   readonly hardwareType: number;
   /** Hardware address; empty where there is none. */
   readonly mac: Uint8Array;
+  /** The one burnt in; empty where there is none, or the kernel does not say. */
+  readonly permanentMac: Uint8Array;
   /** "tun", "veth", "bridge", "wireguard", ...; '' for physical devices. */
   readonly kind: string;
   /** Index of the bridge or bond that this is a port of, or 0. */

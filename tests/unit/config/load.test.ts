@@ -39,6 +39,7 @@ test('a client needs a key, a server and its pin; everything else has a default'
     [
       ['ethernet', 'always', false],
       ['wifi', 'always', false],
+      ['usb', 'always', true],
       ['cellular', 'always', true],
     ],
   );

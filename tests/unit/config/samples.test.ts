@@ -15,8 +15,9 @@ for (const name of ['client', 'server'] as const) {
     const sample = loadConfigInDetail(file);
     t.is(sample.config.name, name);
 
+    // Of a list the first entry shows every key.
     const missing = leaves(sample.raw).filter(
-      (path) => !path.includes(1) && !path.includes(2) && !sample.document.has(path),
+      (path) => !path.some((step) => typeof step === 'number' && step > 0) && !sample.document.has(path),
     );
     t.deepEqual(missing.map(formatKeyPath), []);
 

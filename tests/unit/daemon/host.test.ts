@@ -1,15 +1,13 @@
-/** The parts of the daemon that deal with the host, as far as they are pure: DNS messages, nft rules, rule matching. */
+/** The parts of the daemon that deal with the host, as far as they are pure: DNS messages, nft rules. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import fc from 'fast-check';
 import { parsePrefix } from '../../../src/config/prefix.js';
-import type { PathRule } from '../../../src/config/types.js';
 import { parseIp } from '../../../src/core/base/ip.js';
 import { encodeQuery, parseAnswer } from '../../../src/daemon/dns-message.js';
 import { type EgressOptions, egressRuleset } from '../../../src/daemon/egress.js';
-import { matchesPattern, matchRule } from '../../../src/daemon/link-monitor.js';
 import { nameServers, Resolver } from '../../../src/daemon/resolver.js';
 import { RateMeter } from '../../../src/daemon/status.js';
 
@@ -112,28 +110,6 @@ test('egress rules: allowed before denied, masqueraded only out of the tunnel', 
   t.true(rules[0]!.startsWith('table inet mptun_my_tunnel'));
   t.notRegex(egress({ masquerade: false }), /nat|masquerade/);
   t.regex(egress({ interface: 'eth1' }), /oifname != "eth1" drop/);
-});
-
-test('path rules: first match wins, every criterion must hold', (t) => {
-  const rule = (match: Partial<PathRule['match']>, role: PathRule['role']): PathRule => ({
-    match: { name: null, type: null, mac: null, ...match },
-    role,
-    metered: false,
-    limitBitPerS: null,
-    congestion: null,
-  });
-  const rules = [
-    rule({ name: 'wl*', mac: '02:00:00:00:00:01' }, 'backup'),
-    rule({ type: 'wifi' }, 'always'),
-    rule({ name: 'eth?' }, 'never'),
-  ];
-  const mac = Uint8Array.of(2, 0, 0, 0, 0, 1);
-  t.is(matchRule(rules, { name: 'wlan0', mac }, 'wifi')?.role, 'backup');
-  t.is(matchRule(rules, { name: 'wlan0', mac: Uint8Array.of() }, 'wifi')?.role, 'always');
-  t.is(matchRule(rules, { name: 'eth0', mac }, 'ethernet')?.role, 'never');
-  t.is(matchRule(rules, { name: 'eth10', mac }, 'ethernet'), null);
-  t.true(matchesPattern('a.b*', 'a.bc'));
-  t.false(matchesPattern('a.b*', 'axbc'));
 });
 
 test('rates: averaged over a window, never negative', (t) => {
