@@ -18,7 +18,12 @@ export function take(m: PathOrders, nowUs: Micros, event: PathEvent): void {
     case 'link-changed': {
       const old = m.table.links.get(event.linkId);
       if (old === undefined) break;
-      setLink(m, { ...old, isUp: event.isUp ?? old.isUp, addresses: event.addresses ?? old.addresses });
+      setLink(m, {
+        ...old,
+        isUp: event.isUp ?? old.isUp,
+        whyDown: event.whyDown === undefined ? (old.whyDown ?? null) : event.whyDown,
+        addresses: event.addresses ?? old.addresses,
+      });
       // Of a carrier the engine has been told already, and what waits begins anew.
       if (old.isUp) linkNews(m, nowUs, event.linkId);
       break;

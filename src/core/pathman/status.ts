@@ -33,7 +33,7 @@ function reason(path: Path, nowUs: Micros, role: LinkRole, isFading: boolean, al
   switch (path.state) {
     case 'down':
       if (path.isOrphan) return 'its address is gone';
-      if (!path.link.isUp) return 'link is down';
+      if (!path.link.isUp) return path.link.whyDown ?? 'link is down';
       return isAllowed(path.link, path.localAddress, path.remote.address)
         ? 'its role is never'
         : 'its addresses are excluded';

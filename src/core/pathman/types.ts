@@ -47,6 +47,8 @@ export interface PathLink extends LinkPolicy {
   readonly id: number;
   readonly name: string;
   readonly isUp: boolean;
+  /** Why it is not up, for people. */
+  readonly whyDown?: string | null;
   readonly addresses: readonly IpAddress[];
 }
 
@@ -77,7 +79,14 @@ export type PeerWish =
 
 export type PathEvent =
   | { type: 'link-added'; link: PathLink }
-  | { type: 'link-changed'; linkId: number; isUp?: boolean; addresses?: readonly IpAddress[] }
+  /** With nothing changed: something else happened (a route, a neighbour, the host woke up) that may let packets through. */
+  | {
+      type: 'link-changed';
+      linkId: number;
+      isUp?: boolean;
+      whyDown?: string | null;
+      addresses?: readonly IpAddress[];
+    }
   | { type: 'link-removed'; linkId: number }
   /** The signal is falling (true) or good again: use another path if there is one, before this one breaks. */
   | { type: 'link-fading'; linkId: number; isFading: boolean }
