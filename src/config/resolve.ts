@@ -9,7 +9,15 @@ import { KeyError, loadKey, parsePin } from './keys.js';
 import type { Report } from './load.js';
 import { addressAt, parsePrefix } from './prefix.js';
 import { FILE_PREFIX, parseHostPort, type RawClient, type RawConfig, type RawServer } from './schema.js';
-import type { ClientConfig, ClientEntry, CommonConfig, PathRule, Prefix, ServerConfig } from './types.js';
+import type {
+  AddressFilter,
+  ClientConfig,
+  ClientEntry,
+  CommonConfig,
+  PathRule,
+  Prefix,
+  ServerConfig,
+} from './types.js';
 import { parseDuration, parseRate, parseSize } from './units.js';
 
 /** A default that was worked out from something else. */
@@ -118,6 +126,7 @@ export class Resolver {
             ? this.derive(['traffic', 'scheduler'], 'redundant' as const, 'traffic.mode')
             : raw.traffic.scheduler,
         congestion: raw.traffic.congestion,
+        maxSubflows: raw.traffic.max_subflows,
         checksum: raw.traffic.checksum,
         receiveBufferBytes: parseSize(raw.traffic.receive_buffer)!,
       },
@@ -147,18 +156,34 @@ export class Resolver {
   }
 
   private pathRule(rule: RawClient['paths'][number], index: number): PathRule {
-    const { name, type, mac } = rule.match;
-    if (name === null && type === null && mac === null) {
+    const { name, type, mac, ssid } = rule.match;
+    if (name === null && type === null && mac === null && ssid === null) {
       this.report(
         ['paths', index, 'match'],
         'matches nothing in particular',
-        'give name, type or mac (name: "*" is every link)',
+        'give name, type, mac or ssid (name: "*" is every link)',
       );
     }
+    const { daily, monthly, reset_day: resetDay, at_limit: atLimit } = rule.cap;
     return {
-      match: { name, type, mac: mac === null ? null : mac.toLowerCase() },
+      match: { name, type, mac: mac === null ? null : mac.toLowerCase(), ssid },
       role: rule.role,
-      metered: rule.metered,
+      overflowAboveBitPerS: rule.overflow_above === null ? null : parseRate(rule.overflow_above),
+      metered: rule.metered === 'auto' ? null : rule.metered,
+      cap:
+        daily === null && monthly === null
+          ? null
+          : {
+              dailyBytes: daily === null ? null : parseSize(daily),
+              monthlyBytes: monthly === null ? null : parseSize(monthly),
+              resetDay,
+              atLimit,
+            },
+      keepWarm: rule.keep_warm,
+      preferFamily: rule.prefer_family === 'auto' ? null : rule.prefer_family === 'ipv4' ? 4 : 6,
+      maxSubflows: rule.max_subflows,
+      local: toFilter(rule.local),
+      remote: toFilter(rule.remote),
       limitBitPerS: rule.limit === null ? null : parseRate(rule.limit),
       congestion: rule.congestion,
     };
@@ -252,6 +277,10 @@ export class Resolver {
     });
     return value;
   }
+}
+
+function toFilter({ include, exclude }: { include: string[]; exclude: string[] }): AddressFilter {
+  return { include: include.map(toPrefix), exclude: exclude.map(toPrefix) };
 }
 
 /** The schema has checked the text. */

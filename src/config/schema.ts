@@ -36,6 +36,11 @@ const bool = () =>
     error: (issue) => `${shown(issue.input)} is not valid here\ngive true or false`,
   });
 
+const boolOrAuto = () =>
+  z.custom<boolean | 'auto'>((value) => typeof value === 'boolean' || value === 'auto', {
+    error: (issue) => `${shown(issue.input)} is not valid here\ngive true, false or auto`,
+  });
+
 const oneOf = <const T extends readonly string[]>(...values: T) =>
   z.custom<T[number]>((value) => values.includes(value as string), {
     error: (issue) =>
@@ -49,6 +54,7 @@ const name = () =>
 const interfaceName = () => text('an interface name (at most 15 characters)', (v) => /^[^\s/:*?]{1,15}$/.test(v));
 const interfacePattern = () =>
   text('an interface name or pattern such as wlan0 or wl*', (v) => /^[^\s/:]{1,15}$/.test(v));
+const ssid = () => text('the name of a wifi network, 1 to 32 characters', (v) => v.length >= 1 && v.length <= 32);
 const mac = () =>
   text('a MAC address such as 02:00:5e:10:00:01', (v) => /^([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}$/.test(v));
 const ip = () => text('an IP address', (v) => parseIpOrNull(v) !== null);
@@ -71,12 +77,19 @@ const listenAddress = () => text('HOST:PORT, such as 127.0.0.1:9464', (v) => par
 /** Nothing: the key's absence spelled out, so that a file can show every key. */
 const orNull = <T extends z.ZodType>(schema: T) => schema.nullable();
 
+/** Subflows of one connection at most, as in core/engine. */
+const MAX_SUBFLOWS = 8;
+
+const addressFilter = () =>
+  z.strictObject({ include: z.array(prefix()).default([]), exclude: z.array(prefix()).default([]) }).prefault({});
+
 const traffic = () =>
   z
     .strictObject({
       mode: oneOf('auto', 'aggregate', 'handover', 'interactive', 'redundant').default('auto'),
       scheduler: oneOf(...SCHEDULER_NAMES).default('adaptive'),
       congestion: oneOf(...CONGESTION_NAMES).default('bbr'),
+      max_subflows: integer('subflows', 1, MAX_SUBFLOWS).default(8),
       checksum: bool().default(false),
       receive_buffer: size().default('16MiB'),
     })
@@ -103,10 +116,25 @@ const pathRule = z.strictObject({
       name: orNull(interfacePattern()).default(null),
       type: orNull(oneOf('ethernet', 'wifi', 'cellular', 'usb', 'other')).default(null),
       mac: orNull(mac()).default(null),
+      ssid: orNull(ssid()).default(null),
     })
     .prefault({}),
   role: oneOf('always', 'overflow', 'backup', 'never').default('always'),
-  metered: bool().default(false),
+  overflow_above: orNull(rate()).default(null),
+  metered: boolOrAuto().default('auto'),
+  cap: z
+    .strictObject({
+      daily: orNull(size()).default(null),
+      monthly: orNull(size()).default(null),
+      reset_day: integer('a day of the month', 1, 31).default(1),
+      at_limit: oneOf('overflow', 'backup', 'never').default('never'),
+    })
+    .prefault({}),
+  keep_warm: bool().default(true),
+  prefer_family: oneOf('auto', 'ipv4', 'ipv6').default('auto'),
+  max_subflows: integer('subflows', 1, MAX_SUBFLOWS).default(1),
+  local: addressFilter(),
+  remote: addressFilter(),
   limit: orNull(rate()).default(null),
   congestion: orNull(oneOf(...CONGESTION_NAMES)).default(null),
 });
@@ -118,8 +146,8 @@ export const DEFAULT_PORT = 8443;
 const DEFAULT_PATHS = [
   { match: { type: 'ethernet' }, role: 'always' },
   { match: { type: 'wifi' }, role: 'always' },
-  { match: { type: 'usb' }, role: 'always', metered: true },
-  { match: { type: 'cellular' }, role: 'always', metered: true },
+  { match: { type: 'usb' }, role: 'always' },
+  { match: { type: 'cellular' }, role: 'always' },
 ] as const;
 
 /** Private, loopback, link-local, shared, documentation, multicast: nothing of a client's business on a server's LAN. */

@@ -2,7 +2,8 @@
  * The complete configuration as the program uses it: typed, frozen, every default filled in, units in the names, paths
  * absolute. Made by `loadConfig` only. The YAML side of it (snake_case, units in the values) is `schema.ts`.
  */
-import type { IpAddress } from '../core/base/ip.js';
+import type { Family, IpAddress } from '../core/base/ip.js';
+import type { IpPrefix } from '../core/base/prefix.js';
 
 export type Config = ClientConfig | ServerConfig;
 
@@ -81,16 +82,46 @@ export interface PathMatch {
   readonly type: LinkType | null;
   /** Lower case, colons. */
   readonly mac: string | null;
+  /** Name of the wifi network; `*` and `?` are wildcards. */
+  readonly ssid: string | null;
 }
 
 export interface PathRule {
   readonly match: PathMatch;
   readonly role: PathRole;
-  readonly metered: boolean;
+  /** An overflow link carries data from this much traffic of the tunnel on; null: only when the others are full. */
+  readonly overflowAboveBitPerS: number | null;
+  /** Null: what the system says, else by the type of the link (match.ts). */
+  readonly metered: boolean | null;
+  readonly cap: UsageCap | null;
+  /** False: no subflow while others carry the data. */
+  readonly keepWarm: boolean;
+  /** Null: whatever answers first. */
+  readonly preferFamily: Family | null;
+  /** Subflows of one connection over this link, to different addresses. */
+  readonly maxSubflows: number;
+  readonly local: AddressFilter;
+  readonly remote: AddressFilter;
   /** Most that is sent on this link each way, or null. */
   readonly limitBitPerS: number | null;
   /** Instead of `traffic.congestion`, or null. */
   readonly congestion: CongestionName | null;
+}
+
+/** How much may go over a link, both ways together. */
+export interface UsageCap {
+  readonly dailyBytes: number | null;
+  readonly monthlyBytes: number | null;
+  /** Day of the month on which a month begins, 1 to 31 (in shorter months: the last day). */
+  readonly resetDay: number;
+  /** The role from then on, until the day or month is over. */
+  readonly atLimit: Exclude<PathRole, 'always'>;
+}
+
+/** Addresses inside one of `include` (empty: all) and inside none of `exclude`. */
+export interface AddressFilter {
+  readonly include: readonly Prefix[];
+  readonly exclude: readonly Prefix[];
 }
 
 export type TrafficMode = 'auto' | 'aggregate' | 'handover' | 'interactive' | 'redundant';
@@ -105,6 +136,8 @@ export interface TrafficConfig {
   readonly mode: TrafficMode;
   readonly scheduler: SchedulerName;
   readonly congestion: CongestionName;
+  /** Subflows of one connection, over all links. */
+  readonly maxSubflows: number;
   /** DSS checksums (RFC 8684 3.3): for networks with middleboxes that change or coalesce payload. */
   readonly checksum: boolean;
   /** Receive buffer of one connection. */
@@ -158,10 +191,7 @@ export interface MetricsConfig {
   readonly listen: { readonly host: string; readonly port: number } | null;
 }
 
-export interface Prefix {
-  /** Network address (host bits are zero). */
-  readonly address: IpAddress;
-  readonly bits: number;
+export interface Prefix extends IpPrefix {
   /** Canonical text, e.g. `10.0.0.0/8`. */
   readonly text: string;
 }

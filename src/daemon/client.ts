@@ -367,7 +367,7 @@ export class ClientDaemon {
     return [
       {
         ...rule,
-        match: { name, type: null, mac: null },
+        match: { name, type: null, mac: null, ssid: null },
         role: change.role ?? rule.role,
         limitBitPerS: change.limit_bps ?? rule.limitBitPerS,
       },

@@ -1,8 +1,9 @@
 /** The server: TUN with the pools' first addresses, egress to the Internet, listener, and the sessions of its clients. */
 import { randomInt } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
+import { PLAIN_RULE } from '../config/match.js';
 import { addressAt } from '../config/prefix.js';
-import type { PathRule, ServerConfig } from '../config/types.js';
+import type { ServerConfig } from '../config/types.js';
 import { type IpAddress, ipEquals } from '../core/base/ip.js';
 import type { ConnectionApi, EngineEvent } from '../core/engine/api.js';
 import type { PortGuard } from '../core/engine/ports.js';
@@ -18,15 +19,6 @@ import { STALL_GRACE_MS } from './session-paths.js';
 import type { TlsIdentity } from './tls.js';
 import { TunLoop } from './tun-loop.js';
 import { TunWriter } from './tun-writer.js';
-
-/** A server takes connections on whatever link they come in. */
-const EVERY_LINK: PathRule = {
-  match: { name: null, type: null, mac: null },
-  role: 'always',
-  metered: false,
-  limitBitPerS: null,
-  congestion: null,
-};
 
 export class ServerDaemon {
   readonly tun: TunDevice;
@@ -89,7 +81,8 @@ export class ServerDaemon {
           this.journal.record('debug', 'policy', `policy ${m.serial} of ${s.client.name}`, { session: s.client.name }),
       },
     });
-    this.monitor = new LinkMonitor(this.rt, [EVERY_LINK], this.tun.name, (change) => this.onLink(change), true);
+    // A server takes connections on whatever link they come in.
+    this.monitor = new LinkMonitor(this.rt, [PLAIN_RULE], this.tun.name, (change) => this.onLink(change), true);
     for (const link of this.monitor.links) driver.addLink(this.listening(link));
     this.guard = driver.acquirePort(config.listen.port);
     this.listener = driver.engine.listen({

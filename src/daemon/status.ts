@@ -1,5 +1,6 @@
 /** From the daemon's parts to the documents of the control protocol: plain copies, made when somebody asks. */
 import { readdirSync } from 'node:fs';
+import { isMetered } from '../config/match.js';
 import type { Config } from '../config/types.js';
 import {
   type FlowStatus,
@@ -82,7 +83,7 @@ export function pathStatus(input: PathInput, meter: RateMeter, nowMs: number): P
     session: input.session,
     type: link.type,
     role: input.role,
-    metered: link.rule.metered,
+    metered: isMetered(link.rule, link),
     state,
     since: input.since(state),
     reason,

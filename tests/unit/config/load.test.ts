@@ -4,6 +4,7 @@ import test, { type ExecutionContext } from 'ava';
 import fc from 'fast-check';
 import { type ConfigError, ConfigErrors } from '../../../src/config/errors.js';
 import { loadConfig, parseConfig } from '../../../src/config/load.js';
+import { PLAIN_RULE } from '../../../src/config/match.js';
 import { type ClientConfig, CONGESTION_NAMES, SCHEDULER_NAMES, type ServerConfig } from '../../../src/config/types.js';
 import { configDirectory } from '../../support/config-files.js';
 
@@ -35,12 +36,12 @@ test('a client needs a key, a server and its pin; everything else has a default'
   t.is(config.traffic.receiveBufferBytes, 16 * 1024 * 1024);
   t.true(config.capture.defaultRoute);
   t.deepEqual(
-    config.paths.map((p) => [p.match.type, p.role, p.metered]),
+    config.paths.map((p) => [p.match.type, p.role]),
     [
-      ['ethernet', 'always', false],
-      ['wifi', 'always', false],
-      ['usb', 'always', true],
-      ['cellular', 'always', true],
+      ['ethernet', 'always'],
+      ['wifi', 'always'],
+      ['usb', 'always'],
+      ['cellular', 'always'],
     ],
   );
 });
@@ -69,9 +70,8 @@ metrics: {listen: "[::1]:9464"}
   t.is(config.capture.exclude[0]?.text, '192.168.0.0/16');
   t.deepEqual(config.paths, [
     {
-      match: { name: 'wl*', type: null, mac: '02:00:5e:10:00:01' },
-      role: 'always',
-      metered: false,
+      ...PLAIN_RULE,
+      match: { name: 'wl*', type: null, mac: '02:00:5e:10:00:01', ssid: null },
       limitBitPerS: 20_000_000,
       congestion: 'bbr',
     },

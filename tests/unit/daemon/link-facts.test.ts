@@ -3,8 +3,9 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
-import type { PathRule } from '../../../src/config/types.js';
-import { type MatchedFacts, matchesPattern, matchRule } from '../../../src/daemon/link-match.js';
+import { isMetered, matchesPattern, PLAIN_RULE } from '../../../src/config/match.js';
+import type { LinkType, PathRule } from '../../../src/config/types.js';
+import { type MatchedFacts, matchRule } from '../../../src/daemon/link-match.js';
 import { type DeviceFacts, linkType, readDevice, whyVirtual } from '../../../src/daemon/link-type.js';
 
 const PLAIN: DeviceFacts = { isWireless: false, devType: '', driver: '' };
@@ -71,11 +72,9 @@ test('sysfs: wireless, DEVTYPE and driver; nothing there is a plain device', (t)
 
 test('path rules: first match wins, every criterion must hold', (t) => {
   const rule = (match: Partial<PathRule['match']>, role: PathRule['role']): PathRule => ({
-    match: { name: null, type: null, mac: null, ...match },
+    ...PLAIN_RULE,
+    match: { ...PLAIN_RULE.match, ...match },
     role,
-    metered: false,
-    limitBitPerS: null,
-    congestion: null,
   });
   const rules = [
     rule({ name: 'wl*', mac: '02:00:00:00:00:01' }, 'backup'),
@@ -83,12 +82,16 @@ test('path rules: first match wins, every criterion must hold', (t) => {
     rule({ name: 'eth?' }, 'never'),
   ];
   const mac = '02:00:00:00:00:01';
-  const link: MatchedFacts = { name: 'wlan0', type: 'wifi', mac, permanentMac: null, whyVirtual: null };
+  const link: MatchedFacts = { name: 'wlan0', type: 'wifi', mac, permanentMac: null, ssid: null, whyVirtual: null };
   t.is(matchRule(rules, link)?.role, 'backup');
   t.is(matchRule(rules, { ...link, mac: null })?.role, 'always');
   t.is(matchRule(rules, { ...link, mac: '02:aa:aa:aa:aa:aa', permanentMac: mac })?.role, 'backup', 'made-up MAC');
   t.is(matchRule(rules, { ...link, name: 'eth0', type: 'ethernet' })?.role, 'never');
   t.is(matchRule(rules, { ...link, name: 'eth10', type: 'ethernet' }), null);
+  const networks = [rule({ ssid: 'Guests*' }, 'backup'), rule({ type: 'wifi' }, 'always')];
+  t.is(matchRule(networks, { ...link, ssid: 'Guests 2' })?.role, 'backup');
+  t.is(matchRule(networks, { ...link, ssid: 'Home' })?.role, 'always');
+  t.is(matchRule(networks, link)?.role, 'always', 'not known to be that network');
   t.true(matchesPattern('a.b*', 'a.bc'));
   t.false(matchesPattern('a.b*', 'axbc'));
 
@@ -97,4 +100,16 @@ test('path rules: first match wins, every criterion must hold', (t) => {
   t.is(matchRule([rule({ type: 'other' }, 'always')], veth), null);
   t.is(matchRule([rule({ name: 'veth0' }, 'always')], veth)?.role, 'always', 'its very name does');
   t.is(matchRule([rule({ mac }, 'always')], veth)?.role, 'always');
+});
+
+test('metered: the rule says, else the system, else the type of the link', (t) => {
+  const on = (type: LinkType, system: boolean | null, rule: boolean | null) =>
+    isMetered({ ...PLAIN_RULE, metered: rule }, { type, isMetered: system });
+  t.true(on('cellular', null, null));
+  t.true(on('usb', null, null));
+  t.false(on('wifi', null, null));
+  t.true(on('wifi', true, null));
+  t.false(on('cellular', false, null));
+  t.false(on('cellular', true, false));
+  t.true(on('ethernet', false, true));
 });
