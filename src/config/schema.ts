@@ -9,7 +9,7 @@ import { z } from 'zod';
 
 import { PIN_PREFIX, parsePin } from './keys.js';
 import { parseIpOrNull, parsePrefix } from './prefix.js';
-import { CONGESTION_NAMES, SCHEDULER_NAMES } from './types.js';
+import { CONGESTION_NAMES, SCHEDULER_NAMES, TRAFFIC_MODES } from './types.js';
 import { DURATION_EXAMPLE, parseDuration, parseRate, parseSize, RATE_EXAMPLE, SIZE_EXAMPLE } from './units.js';
 
 /** A reference to a file that holds a pin, as `mptun pubkey` prints it. */
@@ -86,7 +86,7 @@ const addressFilter = () =>
 const traffic = () =>
   z
     .strictObject({
-      mode: oneOf('auto', 'aggregate', 'handover', 'interactive', 'redundant').default('auto'),
+      mode: oneOf(...TRAFFIC_MODES).default('auto'),
       scheduler: oneOf(...SCHEDULER_NAMES).default('adaptive'),
       congestion: oneOf(...CONGESTION_NAMES).default('bbr'),
       max_subflows: integer('subflows', 1, MAX_SUBFLOWS).default(8),

@@ -4,6 +4,7 @@
  */
 import type { Family, IpAddress } from '../core/base/ip.js';
 import type { IpPrefix } from '../core/base/prefix.js';
+import type { TrafficMode } from '../core/scheduler/modes.js';
 
 export type Config = ClientConfig | ServerConfig;
 
@@ -124,9 +125,17 @@ export interface AddressFilter {
   readonly exclude: readonly Prefix[];
 }
 
-export type TrafficMode = 'auto' | 'aggregate' | 'handover' | 'interactive' | 'redundant';
+export { TRAFFIC_MODES, type TrafficMode } from '../core/scheduler/modes.js';
 /** As core/scheduler/index.ts has them: `schedulers`. */
-export const SCHEDULER_NAMES = ['adaptive', 'min-rtt', 'round-robin', 'blest', 'ecf', 'redundant'] as const;
+export const SCHEDULER_NAMES = [
+  'adaptive',
+  'min-rtt',
+  'round-robin',
+  'blest',
+  'ecf',
+  'interactive',
+  'redundant',
+] as const;
 export type SchedulerName = (typeof SCHEDULER_NAMES)[number];
 /** As core/congestion/index.ts has them: `controllers`. */
 export const CONGESTION_NAMES = ['bbr', 'cubic', 'reno', 'lia', 'olia', 'balia'] as const;

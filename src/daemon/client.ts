@@ -14,8 +14,9 @@ import type { Micros } from '../core/base/time.js';
 import type { ConnectionApi, Endpoint, EngineEvent } from '../core/engine/api.js';
 import { CSUM_PARTIAL, type PortGuard, type ReceiveBatch } from '../core/engine/ports.js';
 import type { RouteEntry } from '../core/lanes/connect-ip.js';
-import { BULK, type LaneIndex, PacketLane } from '../core/lanes/packet-lane.js';
+import { BULK, type LaneIndex, PacketLane, SPARSE } from '../core/lanes/packet-lane.js';
 import type { PathState as ManagedState, PathTransition, RemoteEndpoint } from '../core/pathman/types.js';
+import { pathModeOf, schedulerOf, type TrafficMode } from '../core/scheduler/modes.js';
 import { openTun, Rtnetlink, type TunDevice } from '../native/index.js';
 import { Capture, cleanCapture } from './capture.js';
 import { ClientSession } from './client-session.js';
@@ -63,6 +64,7 @@ export class ClientDaemon {
   onStateChange: () => void = () => {};
   /** Changes by command, until a reload. */
   private readonly overrides = new Map<string, PathChange>();
+  private modeOverride: TrafficMode | null = null;
 
   constructor(
     public config: ClientConfig,
@@ -96,7 +98,7 @@ export class ClientDaemon {
       retryMaxMs: config.server.reconnectMaxUs / 1000,
       now: () => driver.nowUs(),
       random: Math.random,
-      dial: () => this.dial(),
+      dial: (lane) => this.dial(lane),
       openStream: (connection) => driver.openStream(connection),
       events: {
         onConnectionUp: (lane, connection) => this.onConnectionUp(lane, connection),
@@ -116,7 +118,7 @@ export class ClientDaemon {
       },
     );
     this.paths = new SessionPaths({
-      mode: config.traffic.mode === 'handover' ? 'handover' : 'aggregate',
+      mode: pathModeOf(config.traffic.mode),
       stallGraceMs: STALL_GRACE_MS,
       nowUs: () => driver.nowUs(),
       random: Math.random,
@@ -156,8 +158,25 @@ export class ClientDaemon {
   reload(config: ClientConfig): void {
     this.config = config;
     this.overrides.clear();
+    this.modeOverride = null;
     this.monitor.setRules(config.paths);
+    this.applyMode();
     this.paths.applyLimits();
+  }
+
+  /** The mode in force. */
+  get trafficMode(): TrafficMode {
+    return this.modeOverride ?? this.config.traffic.mode;
+  }
+
+  /** Another mode for all traffic, at both ends and at once; no connection is made anew. Null: what the configuration says. */
+  setMode(mode: TrafficMode | null): CommandResult {
+    this.modeOverride = mode;
+    this.applyMode();
+    this.tellServer();
+    this.driver.flushSoon();
+    const until = mode === null ? 'as configured' : 'a reload or restart takes it back';
+    return { ok: true, message: `mode ${this.trafficMode}; ${until}` };
   }
 
   changePath(name: string, change: PathChange): CommandResult | null {
@@ -294,7 +313,7 @@ export class ClientDaemon {
   }
 
   /** A connection over the path that is being connected, or the best one in use; null while there is none. */
-  private async dial(): Promise<ConnectionApi | null> {
+  private async dial(lane: LaneIndex): Promise<ConnectionApi | null> {
     if (this.paths.currentWay === null) return null;
     const guard = this.driver.acquirePort(0);
     await this.driver.guarded();
@@ -312,7 +331,7 @@ export class ClientDaemon {
         remote: way.remote,
         checksum: traffic.checksum,
         congestion: this.congestionOf(way.linkId),
-        scheduler: traffic.scheduler,
+        scheduler: this.schedulerOf(lane),
         receiveBufferBytes: traffic.receiveBufferBytes,
       });
       this.guards.set(connection.id, guard);
@@ -332,6 +351,17 @@ export class ClientDaemon {
     });
   }
 
+  private schedulerOf(lane: LaneIndex): string {
+    return schedulerOf(this.trafficMode, lane === SPARSE, this.config.traffic.scheduler);
+  }
+
+  /** Our side of the mode: the schedulers of what we send, and how many paths carry it. */
+  private applyMode(): void {
+    for (const { lane, connection } of this.connections) connection.setScheduler(this.schedulerOf(lane));
+    const { maxSubflows } = this.config.traffic;
+    this.paths.handle({ type: 'session-policy', mode: pathModeOf(this.trafficMode), maxSubflows });
+  }
+
   /** The policy channel: what we wish of the server's sending, link by link. */
   private tellServer(): void {
     if (this.connections.length === 0) return;
@@ -343,8 +373,9 @@ export class ClientDaemon {
         congestion: link?.rule.congestion ?? '',
       };
     });
-    const { mode, scheduler } = this.config.traffic;
-    this.session.session.sendPolicy({ paths, modes: LANES.map((lane) => ({ lane, mode, scheduler })) });
+    const mode = this.trafficMode;
+    const modes = LANES.map((lane) => ({ lane, mode, scheduler: this.schedulerOf(lane) }));
+    this.session.session.sendPolicy({ paths, modes });
   }
 
   /** Asks for the server's addresses on the links, best first, until one answers. */

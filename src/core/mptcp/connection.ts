@@ -2,7 +2,7 @@
  * One MPTCP connection (RFC 8684), which after a fallback is one TCP connection: what applications hold (ConnectionApi), the
  * engine drives, and subflows report to. It puts the parts together and owns their order. Read first: RFC 8684 3.1 to 3.8;
  * then, beside this file, by concern: handshake.ts, joining.ts, subflow.ts; sender.ts, dispatch.ts, reinjector.ts,
- * data-rto.ts; receiver.ts; path-health.ts; address-signals.ts; fallback.ts; closing.ts.
+ * data-rto.ts; receiver.ts; path-health.ts, doubts.ts; address-signals.ts; fallback.ts; closing.ts.
  *
  * Per poll (engine flush): each subflow sends its own affairs (handshake, retransmissions, ACKs, signals), then the
  * dispatcher spreads new and reinjected data, then the DATA_FIN, then whatever is over is dropped.
@@ -32,6 +32,7 @@ import { Closing } from './closing.js';
 import { Copies } from './copies.js';
 import { DataRto } from './data-rto.js';
 import { Dispatcher } from './dispatch.js';
+import { Doubts } from './doubts.js';
 import { Fallback } from './fallback.js';
 import { FastClose } from './fast-close.js';
 import * as handshake from './handshake.js';
@@ -78,6 +79,7 @@ export class Connection implements ConnectionApi {
   readonly copies = new Copies(this);
   readonly dataRto = new DataRto(this);
   readonly health = new PathHealth(this);
+  readonly doubts = new Doubts(this);
   readonly addressSignals = new AddressSignals(this);
   readonly fallback = new Fallback(this);
   readonly closing = new Closing(this);
@@ -184,6 +186,8 @@ export class Connection implements ConnectionApi {
   }
 
   setScheduler(name: string): void {
+    // What a scheduler has learned of the paths is not thrown away for nothing.
+    if (this.dispatcher.scheduler.name === name) return;
     const hadCopies = this.copies.areWanted;
     this.dispatcher.scheduler = this.host.scheduler(name);
     if (hadCopies && !this.copies.areWanted) this.copies.finish();
@@ -287,6 +291,7 @@ export class Connection implements ConnectionApi {
   poll(nowUs: Micros): void {
     this.runTimers(nowUs);
     this.health.check(nowUs);
+    this.doubts.check(nowUs);
     for (const sf of this.subflows) {
       if (sf.isLinkDown) continue;
       if (sf.signalAtUs <= nowUs) sf.pumpSignals(nowUs);
@@ -334,7 +339,8 @@ export class Connection implements ConnectionApi {
       // Without its link a subflow stands still, clocks included; `kick` wakes it.
       if (sf.isLinkDown) continue;
       at = Math.min(at, sf.tcp.nextDeadline(), sf.signalAtUs, sf.join.ackAtUs);
-      if (this.mode === 'mptcp' && this.state !== 'closed') at = Math.min(at, this.health.nextDeadline(sf));
+      if (this.mode === 'mptcp' && this.state !== 'closed')
+        at = Math.min(at, this.health.nextDeadline(sf), this.doubts.nextDeadline(sf));
     }
     return at;
   }

@@ -210,9 +210,11 @@ export class Dispatcher {
 
   private refresh(nowUs: Micros, s: Snapshot, sf: MptcpSubflow): void {
     const tcp = sf.tcp;
+    s.id = sf.id;
     s.isBackup = sf.isBackup;
     s.isUsable = sf.isUsable;
     s.isStalled = sf.isStalled;
+    s.isDoubted = sf.doubtedAtUs !== NEVER;
     s.srttUs = tcp.rtt.srttUs;
     s.rttVarUs = tcp.rtt.rttVarUs;
     s.minRttUs = tcp.rtt.minRttUs;
@@ -228,9 +230,11 @@ export class Dispatcher {
 function emptySnapshot(index: number): Snapshot {
   return {
     index,
+    id: -1,
     isBackup: false,
     isUsable: false,
     isStalled: false,
+    isDoubted: false,
     srttUs: 0,
     rttVarUs: 0,
     minRttUs: 0,

@@ -23,6 +23,19 @@ export class Reinjector {
     forEachOutstanding(sf, (dsn, endDsn) => c.sender.reinject(dsn, endDsn, sf.id));
   }
 
+  /** The first `maxBytes` that `sf` has outstanding, to be sent on another subflow besides. */
+  copyFrom(sf: MptcpSubflow, maxBytes: number): void {
+    const { c } = this;
+    if (c.mode !== 'mptcp') return;
+    let leftBytes = maxBytes;
+    forEachOutstanding(sf, (dsn, endDsn) => {
+      if (leftBytes <= 0) return;
+      const to = Math.min(endDsn, dsn + leftBytes);
+      c.sender.reinject(dsn, to, sf.id);
+      leftBytes -= to - dsn;
+    });
+  }
+
   /**
    * Bytes lost on a slow path hold back everything that a quicker one delivers: they go again on the quicker one at once
    * (opportunistic reinjection), besides TCP's own retransmission.

@@ -46,6 +46,8 @@ export class MptcpSubflow implements SubflowOwner {
   /** Stalled: since when it has had the chance to answer (its link was there), and since when it is probed quickly. */
   askedSinceUs: Micros = 0;
   quickSinceUs: Micros = 0;
+  /** Since when it is late (doubts.ts); NEVER: it is not. */
+  doubtedAtUs: Micros = NEVER;
   isLinkDown = false;
   /** We or the peer are ending this subflow: no new data. */
   isClosing = false;

@@ -52,7 +52,10 @@ const PEAK_US = 1_000_000;
 /** How long a path that failed its trial is passed over by rule 2. */
 const PASSED_OVER_US = 60_000_000;
 
-/** What is remembered of a path, by its index: one small object per subflow of the connection. */
+/** Paths that are remembered at most. */
+const MAX_PATHS = 64;
+
+/** What is remembered of a path, by its id: one small object per subflow of the connection. */
 class PathMemory {
   peakBytesPerS = 0;
   peakUs: Micros = Number.NEGATIVE_INFINITY;
@@ -67,7 +70,7 @@ class PathMemory {
 
 export class Adaptive implements Scheduler {
   readonly name = 'adaptive';
-  readonly #memory: PathMemory[] = [];
+  readonly #memory = new Map<number, PathMemory>();
 
   select(input: SchedulerInput): number {
     const quickAt = quickest(input, false);
@@ -101,7 +104,14 @@ export class Adaptive implements Scheduler {
   }
 
   #memoryOf(path: PathSnapshot): PathMemory {
-    return (this.#memory[path.index] ??= new PathMemory());
+    let memory = this.#memory.get(path.id);
+    if (memory === undefined) {
+      // Ids are never used again: the oldest path is the one that is gone.
+      if (this.#memory.size >= MAX_PATHS) this.#memory.delete(this.#memory.keys().next().value!);
+      memory = new PathMemory();
+      this.#memory.set(path.id, memory);
+    }
+    return memory;
   }
 
   /** Rule 2. */

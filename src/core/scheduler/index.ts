@@ -2,6 +2,7 @@
 import { Adaptive } from './adaptive.js';
 import { Blest } from './blest.js';
 import { Ecf } from './ecf.js';
+import { Interactive } from './interactive.js';
 import { MinRtt } from './min-rtt.js';
 import { Redundant } from './redundant.js';
 import { RoundRobin } from './round-robin.js';
@@ -13,6 +14,7 @@ export const schedulers: Readonly<Record<string, () => Scheduler>> = {
   'round-robin': () => new RoundRobin(),
   blest: () => new Blest(),
   ecf: () => new Ecf(),
+  interactive: () => new Interactive(),
   redundant: () => new Redundant(),
 };
 

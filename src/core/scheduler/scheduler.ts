@@ -6,14 +6,18 @@
 import type { Micros } from '../base/time.js';
 
 export interface PathSnapshot {
-  /** Index into the connection's subflow list. */
+  /** Index into the connection's subflow list, now. */
   readonly index: number;
+  /** The subflow's own number, which it keeps: for what a scheduler remembers of a path. */
+  readonly id: number;
   /** Both ends want no data here while a non-backup path is usable (RFC 8684 3.3.8). */
   readonly isBackup: boolean;
   /** Established, confirmed (not PRE_ESTABLISHED), not closing. */
   readonly isUsable: boolean;
   /** No progress although bytes are outstanding (suspected dead): only probes go there. */
   readonly isStalled: boolean;
+  /** Late by its own measure, though not yet stalled (mptcp/doubts.ts); false unless the scheduler asks for it. */
+  readonly isDoubted: boolean;
   readonly srttUs: Micros;
   readonly rttVarUs: Micros;
   readonly minRttUs: Micros;
@@ -41,6 +45,8 @@ export interface SchedulerInput {
 
 export interface Scheduler {
   readonly name: string;
+  /** Paths that are late are doubted, and what they have outstanding is copied (mptcp/doubts.ts). */
+  readonly copiesOnDoubt?: boolean;
   /** Index of the path for the next bytes, or -1 to wait. */
   select(input: SchedulerInput): number;
   /**

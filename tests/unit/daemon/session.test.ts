@@ -7,6 +7,7 @@ import { CSUM_PARTIAL, CSUM_UNKNOWN, ReceiveBatch } from '../../../src/core/engi
 import type { RouteEntry } from '../../../src/core/lanes/connect-ip.js';
 import { BULK, PacketLane, SPARSE } from '../../../src/core/lanes/packet-lane.js';
 import { ALL_LANES } from '../../../src/core/lanes/policy.js';
+import { schedulerOf, type TrafficMode } from '../../../src/core/scheduler/modes.js';
 import { ClientSession, type ClientSessionEvents } from '../../../src/daemon/client-session.js';
 import { type ClientOfServer, type KnownClient, ServerSessions } from '../../../src/daemon/server-sessions.js';
 import { identityFor, type TlsIdentity } from '../../../src/daemon/tls.js';
@@ -417,6 +418,31 @@ test('policy goes to all connections of the session, and is told to new ones', a
   await server.happenings.until(/^up laptop 1/, 2);
   const fresh = server.only.session.connections[BULK]!.connection as LoopbackConnection;
   t.deepEqual(fresh.calls, ['scheduler round-robin'], 'what is known is applied to a new connection at once');
+});
+
+test('a mode change reaches each lane of the other end as its scheduler, and no connection is made anew', async (t) => {
+  const { server, client } = await setUp(t);
+  const lanes = server.only.session.connections.map((c) => c!.connection as LoopbackConnection);
+  const say = (mode: TrafficMode) =>
+    client.session.session.sendPolicy({
+      paths: [],
+      modes: [SPARSE, BULK].map((lane) => ({ lane, mode, scheduler: schedulerOf(mode, lane === SPARSE, 'adaptive') })),
+    });
+  say('auto');
+  await server.happenings.until(/^policy laptop 1/);
+  say('redundant');
+  await server.happenings.until(/^policy laptop 2/);
+  t.deepEqual(
+    lanes.map((lane) => lane.calls),
+    [
+      ['scheduler interactive', 'scheduler redundant'],
+      ['scheduler adaptive', 'scheduler redundant'],
+    ],
+  );
+  t.deepEqual(
+    server.only.session.connections.map((c) => c!.connection),
+    lanes,
+  );
 });
 
 test('bytes that nobody takes are not pushed: packets wait in FQ-CoDel', async (t) => {

@@ -14,9 +14,11 @@ export function path(index: number, spec: PathSpec = {}): PathSnapshot {
   const cwndBytes = Math.max(14_000, (2 * rateBytesPerS * srttUs) / 1e6);
   return {
     index,
+    id: index,
     isBackup: false,
     isUsable: true,
     isStalled: false,
+    isDoubted: false,
     srttUs,
     rttVarUs: 0,
     minRttUs: srttUs,

@@ -48,6 +48,7 @@ for (const [name, create] of Object.entries(schedulers)) {
       isBackup: fc.boolean(),
       isUsable: fc.boolean(),
       isStalled: fc.boolean(),
+      isDoubted: fc.boolean(),
       srttUs: fc.oneof(fc.constant(0), fc.integer({ min: 1, max: 3_000_000 })),
       rttVarUs: fc.nat(1_000_000),
       minRttUs: fc.nat(1_000_000),
@@ -69,7 +70,7 @@ for (const [name, create] of Object.entries(schedulers)) {
       fc.property(fc.array(anyInput, { maxLength: 20 }), (inputs) => {
         const scheduler = create();
         for (const i of inputs) {
-          const paths = i.paths.map((p, index) => ({ ...p, index }));
+          const paths = i.paths.map((p, index) => ({ ...p, index, id: index }));
           const chosen = scheduler.select({ ...i, paths });
           const regular = paths.some((p) => !p.isBackup && p.isUsable && !p.isStalled);
           const tier = paths.filter((p) => p.isBackup !== regular && p.isUsable && !p.isStalled);

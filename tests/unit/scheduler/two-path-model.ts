@@ -135,9 +135,11 @@ class Connection extends Model implements TwoPathResult {
     const isReady = flow.nextSendUs <= this.nowUs;
     return {
       index,
+      id: index,
       isBackup: false,
       isUsable: true,
       isStalled: false,
+      isDoubted: false,
       srttUs: flow.srttUs || 2 * flow.link.spec.delayUs, // the handshake's
       rttVarUs: flow.rttVarUs,
       minRttUs: Number.isFinite(flow.minRttUs) ? flow.minRttUs : 2 * flow.link.spec.delayUs,
