@@ -25,7 +25,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     row: 'H4',
-    file: 'src/core/engine/engine.ts',
+    file: 'src/core/engine/strays.ts',
     find: '    if (asks && this.isTokenTaken(cookie.key)) {',
     replace: '    if (asks && cookie.key.length === 0) {',
   },
@@ -117,7 +117,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     row: 'H15',
-    file: 'src/core/engine/engine.ts',
+    file: 'src/core/engine/strays.ts',
     find: `    c.isInitialAddressClosed = asks && (this.seg.mptcp.capableFlags & CAPABLE_C_NO_JOIN) !== 0;
 `,
     replace: '',
@@ -144,7 +144,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     row: 'H17',
-    file: 'src/core/engine/engine.ts',
+    file: 'src/core/engine/strays.ts',
     find: 'return isAsked || this.checksumPolicy(listener) === true;',
     replace: 'return this.checksumPolicy(listener) === true;',
   },

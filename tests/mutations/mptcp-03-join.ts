@@ -4,16 +4,16 @@ import type { Mutation } from './mutation.js';
 export const mutations: readonly Mutation[] = [
   {
     row: 'J1',
-    file: 'src/core/engine/engine.ts',
-    find: 'const c = this.byToken.get(o.joinToken);',
-    replace: 'const c = this.listeners.has(seg.dstPort) ? this.byToken.get(o.joinToken) : undefined;',
+    file: 'src/core/engine/strays.ts',
+    find: 'const c = this.host.byToken.get(o.joinToken);',
+    replace: 'const c = this.listeners.has(seg.dstPort) ? this.host.byToken.get(o.joinToken) : undefined;',
   },
   {
     row: 'J2',
-    file: 'src/core/engine/engine.ts',
-    find: `        this.count('MPTcpExtMPJoinNoTokenFound');
+    file: 'src/core/engine/strays.ts',
+    find: `        this.host.count('MPTcpExtMPJoinNoTokenFound');
         this.reset(nowUs, linkId, RST_REASON.mptcpSpecific);`,
-    replace: `        this.count('MPTcpExtMPJoinNoTokenFound');`,
+    replace: `        this.host.count('MPTcpExtMPJoinNoTokenFound');`,
   },
   {
     row: 'J3',

@@ -70,9 +70,9 @@ export const mutations: readonly Mutation[] = [
   },
   {
     row: 'A12',
-    file: 'src/core/engine/engine.ts',
-    find: "this.count('MPTcpExtMPJoinNoTokenFound');\n        this.reset(nowUs, linkId, RST_REASON.mptcpSpecific);",
-    replace: "this.count('MPTcpExtMPJoinNoTokenFound');",
+    file: 'src/core/engine/strays.ts',
+    find: "this.host.count('MPTcpExtMPJoinNoTokenFound');\n        this.reset(nowUs, linkId, RST_REASON.mptcpSpecific);",
+    replace: "this.host.count('MPTcpExtMPJoinNoTokenFound');",
   },
   {
     row: 'A13',

@@ -34,7 +34,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     row: 'C6',
-    file: 'src/core/engine/engine.ts',
+    file: 'src/core/engine/strays.ts',
     find: 'else if (kind !== TCP_ACK || !this.completeHandshake(nowUs, linkId)) this.reset(nowUs, linkId, -1);',
     replace: 'else if (kind === TCP_ACK) this.completeHandshake(nowUs, linkId);',
   },

@@ -4,9 +4,9 @@ import type { Mutation } from './mutation.js';
 export const mutations: readonly Mutation[] = [
   {
     row: 'X1',
-    file: 'src/core/engine/engine.ts',
-    find: "this.count('MPTcpExtMPJoinNoTokenFound');\n        this.reset(nowUs, linkId, RST_REASON.mptcpSpecific);",
-    replace: "this.count('MPTcpExtMPJoinNoTokenFound');",
+    file: 'src/core/engine/strays.ts',
+    find: "this.host.count('MPTcpExtMPJoinNoTokenFound');\n        this.reset(nowUs, linkId, RST_REASON.mptcpSpecific);",
+    replace: "this.host.count('MPTcpExtMPJoinNoTokenFound');",
   },
   {
     row: 'X2',
@@ -82,19 +82,19 @@ export const mutations: readonly Mutation[] = [
   },
   {
     row: 'X15',
-    file: 'src/core/engine/engine.ts',
-    find: 'const c = this.byToken.get(o.joinToken);',
-    replace: 'const c = this.listeners.has(seg.dstPort) ? this.byToken.get(o.joinToken) : undefined;',
+    file: 'src/core/engine/strays.ts',
+    find: 'const c = this.host.byToken.get(o.joinToken);',
+    replace: 'const c = this.listeners.has(seg.dstPort) ? this.host.byToken.get(o.joinToken) : undefined;',
   },
   {
     row: 'X16',
-    file: 'src/core/engine/engine.ts',
+    file: 'src/core/engine/strays.ts',
     find: 'return {\n      linkId,\n      family: seg.family,',
     replace: 'return {\n      linkId: 0,\n      family: seg.family,',
   },
   {
     row: 'X17',
-    file: 'src/core/engine/engine.ts',
+    file: 'src/core/engine/strays.ts',
     find: 'writeJoinSynAck(link.headers, end, false,',
     replace: 'writeJoinSynAck(link.headers, end, request.isBackup,',
   },

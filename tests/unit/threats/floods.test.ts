@@ -36,7 +36,7 @@ function connected() {
   ours.write(0, Uint8Array.of(1));
   exchange(client, server, 0);
   const theirs = server.connections()[0]!;
-  const requests = (server as unknown as { joins: JoinRequests }).joins;
+  const requests = (server as unknown as { strays: { joins: JoinRequests } }).strays.joins;
   return { server, client, ours, theirs, requests, token: theirs.info().localToken };
 }
 
