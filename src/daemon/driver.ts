@@ -88,18 +88,22 @@ export class Driver implements Edge {
       return;
     }
     try {
-      const port = openPacketPort({
-        interfaceName: info.name,
-        ports: this.guards.ports(),
-        onWritable: () => this.flushSoon(),
-      });
-      const poller = new Poller(port.fd, () => this.receive(info.id));
-      poller.watch(READABLE);
-      this.links.set(info.id, { info, port, poller, hostDrops: 0 });
+      this.openLink(info);
     } catch (error) {
       this.events.onProblem(`cannot use ${info.name}: ${(error as Error).message}`);
-      return;
     }
+  }
+
+  /** As `addLink`, for a link that is new; throws SystemError where it cannot be opened. */
+  openLink(info: LinkInfo): void {
+    const port = openPacketPort({
+      interfaceName: info.name,
+      ports: this.guards.ports(),
+      onWritable: () => this.flushSoon(),
+    });
+    const poller = new Poller(port.fd, () => this.receive(info.id));
+    poller.watch(READABLE);
+    this.links.set(info.id, { info, port, poller, hostDrops: 0 });
     this.engine.addLink(this.nowUs(), info);
     this.setGuardedInterfaces();
   }
@@ -149,8 +153,12 @@ export class Driver implements Edge {
 
   /** The connection as a Duplex; closed with it. */
   openStream(connection: ConnectionApi): ConnectionDuplex {
-    const stream = new ConnectionDuplex(connection, this);
-    this.streams.set(connection.id, stream);
+    return this.attach(connection.id, new ConnectionDuplex(connection, this));
+  }
+
+  /** `stream` is told when the connection has closed. */
+  attach<T extends ConnectionDuplex>(connectionId: number, stream: T): T {
+    this.streams.set(connectionId, stream);
     return stream;
   }
 

@@ -1,8 +1,11 @@
 /**
- * A connection as a Node Duplex, for node:tls. Writing hands references to the engine and is done at once: how much may
- * be written is the writer's business (lane-pump.ts). Reading lends: a 'data' listener that is called at once gets the
- * engine's own bytes and must be done with them when it returns, as node:tls is (it decrypts out of a copy). Bytes that
+ * A connection as a Node Duplex. As it is, for node:tls: writing hands references to the engine and is done at once: how
+ * much may be written is the writer's business (lane-pump.ts). Reading lends: a 'data' listener that is called at once gets
+ * the engine's own bytes and must be done with them when it returns, as node:tls is (it decrypts out of a copy). Bytes that
  * have to wait are copied; where nobody reads, the connection's receive window fills up instead of our memory.
+ *
+ * With a send buffer it is for applications (library/connection.ts): bytes are copied both ways, so that nobody has to know
+ * the above, and writes wait for room.
  */
 import { Duplex } from 'node:stream';
 import type { Micros } from '../core/base/time.js';
@@ -22,13 +25,23 @@ export class ConnectionDuplex extends Duplex {
   private isHolding = false;
   /** Inside `_read`, where `push` only queues. */
   private isReading = false;
+  /** Of a write that waits until `connection.unsentBytes` is below half the send buffer. */
+  private whenRoom: ((error?: Error | null) => void) | null = null;
 
   constructor(
-    private readonly connection: ConnectionApi,
-    private readonly host: DuplexHost,
+    protected readonly connection: ConnectionApi,
+    protected readonly host: DuplexHost,
+    /** Bytes that may be unsent before a write waits; null: no limit, no copies. */
+    private readonly sendBufferBytes: number | null = null,
   ) {
-    super({ allowHalfOpen: true, readableHighWaterMark: READ_AHEAD_BYTES });
+    // autoDestroy would end it with the streams; an application's ends with the connection, which knows of failures.
+    super({
+      allowHalfOpen: true,
+      autoDestroy: sendBufferBytes === null,
+      readableHighWaterMark: READ_AHEAD_BYTES,
+    });
     connection.setReader(this.reader);
+    if (sendBufferBytes !== null) connection.setSendSpace(sendBufferBytes / 2, () => this.onRoom());
   }
 
   /** The engine has closed the connection; `why` as in its event. */
@@ -39,20 +52,31 @@ export class ConnectionDuplex extends Duplex {
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
-    this.bytesQueued += chunk.length;
-    this.connection.write(this.host.nowUs(), chunk);
-    this.host.flushSoon();
-    done();
+    this.give(this.host.nowUs(), chunk);
+    this.finishWrite(done);
   }
 
   override _writev(chunks: { chunk: Buffer }[], done: (error?: Error | null) => void): void {
     const nowUs = this.host.nowUs();
-    for (const { chunk } of chunks) {
-      this.bytesQueued += chunk.length;
-      this.connection.write(nowUs, chunk);
-    }
+    for (const { chunk } of chunks) this.give(nowUs, chunk);
+    this.finishWrite(done);
+  }
+
+  private give(nowUs: Micros, chunk: Buffer): void {
+    this.bytesQueued += chunk.length;
+    this.connection.write(nowUs, this.sendBufferBytes === null ? chunk : copyOf(chunk, 0, chunk.length));
+  }
+
+  private finishWrite(done: () => void): void {
     this.host.flushSoon();
-    done();
+    if (this.sendBufferBytes === null || this.connection.unsentBytes <= this.sendBufferBytes) done();
+    else this.whenRoom = done;
+  }
+
+  private onRoom(error: Error | null = null): void {
+    const done = this.whenRoom;
+    this.whenRoom = null;
+    done?.(error);
   }
 
   override _read(): void {
@@ -75,6 +99,7 @@ export class ConnectionDuplex extends Duplex {
       this.connection.abort(this.host.nowUs());
       this.host.flushSoon();
     }
+    this.onRoom(error);
     done(error);
   }
 
@@ -82,8 +107,9 @@ export class ConnectionDuplex extends Duplex {
     onBytes: (buf, offset, lengthBytes) => {
       if (this.destroyed) return lengthBytes;
       if (this.isHolding) return 0;
-      const isAtOnce = this.readableFlowing === true && this.readableLength === 0 && !this.isReading;
-      const bytes = isAtOnce ? lend(buf, offset, lengthBytes) : copyOf(buf, offset, lengthBytes);
+      const isLent = this.readableFlowing === true && this.readableLength === 0 && !this.isReading;
+      const bytes =
+        isLent && this.sendBufferBytes === null ? lend(buf, offset, lengthBytes) : copyOf(buf, offset, lengthBytes);
       if (!this.push(bytes)) this.isHolding = true;
       return lengthBytes;
     },

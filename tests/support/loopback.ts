@@ -111,6 +111,9 @@ export class LoopbackConnection implements ConnectionApi {
   suspectSubflow(_nowUs: Micros, subflowId: number, why: string): void {
     this.calls.push(`suspect ${subflowId}: ${why}`);
   }
+  setKeepAlive(_nowUs: Micros, idleUs: Micros): void {
+    this.calls.push(`keepalive ${idleUs}`);
+  }
   setScheduler(name: string): void {
     this.calls.push(`scheduler ${name}`);
   }

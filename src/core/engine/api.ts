@@ -6,6 +6,7 @@
  * timer at nextDeadline().
  */
 import type { IpAddress } from '../base/ip.js';
+import type { U64 } from '../base/seq.js';
 import type { Micros } from '../base/time.js';
 import type { ReceiveBatch, TransmitBatch } from './ports.js';
 
@@ -98,6 +99,12 @@ export interface ConnectionApi {
   /** The peer reported (policy channel) that a path is going or silent, by subflow id of ours. */
   suspectSubflow(nowUs: Micros, subflowId: number, why: string): void;
 
+  /**
+   * Keepalives on every subflow that has been idle for `idleUs`, those to come included (RFC 9293 3.8.4); 0: none, which is
+   * how a connection begins.
+   */
+  setKeepAlive(nowUs: Micros, idleUs: Micros): void;
+
   setScheduler(name: string): void;
   info(): ConnectionInfo;
 }
@@ -164,6 +171,20 @@ export interface ConnectionInfo {
   readonly outOfOrderBytes: number;
   readonly receiveWindowBytes: number;
   readonly sendWindowBytes: number;
+  /** The next DSN to be written, the first unacknowledged one, and the next one expected, as they are on the wire. */
+  readonly writeSeq: U64;
+  readonly sndUna: U64;
+  readonly rcvNxt: U64;
+  readonly hasRemoteKey: boolean;
+  /** Times that data went again because DATA_ACK stood still. */
+  readonly dataTimeouts: number;
+  readonly lastDataAckUs: Micros;
+  /** Subflows at most, the first included. */
+  readonly maxSubflows: number;
+  /** Addresses announced to the peer, accepted from it, and ids in use for ours (the initial address included). */
+  readonly addressesAnnounced: number;
+  readonly addressesAccepted: number;
+  readonly localAddresses: number;
   readonly subflows: readonly SubflowInfo[];
 }
 
@@ -198,6 +219,8 @@ export type ChecksumPolicy = boolean | 'refuse';
 
 export interface ListenOptions {
   readonly port: number;
+  /** Connections to this address alone; null or absent: to any of ours. Joins are taken at every address. */
+  readonly address?: IpAddress | null;
   readonly checksum?: ChecksumPolicy;
   /** False: the peer is told to join to no further subflow to the address and port of the first (3.1, flag C). */
   readonly joinInitial?: boolean;

@@ -123,7 +123,7 @@ export class Strays {
       return;
     }
     if ((o.present & MPO.capable) !== 0) this.host.count('MPTcpExtMPCapableSYNRX');
-    const listener = this.listeners.get(seg.dstPort);
+    const listener = this.listener();
     if (listener === undefined) this.reset(nowUs, linkId, -1);
     else if (this.host.live.size >= this.host.config.maxConnections) this.host.drop('listen-overflow');
     else if (this.halfOpen.size >= this.host.config.maxHalfOpen) this.answerWithCookie(nowUs, linkId, listener);
@@ -192,7 +192,7 @@ export class Strays {
       } else this.hand(nowUs, sf);
       return true;
     }
-    const listener = this.listeners.get(seg.dstPort);
+    const listener = this.listener();
     if (listener === undefined || !this.cookies.areAbout(nowUs)) return false;
     const contents = this.cookies.check(nowUs, seg);
     if (contents === null) {
@@ -256,6 +256,15 @@ export class Strays {
     };
     this.halfOpen.add(c);
     return c;
+  }
+
+  /** Who listens where the segment goes to. */
+  private listener(): Listener | undefined {
+    const { seg } = this;
+    const listener = this.listeners.get(seg.dstPort);
+    const address = listener?.address ?? null;
+    if (address === null) return listener;
+    return address.family === seg.family && ipEqualsAt(address, seg.buf, seg.dstOff) ? listener : undefined;
   }
 
   private asksForMptcp(listener: Listener): boolean {

@@ -52,6 +52,18 @@ export class AddressBook {
     return -1;
   }
 
+  /** Local addresses that have an id. */
+  get localCount(): number {
+    return this.localIds.size;
+  }
+
+  /** Addresses that the peer has announced and we have taken. */
+  get acceptedCount(): number {
+    let count = 0;
+    for (const [id, { isObserved }] of this.remote) if (id !== 0 && !isObserved) count++;
+    return count;
+  }
+
   releaseLocal(addressId: number): void {
     for (const [text, id] of this.localIds) if (id === addressId) this.localIds.delete(text);
     this.retract(addressId);

@@ -100,6 +100,8 @@ export class Connection implements ConnectionApi {
   isInitialAddressClosed = false;
   isAborting = false;
   private nextSubflowId = 0;
+  /** 0: no keepalives. */
+  private keepAliveIdleUs: Micros = 0;
   private windowEdgeSent = 0;
   private lowWaterBytes = 0;
   private onSpace: (() => void) | null = null;
@@ -185,6 +187,12 @@ export class Connection implements ConnectionApi {
     this.closing.finish('aborted');
   }
 
+  setKeepAlive(_nowUs: Micros, idleUs: Micros): void {
+    this.keepAliveIdleUs = idleUs;
+    for (const sf of this.subflows) sf.tcp.setKeepAlive(idleUs > 0, idleUs > 0 ? idleUs : undefined);
+    this.host.markDirty(this);
+  }
+
   setScheduler(name: string): void {
     // What a scheduler has learned of the paths is not thrown away for nothing.
     if (this.dispatcher.scheduler.name === name) return;
@@ -250,6 +258,7 @@ export class Connection implements ConnectionApi {
       return null;
     }
     if (this.mode === 'tcp') sf.mappings.setInfinite(0, 0);
+    if (this.keepAliveIdleUs > 0) sf.tcp.setKeepAlive(true, this.keepAliveIdleUs);
     this.nextSubflowId++;
     this.subflows.push(sf);
     this.closing.onSubflowAdded();

@@ -15,6 +15,8 @@ const MAX_STEP_BYTES = 1 << 20;
 
 export class DataRto {
   deadlineUs: Micros = NEVER;
+  /** Times that it has run out for good reason. */
+  timeouts = 0;
   /** Recovery: up to which DSN, what has gone again so far, and the step. */
   private recoverTo = 0;
   private reinjectedTo = 0;
@@ -50,6 +52,7 @@ export class DataRto {
     const isWorkedOn = (sf: MptcpSubflow) =>
       !sf.isStalled && sf.tcp.canSendData && c.reinjector.hasOutstanding(sf, una);
     if (c.subflows.some(isWorkedOn)) return;
+    this.timeouts++;
     c.host.count('data_rto');
     if (!c.fallback.resetStripped(nowUs)) this.recover(nowUs);
   }

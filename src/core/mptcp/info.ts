@@ -1,4 +1,5 @@
 /** Plain copies of what a connection and its subflows are doing, for status and tests. */
+import { dsnHi, dsnLo, type U64 } from '../base/seq.js';
 import type { ConnectionInfo, SubflowInfo } from '../engine/api.js';
 import type { Connection } from './connection.js';
 import type { MptcpSubflow } from './subflow.js';
@@ -14,8 +15,9 @@ export function connectionInfo(c: Connection): ConnectionInfo {
     localToken: c.keys.localToken,
     remoteToken: c.keys.remoteToken,
     checksums: c.keys.checksums,
-    bytesSent: c.sender.sndNxt - 1,
-    bytesAcked: c.sender.sndUna - 1,
+    // The DATA_FIN has a DSN, but is no byte.
+    bytesSent: Math.min(c.sender.sndNxt, c.sender.buffer.endDsn) - 1,
+    bytesAcked: Math.min(c.sender.sndUna, c.sender.buffer.endDsn) - 1,
     bytesReceived: c.receiver.bytesReceived,
     bytesReinjected: Math.max(bytesReinjected, c.sender.bytesReinjected),
     bytesCopied: c.copies.bytes,
@@ -24,8 +26,22 @@ export function connectionInfo(c: Connection): ConnectionInfo {
     outOfOrderBytes: c.receiver.outOfOrderBytes,
     receiveWindowBytes: c.receiver.peekEdge() - c.receiver.rcvNxt,
     sendWindowBytes: Math.max(0, c.sender.windowEdge - c.sender.sndNxt),
+    writeSeq: onWire(c.sender.buffer.endDsn, c.keys.idsnLocal),
+    sndUna: onWire(c.sender.sndUna, c.keys.idsnLocal),
+    rcvNxt: onWire(c.receiver.rcvNxt, c.keys.idsnRemote),
+    hasRemoteKey: c.keys.remote !== null,
+    dataTimeouts: c.dataRto.timeouts,
+    lastDataAckUs: c.sender.lastAckUs,
+    maxSubflows: c.settings.maxSubflows,
+    addressesAnnounced: c.addresses.announcements.length,
+    addressesAccepted: c.addresses.acceptedCount,
+    localAddresses: c.addresses.localCount,
     subflows: c.subflows.map(subflowInfo),
   };
+}
+
+function onWire(dsn: number, idsn: U64): U64 {
+  return { hi: dsnHi(dsn, idsn), lo: dsnLo(dsn, idsn) };
 }
 
 function subflowInfo(sf: MptcpSubflow): SubflowInfo {

@@ -7,17 +7,19 @@ export class Keepalive {
   /** A probe leaves at the next poll. */
   isDue = false;
   isOn: boolean;
+  /** Idle time before the first probe. */
+  idleUs: Micros;
   #unanswered = 0;
 
   constructor(private readonly config: SubflowConfig) {
     this.isOn = config.keepalive;
+    this.idleUs = config.keepaliveIdleUs;
   }
 
   /** `isIdle`: nothing is outstanding and nobody else probes. */
   deadlineUs(lastReceivedUs: Micros, isIdle: boolean): Micros {
     if (!this.isOn || !isIdle) return NEVER;
-    const { keepaliveIdleUs, keepaliveIntervalUs } = this.config;
-    return lastReceivedUs + keepaliveIdleUs + this.#unanswered * keepaliveIntervalUs;
+    return lastReceivedUs + this.idleUs + this.#unanswered * this.config.keepaliveIntervalUs;
   }
 
   onReceived(): void {

@@ -244,9 +244,11 @@ export class TcpSubflow {
     this.#tcb.sender.noDelay = noDelay;
   }
 
-  /** RFC 9293 3.8.4 MUST-24: keepalives of this connection on or off; their times are in the config. */
-  setKeepAlive(isOn: boolean): void {
-    this.#tcb.keepalive.isOn = isOn;
+  /** RFC 9293 3.8.4 MUST-24: keepalives of this connection on or off; times that are not said are the config's. */
+  setKeepAlive(isOn: boolean, idleUs?: Micros): void {
+    const { keepalive } = this.#tcb;
+    keepalive.isOn = isOn;
+    if (idleUs !== undefined) keepalive.idleUs = idleUs;
   }
 
   // ---- inputs
