@@ -108,7 +108,7 @@ export class MptcpHost extends EventEmitter<HostEvents> {
       {
         onEvent: (event) => this.onEvent(event),
         onFlushed: () => undefined,
-      onReceived: () => undefined,
+        onReceived: () => undefined,
         onProblem: (message) => this.emit('problem', message),
       },
     );
