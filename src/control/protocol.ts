@@ -11,6 +11,8 @@ export const STATUS_SCHEMA = 'mptun.status/1';
 export const PATHS_SCHEMA = 'mptun.paths/1';
 export const FLOWS_SCHEMA = 'mptun.flows/1';
 export const EVENT_SCHEMA = 'mptun.event/1';
+export const HISTORY_SCHEMA = 'mptun.history/1';
+export const WHY_SCHEMA = 'mptun.why/1';
 export const RESULT_SCHEMA = 'mptun.result/1';
 
 /**
@@ -46,7 +48,8 @@ export interface StatusDocument {
   /** Client: the server. Server: what it listens on. */
   endpoint: string;
   tun: { name: string; mtu_bytes: number; addresses: string[] };
-  traffic: { mode: string; scheduler: string; congestion: string; checksum: boolean };
+  /** As it is now; `mode_ordered`: the mode is an operator's order (`mptun mode`), not the configuration's. */
+  traffic: { mode: string; mode_ordered: boolean; scheduler: string; congestion: string; checksum: boolean };
   totals: Totals;
   /** Client: one at most. Server: one per connected client. */
   sessions: SessionStatus[];
@@ -73,6 +76,11 @@ export interface SessionStatus extends Totals {
   unsupported: string[];
 }
 
+/** As config/types.ts has them. */
+export const TRAFFIC_MODES = ['auto', 'aggregate', 'handover', 'interactive', 'redundant'] as const;
+export type TrafficMode = (typeof TRAFFIC_MODES)[number];
+
+export type PathRole = 'always' | 'overflow' | 'backup' | 'never';
 export type PathState = 'down' | 'probing' | 'joining' | 'warm' | 'active' | 'draining' | 'portal' | 'blocked';
 
 export interface PathStatus extends Totals {
@@ -81,13 +89,15 @@ export interface PathStatus extends Totals {
   /** Peer of the session that it belongs to, or null. */
   session: string | null;
   type: string;
-  role: 'always' | 'overflow' | 'backup' | 'never';
+  role: PathRole;
   metered: boolean;
   state: PathState;
   /** Since when it has been in this state. */
   since: string;
   /** Why it carries no data now, or null when it does. */
   reason: string | null;
+  /** What an operator ordered (`mptun path`), until `reset` or a reload; null: nothing. */
+  order: PathOrder | null;
   local: string[];
   remote: string[];
   rtt_s: number | null;
@@ -103,6 +113,14 @@ export interface PathStatus extends Totals {
   reinjected_bytes: number;
   /** Packets that the host dropped because our receive buffer was full; not network loss. */
   host_drops: number;
+}
+
+export interface PathOrder {
+  /** null: as configured. `never`: ordered down. */
+  role: PathRole | null;
+  /** null: as configured. */
+  limit_bps: number | null;
+  since: string;
 }
 
 export interface PathsDocument {
@@ -167,7 +185,7 @@ export interface EventRecord {
   seq: number;
   time: string;
   level: EventLevel;
-  /** Kebab-case: `tunnel-state`, `path-state`, `switch`, `session-opened`, `reload`, … */
+  /** Kebab-case: `tunnel-state`, `path-state`, `handover` (data: its receipt), `session-opened`, `reload`, … */
   type: string;
   message: string;
   session: string | null;
@@ -176,10 +194,105 @@ export interface EventRecord {
   data: Record<string, unknown>;
 }
 
-/** `POST /v1/paths/{name}`; null goes back to what the configuration says. Lasts until a reload or restart. */
+/**
+ * Why traffic moved. `link-down`, `address-gone`: told by the host. `silent`: nothing got through any more. `fading`: the
+ * signal. `peer`: the other end said so. `operator`: ordered. `policy`: role, cap or configuration. `closed`: its subflows
+ * ended. `preferred`: another path was chosen. `returned`: a path that was gone carries again. `overflow`: the others are full.
+ */
+export const HANDOVER_CAUSES = [
+  'link-down',
+  'address-gone',
+  'silent',
+  'fading',
+  'peer',
+  'operator',
+  'policy',
+  'closed',
+  'preferred',
+  'returned',
+  'overflow',
+] as const;
+export type HandoverCause = (typeof HANDOVER_CAUSES)[number];
+
+/** What a handover cost, as seen from the end that answers. */
+export interface HandoverReceipt {
+  /** Counts up, across restarts. */
+  id: number;
+  time: string;
+  session: string;
+  /** Paths that carried data before and after. */
+  from: string[];
+  to: string[];
+  cause: HandoverCause;
+  /** In a sentence. */
+  detail: string;
+  /**
+   * Longest silence in the inner data delivered here while data was due; 0: shorter than 5 ms. null: no data was due (or
+   * none has come since), so there is nothing to measure.
+   */
+  gap_s: number | null;
+  /** Time without any path. */
+  dark_s: number;
+  /** Bytes that this end sent again on another path, and bytes that came here more than once. */
+  reinjected_bytes: number;
+  duplicated_bytes: number;
+  /** MPTCP connections of the session that were open before and still are, and those that are not. */
+  connections_carried: number;
+  connections_lost: number;
+  /** Inner flows that were sending. */
+  flows_carried: number;
+}
+
+export interface HistoryDocument {
+  schema: typeof HISTORY_SCHEMA;
+  time: string;
+  /** Oldest first. */
+  receipts: HandoverReceipt[];
+}
+
+/** Why each path is used or not, by which rule, and what the traffic is made of. */
+export interface WhyDocument {
+  schema: typeof WHY_SCHEMA;
+  time: string;
+  mode: string;
+  /** `configuration` or `operator`. */
+  mode_from: string;
+  scheduler: string;
+  paths: WhyPath[];
+  flows: WhyFlows[];
+}
+
+export interface WhyPath {
+  name: string;
+  /** The rule that matched the link, as the configuration has it, or the order that replaces it. */
+  rule: string;
+  role: PathRole;
+  role_from: 'configuration' | 'operator' | 'peer' | 'policy';
+  state: PathState;
+  is_chosen: boolean;
+  /** Why it is chosen, or why not. */
+  why: string;
+}
+
+/** One lane of a session: what kind of traffic, how much, and over which paths. */
+export interface WhyFlows {
+  session: string | null;
+  lane: string;
+  kind: string;
+  tx_bytes: number;
+  rx_bytes: number;
+  /** Share of the bytes of this connection by path, both directions, 0 to 1. */
+  shares: { path: string; tx_share: number; rx_share: number; why: string }[];
+}
+
+/**
+ * `POST /v1/paths/{name}`; null goes back to what the configuration says. Lasts until a reload or restart. `use`: `down` is
+ * role `never`; `up` takes that back, whoever said it, and tries at once.
+ */
 export interface PathChange {
-  role?: 'always' | 'overflow' | 'backup' | 'never' | null;
+  role?: PathRole | null;
   limit_bps?: number | null;
+  use?: 'up' | 'down';
 }
 
 /** Answer to every POST and to every error. */
@@ -193,6 +306,8 @@ export interface ResultDocument {
 
 /** What the daemon implements for its control server. Documents are plain copies. */
 export interface StatusSource {
+  /** The tunnel's. */
+  readonly name: string;
   status(): StatusDocument;
   flows(): FlowStatus[];
   /** Monotonic counters by name (the engine's and the lanes'), for /metrics. */
@@ -201,6 +316,11 @@ export interface StatusSource {
   subscribe(afterSeq: number, onEvent: (event: EventRecord) => void): () => void;
   /** Result, or null when there is no such path. */
   changePath(name: string, change: PathChange): CommandResult | null;
+  /** null: as configured. */
+  changeMode(mode: TrafficMode | null): CommandResult;
+  why(): WhyDocument;
+  /** The newest `count`, oldest first. */
+  history(count: number): HandoverReceipt[];
   reload(): Promise<CommandResult>;
 }
 
@@ -224,11 +344,23 @@ export function parsePathChange(body: unknown): PathChange | string {
         return 'limit_bps: a positive integer in bit/s, or null';
       }
       change.limit_bps = value as number | null;
+    } else if (key === 'use') {
+      if (value !== 'up' && value !== 'down') return 'use: up or down';
+      change.use = value;
     } else {
-      return `unknown key ${key}: role and limit_bps are known`;
+      return `unknown key ${key}: role, limit_bps and use are known`;
     }
   }
-  return Object.keys(change).length === 0 ? 'nothing to change: give role or limit_bps' : change;
+  if (change.use !== undefined && change.role !== undefined) return 'use and role exclude each other';
+  return Object.keys(change).length === 0 ? 'nothing to change: give role, limit_bps or use' : change;
+}
+
+/** Checks the body of `POST /v1/mode`; a string says what is wrong with it. */
+export function parseModeChange(body: unknown): { mode: TrafficMode | null } | string {
+  const { mode } = (body ?? {}) as { mode?: unknown };
+  if (mode === null) return { mode: null };
+  const known = TRAFFIC_MODES.find((m) => m === mode);
+  return known === undefined ? `mode: one of ${TRAFFIC_MODES.join(', ')}, or null` : { mode: known };
 }
 
 const PATH_ROLES: ReadonlySet<string> = new Set(['always', 'overflow', 'backup', 'never']);

@@ -2,8 +2,10 @@
  * The control socket: HTTP/JSON on a unix socket, mode 0660, so that `curl --unix-socket` is all that a script needs.
  *
  *   GET  /v1/status  /v1/paths  /v1/flows  /metrics
+ *   GET  /v1/why  /v1/history[?n=COUNT]
  *   GET  /v1/events[?after=SEQ][&follow=0]   newline-delimited; kept events first, then live
- *   POST /v1/paths/{name}   {"role": …, "limit_bps": …}
+ *   POST /v1/paths/{name}   {"role": …, "limit_bps": …, "use": …}
+ *   POST /v1/mode   {"mode": …}
  *   POST /v1/reload
  */
 import { chmodSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
@@ -17,8 +19,11 @@ import {
   type EventRecord,
   FLOWS_SCHEMA,
   type FlowsDocument,
+  HISTORY_SCHEMA,
+  type HistoryDocument,
   PATHS_SCHEMA,
   type PathsDocument,
+  parseModeChange,
   parsePathChange,
   RESULT_SCHEMA,
   type ResultDocument,
@@ -113,10 +118,16 @@ export class ControlServer {
         const time = new Date().toISOString();
         return sendJson(res, 200, { schema: FLOWS_SCHEMA, time, flows: this.source.flows() } satisfies FlowsDocument);
       }
+      case 'GET /v1/why':
+        return sendJson(res, 200, this.source.why());
+      case 'GET /v1/history':
+        return this.sendHistory(url, res);
       case 'GET /v1/events':
         return this.streamEvents(url, res);
       case 'GET /metrics':
         return this.sendMetrics(res);
+      case 'POST /v1/mode':
+        return this.changeMode(req, res);
       case 'POST /v1/reload': {
         const result = await this.source.reload();
         return sendResult(res, result.ok ? 200 : 409, result);
@@ -141,19 +152,32 @@ export class ControlServer {
   }
 
   private async changePath(name: string, req: IncomingMessage, res: ServerResponse): Promise<void> {
-    const body = await readBody(req);
-    if (body === null) return sendResult(res, 413, { ok: false, message: `more than ${MAX_BODY_BYTES} bytes` });
-    let json: unknown;
-    try {
-      json = JSON.parse(body);
-    } catch {
-      return sendResult(res, 400, { ok: false, message: 'the body is not JSON' });
-    }
-    const change = parsePathChange(json);
+    const json = await readJson(req, res);
+    if (json === null) return;
+    const change = parsePathChange(json.value);
     if (typeof change === 'string') return sendResult(res, 400, { ok: false, message: change });
     const result = this.source.changePath(name, change);
     if (result === null) return sendResult(res, 404, { ok: false, message: `no path called ${name}` });
     sendResult(res, result.ok ? 200 : 409, result);
+  }
+
+  private async changeMode(req: IncomingMessage, res: ServerResponse): Promise<void> {
+    const json = await readJson(req, res);
+    if (json === null) return;
+    const change = parseModeChange(json.value);
+    if (typeof change === 'string') return sendResult(res, 400, { ok: false, message: change });
+    const result = this.source.changeMode(change.mode);
+    sendResult(res, result.ok ? 200 : 409, result);
+  }
+
+  private sendHistory(url: URL, res: ServerResponse): void {
+    const count = Number(url.searchParams.get('n') ?? Number.MAX_SAFE_INTEGER);
+    if (!Number.isSafeInteger(count) || count < 1) {
+      return sendResult(res, 400, { ok: false, message: 'n: a number of receipts is wanted' });
+    }
+    const receipts = this.source.history(count);
+    const time = new Date().toISOString();
+    sendJson(res, 200, { schema: HISTORY_SCHEMA, time, receipts } satisfies HistoryDocument);
   }
 
   private streamEvents(url: URL, res: ServerResponse): void {
@@ -242,6 +266,9 @@ const KNOWN_PATHS: ReadonlySet<string> = new Set([
   '/v1/paths',
   '/v1/flows',
   '/v1/events',
+  '/v1/why',
+  '/v1/history',
+  '/v1/mode',
   '/v1/reload',
   '/metrics',
 ]);
@@ -284,6 +311,21 @@ function listening(server: Server, listen: () => void): Promise<void> {
     });
     listen();
   });
+}
+
+/** The request's body as JSON; null: it was refused, and the answer is sent. */
+async function readJson(req: IncomingMessage, res: ServerResponse): Promise<{ value: unknown } | null> {
+  const body = await readBody(req);
+  if (body === null) {
+    sendResult(res, 413, { ok: false, message: `more than ${MAX_BODY_BYTES} bytes` });
+    return null;
+  }
+  try {
+    return { value: JSON.parse(body) as unknown };
+  } catch {
+    sendResult(res, 400, { ok: false, message: 'the body is not JSON' });
+    return null;
+  }
 }
 
 /** The request's body, or null when it is too long. */

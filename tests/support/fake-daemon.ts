@@ -3,17 +3,24 @@ import {
   type CommandResult,
   type EventRecord,
   type FlowStatus,
+  type HandoverReceipt,
   type PathChange,
   type PathStatus,
   STATUS_SCHEMA,
   type StatusDocument,
   type StatusSource,
+  type TrafficMode,
+  WHY_SCHEMA,
+  type WhyDocument,
 } from '../../src/control/protocol.js';
 import { Journal } from '../../src/daemon/journal.js';
 
 export class FakeDaemon implements StatusSource {
   readonly journal = new Journal(null, () => Date.parse('2026-01-02T03:04:05Z'));
+  readonly name = 'home';
   readonly changes: { name: string; change: PathChange }[] = [];
+  readonly modes: (TrafficMode | null)[] = [];
+  receipts: HandoverReceipt[] = [];
   document: StatusDocument = sampleStatus();
   reloadResult: CommandResult = { ok: true, message: 'reloaded' };
   subscribers = 0;
@@ -45,6 +52,19 @@ export class FakeDaemon implements StatusSource {
     return { ok: true, message: `${name} changed` };
   }
 
+  changeMode(mode: TrafficMode | null): CommandResult {
+    this.modes.push(mode);
+    return { ok: true, message: `mode is ${mode ?? 'as configured'}` };
+  }
+
+  why(): WhyDocument {
+    return sampleWhy();
+  }
+
+  history(count: number): HandoverReceipt[] {
+    return this.receipts.slice(-count);
+  }
+
   reload(): Promise<CommandResult> {
     return Promise.resolve(this.reloadResult);
   }
@@ -61,6 +81,7 @@ export function samplePath(fields: Partial<PathStatus> = {}): PathStatus {
     since: '2026-01-02T03:00:00.000Z',
     reason: null,
     local: ['192.168.1.2'],
+    order: null,
     remote: ['192.0.2.1:8443'],
     rtt_s: 0.0213,
     rtt_min_s: 0.02,
@@ -94,7 +115,7 @@ export function sampleStatus(fields: Partial<StatusDocument> = {}): StatusDocume
     problems: [],
     endpoint: 'vpn.example.net:8443',
     tun: { name: 'mt-home', mtu_bytes: 1500, addresses: ['10.77.0.2/32', 'fd77::2/128'] },
-    traffic: { mode: 'auto', scheduler: 'min-rtt', congestion: 'cubic', checksum: false },
+    traffic: { mode: 'auto', mode_ordered: false, scheduler: 'min-rtt', congestion: 'cubic', checksum: false },
     totals: { tx_bps: 1_200_000, rx_bps: 62_100_000, tx_bytes: 31_000_000, rx_bytes: 5_000_000_000 },
     sessions: [],
     paths: [
@@ -124,5 +145,68 @@ export function sampleStatus(fields: Partial<StatusDocument> = {}): StatusDocume
     ],
     process: { memory_bytes: 80_000_000, cpu_s: 12.5, fds: 40 },
     ...fields,
+  };
+}
+
+export function sampleReceipt(fields: Partial<HandoverReceipt> = {}): HandoverReceipt {
+  return {
+    id: 7,
+    time: '2026-01-02T03:00:00.000Z',
+    session: 'vpn.example.net',
+    from: ['wlan0'],
+    to: ['wwan0'],
+    cause: 'link-down',
+    detail: 'wlan0: link is down',
+    gap_s: 0.084,
+    dark_s: 0,
+    reinjected_bytes: 120_000,
+    duplicated_bytes: 1448,
+    connections_carried: 2,
+    connections_lost: 0,
+    flows_carried: 3,
+    ...fields,
+  };
+}
+
+export function sampleWhy(): WhyDocument {
+  return {
+    schema: WHY_SCHEMA,
+    time: '2026-01-02T03:04:05.000Z',
+    mode: 'handover',
+    mode_from: 'operator',
+    scheduler: 'min-rtt',
+    paths: [
+      {
+        name: 'wlan0',
+        rule: 'type wifi',
+        role: 'always',
+        role_from: 'configuration',
+        state: 'active',
+        is_chosen: true,
+        why: 'best of the paths that work',
+      },
+      {
+        name: 'wwan0',
+        rule: 'ordered by an operator',
+        role: 'backup',
+        role_from: 'operator',
+        state: 'warm',
+        is_chosen: false,
+        why: 'backup: another path works',
+      },
+    ],
+    flows: [
+      {
+        session: 'vpn.example.net',
+        lane: 'bulk',
+        kind: 'large transfers',
+        tx_bytes: 1000,
+        rx_bytes: 9000,
+        shares: [
+          { path: 'wlan0', tx_share: 1, rx_share: 0.75, why: 'carries data' },
+          { path: 'wwan0', tx_share: 0, rx_share: 0.25, why: 'backup' },
+        ],
+      },
+    ],
   };
 }

@@ -1,0 +1,64 @@
+/**
+ * When inner data was delivered on one lane at this end, and which silences there were: what the gap of a handover is
+ * measured on. Only a silence that began while data was coming steadily counts: then more was due.
+ *
+ *   deliveries   | || | |||        |  ||| ||      `longestSilenceUs(from, to)`: the longest that began in between
+ *                         ^ began ^ ended
+ */
+import type { Micros } from '../core/base/time.js';
+
+/** Shorter silences are not kept, and count as none. */
+export const MIN_SILENCE_US = 5_000;
+/** Silences kept; the oldest goes. At the shortest they cover 1.28 s, which is more than a receipt looks back. */
+const KEPT_SILENCES = 256;
+/** Data was coming steadily if this many of the 32 last bins had some: half a second, so that one request is not enough. */
+const BIN_US = 16_000;
+const STEADY_BINS = 16;
+
+export class DeliveryTrack {
+  /** Time of the last delivery. */
+  lastUs: Micros = Number.NEGATIVE_INFINITY;
+  /** The bins up to that of the last delivery, the newest in bit 0. */
+  private bins = 0;
+  private lastBin = 0;
+  private readonly startUs = new Float64Array(KEPT_SILENCES).fill(Number.NEGATIVE_INFINITY);
+  private readonly endUs = new Float64Array(KEPT_SILENCES).fill(Number.NEGATIVE_INFINITY);
+  private next = 0;
+
+  delivered(nowUs: Micros): void {
+    if (nowUs - this.lastUs >= MIN_SILENCE_US && this.isSteady) {
+      this.startUs[this.next] = this.lastUs;
+      this.endUs[this.next] = nowUs;
+      this.next = (this.next + 1) % KEPT_SILENCES;
+    }
+    const bin = Math.floor(nowUs / BIN_US);
+    const passed = bin - this.lastBin;
+    this.bins = passed >= 32 ? 1 : (this.bins << passed) | 1;
+    this.lastBin = bin;
+    this.lastUs = nowUs;
+  }
+
+  /** The silence that lasts since the last delivery is one in which data is due. */
+  isSilent(nowUs: Micros): boolean {
+    return nowUs - this.lastUs >= MIN_SILENCE_US && this.isSteady;
+  }
+
+  /**
+   * The longest silence that began in [fromUs, toUs) and has ended, in microseconds; 0 where data came all the time; null
+   * where nothing was due: no steady data then, or none that came back.
+   */
+  longestSilenceUs(fromUs: Micros, toUs: Micros): number | null {
+    let longest = this.lastUs >= fromUs && this.isSteady ? 0 : -1;
+    for (let i = 0; i < KEPT_SILENCES; i++) {
+      const start = this.startUs[i]!;
+      if (start >= fromUs && start < toUs) longest = Math.max(longest, this.endUs[i]! - start);
+    }
+    return longest < 0 ? null : longest;
+  }
+
+  private get isSteady(): boolean {
+    let set = 0;
+    for (let bins = this.bins; bins !== 0; bins &= bins - 1) set++;
+    return set >= STEADY_BINS;
+  }
+}

@@ -1,0 +1,193 @@
+/**
+ * Receipts of handovers (DESIGN 3.4): each time traffic moves off a path or onto one that returned, what it cost is measured
+ * at this end and written down. Pure: time is an argument, what is measured comes through SessionFacts.
+ *
+ *   carriers change → a receipt is open → data flows again and the change is SETTLE_US old → the receipt is written
+ *
+ * The gap is the longest silence in what was delivered (delivery.ts), over the session's lanes. Every silence counts for one
+ * receipt only: a change that comes while the data still stands still joins the receipt that is open.
+ */
+import type { HandoverCause, HandoverReceipt } from '../control/protocol.js';
+import { type Micros, NEVER } from '../core/base/time.js';
+import { DeliveryTrack } from './delivery.js';
+
+/** How long after a change the data is watched. */
+const SETTLE_US = 1_000_000;
+/** What was found out from silence began before; what the link told or a person ordered did not, but may be told late. */
+const LOOK_BACK_US = 1_000_000;
+const LOOK_BACK_TOLD_US = 50_000;
+/** A silence that lasts at the change is its, if it is not older than this (a transfer that ended just before is not). */
+const TOLD_LATE_US = 500_000;
+/** Data that has not come back for so long after a path was there is not waited for. */
+const GIVE_UP_US = 10_000_000;
+/** Counters are kept this often, and a receipt starts from those of at least a moment before its change. */
+const BASELINE_AGE_US = 500_000;
+const KEPT_BASELINES = 4;
+/** Carriers that were back like before within a receipt, with no gap longer than this: nothing has been handed over. */
+const BLIP_US = 50_000;
+
+/** Counters of the session's connections since each began; one that is gone takes its share with it. */
+export interface SessionTotals {
+  readonly connectionIds: readonly number[];
+  readonly reinjectedBytes: number;
+  readonly duplicateBytes: number;
+  /** Inner flows that have sent lately. */
+  readonly flows: number;
+}
+
+export interface ReceiptBookOptions {
+  /** The peer's name, for the receipt. */
+  readonly session: string;
+  readonly laneCount: number;
+  totals(nowUs: Micros): SessionTotals;
+  /** RFC 3339 time of a moment on the clock of `nowUs`. */
+  wallTime(atUs: Micros): string;
+  onReceipt(receipt: Omit<HandoverReceipt, 'id'>): void;
+}
+
+/** Why the carriers are no longer what they were. */
+export interface CarrierChange {
+  readonly carriers: readonly string[];
+  readonly cause: HandoverCause;
+  /** One sentence. */
+  readonly detail: string;
+}
+
+interface OpenReceipt {
+  readonly atUs: Micros;
+  readonly from: readonly string[];
+  readonly cause: HandoverCause;
+  readonly detail: string;
+  readonly lookFromUs: Micros;
+  readonly before: SessionTotals;
+  changedUs: Micros;
+  /** Since when nothing carries; NEVER: something does. */
+  darkSinceUs: Micros;
+  darkUs: number;
+}
+
+/** The receipts of one session. */
+export class ReceiptBook {
+  private readonly lanes: readonly DeliveryTrack[];
+  private readonly baselines: { atUs: Micros; totals: SessionTotals }[] = [];
+  private carriers: readonly string[] = [];
+  private readonly known = new Set<string>();
+  private open: OpenReceipt | null = null;
+  private closedUs: Micros = Number.NEGATIVE_INFINITY;
+
+  constructor(private readonly options: ReceiptBookOptions) {
+    this.lanes = Array.from({ length: options.laneCount }, () => new DeliveryTrack());
+  }
+
+  /** Inner data came out of the tunnel. */
+  delivered(nowUs: Micros, lane: number): void {
+    this.lanes[lane]!.delivered(nowUs);
+  }
+
+  /** Keeps the counters, so that a receipt can start from before its change. Call about once a second. */
+  sample(nowUs: Micros): void {
+    this.baselines.push({ atUs: nowUs, totals: this.options.totals(nowUs) });
+    if (this.baselines.length > KEPT_BASELINES) this.baselines.shift();
+  }
+
+  /** Names of the paths that carry data now. A path that has not carried before just joins: no receipt. */
+  setCarriers(nowUs: Micros, change: CarrierChange): void {
+    const from = this.carriers;
+    const to = change.carriers;
+    if (sameNames(from, to)) return;
+    this.carriers = [...to];
+    const isFirst = this.known.size === 0;
+    const isJoinOnly = from.every((n) => to.includes(n)) && to.every((n) => from.includes(n) || !this.known.has(n));
+    for (const name of to) this.known.add(name);
+    if (this.open !== null && (this.open.darkSinceUs !== NEVER || this.isSilent(nowUs))) this.join(nowUs, to);
+    else if (!isFirst && !isJoinOnly) this.begin(nowUs, from, change);
+  }
+
+  /** Writes the receipt that has settled. Call a few times a second. */
+  onTimer(nowUs: Micros): void {
+    const { open } = this;
+    if (open === null || open.darkSinceUs !== NEVER || nowUs < open.changedUs + SETTLE_US) return;
+    if (this.isSilent(nowUs) && nowUs < open.changedUs + GIVE_UP_US) return;
+    this.finish(nowUs);
+  }
+
+  private begin(nowUs: Micros, from: readonly string[], { carriers, cause, detail }: CarrierChange): void {
+    if (this.open !== null) this.finish(nowUs);
+    const wasFoundOut = cause === 'silent' || cause === 'peer';
+    const lookBackUs = wasFoundOut ? LOOK_BACK_US : LOOK_BACK_TOLD_US;
+    let lookFromUs = nowUs - lookBackUs;
+    for (const lane of this.lanes) {
+      const isIts = lane.isSilent(nowUs) && (wasFoundOut || nowUs - lane.lastUs <= TOLD_LATE_US);
+      if (isIts) lookFromUs = Math.min(lookFromUs, lane.lastUs);
+    }
+    this.open = {
+      atUs: nowUs,
+      from,
+      cause,
+      detail,
+      lookFromUs: Math.max(lookFromUs, this.closedUs),
+      before: this.baseline(nowUs),
+      changedUs: nowUs,
+      darkSinceUs: carriers.length === 0 ? nowUs : NEVER,
+      darkUs: 0,
+    };
+  }
+
+  private join(nowUs: Micros, to: readonly string[]): void {
+    const open = this.open!;
+    if (open.darkSinceUs !== NEVER) open.darkUs += nowUs - open.darkSinceUs;
+    open.darkSinceUs = to.length === 0 ? nowUs : NEVER;
+    open.changedUs = nowUs;
+  }
+
+  private finish(nowUs: Micros): void {
+    const open = this.open!;
+    this.open = null;
+    this.closedUs = nowUs;
+    const gapUs = this.gapUs(open, nowUs);
+    const isBack = sameNames(open.from, this.carriers) && open.darkUs === 0;
+    if (isBack && (gapUs === null || gapUs < BLIP_US)) return;
+    const after = this.options.totals(nowUs);
+    const carried = open.before.connectionIds.filter((id) => after.connectionIds.includes(id)).length;
+    this.options.onReceipt({
+      time: this.options.wallTime(open.atUs),
+      session: this.options.session,
+      from: [...open.from],
+      to: [...this.carriers],
+      cause: open.cause,
+      detail: open.detail,
+      gap_s: gapUs === null ? null : gapUs / 1e6,
+      dark_s: open.darkUs / 1e6,
+      reinjected_bytes: Math.max(0, after.reinjectedBytes - open.before.reinjectedBytes),
+      duplicated_bytes: Math.max(0, after.duplicateBytes - open.before.duplicateBytes),
+      connections_carried: carried,
+      connections_lost: open.before.connectionIds.length - carried,
+      flows_carried: open.before.flows,
+    });
+  }
+
+  private gapUs(open: OpenReceipt, nowUs: Micros): number | null {
+    let longest: number | null = null;
+    for (const lane of this.lanes) {
+      const us = lane.longestSilenceUs(open.lookFromUs, nowUs);
+      if (us !== null && us > (longest ?? -1)) longest = us;
+    }
+    return longest;
+  }
+
+  private isSilent(nowUs: Micros): boolean {
+    return this.lanes.some((lane) => lane.isSilent(nowUs));
+  }
+
+  private baseline(nowUs: Micros): SessionTotals {
+    for (let i = this.baselines.length - 1; i >= 0; i--) {
+      const b = this.baselines[i]!;
+      if (b.atUs <= nowUs - BASELINE_AGE_US) return { ...b.totals, flows: this.options.totals(nowUs).flows };
+    }
+    return this.options.totals(nowUs);
+  }
+}
+
+function sameNames(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((name) => b.includes(name));
+}
