@@ -12,7 +12,7 @@ interface EventsOptions extends TargetOptions {
 
 export function eventsCommand(): Command {
   return withTarget(new Command('events'))
-    .description('show events: state changes, switches with their receipts, sessions')
+    .description('show events: state changes, handovers with their receipts, sessions')
     .option('-f, --follow', 'go on with new ones until Ctrl-C or the end of the daemon')
     .option('--json', 'one JSON object a line (schema mptun.event/1)')
     .addHelpText('after', '\nExample:\n  mptun events -f')

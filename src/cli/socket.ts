@@ -10,13 +10,25 @@ export const RUN_DIR = '/run/mptun';
 
 export interface TargetOptions {
   readonly socket?: string;
+  readonly tunnel?: string;
 }
 
 /** Adds `[name]` and `--socket` to a verb. */
 export function withTarget(command: Command): Command {
   return command
     .argument('[name]', `tunnel, if more than one runs here (a socket in ${RUN_DIR})`)
-    .addOption(new Option('--socket <path>', 'control socket, where the configuration puts it elsewhere'));
+    .addOption(socketOption());
+}
+
+/** `--tunnel` and `--socket`, for a verb whose arguments say something else. */
+export function tunnelOptions(command: Command): Command {
+  return command
+    .option('--tunnel <name>', `tunnel, if more than one runs here (a socket in ${RUN_DIR})`)
+    .addOption(socketOption());
+}
+
+function socketOption(): Option {
+  return new Option('--socket <path>', 'control socket, where the configuration puts it elsewhere');
 }
 
 export function controlClient(name: string | undefined, options: TargetOptions, runDir = RUN_DIR): ControlClient {

@@ -1,7 +1,8 @@
 /** `mptun status`: the truth about the tunnel on one screen. */
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { Command, Option } from 'commander';
 
-import type { PathStatus, StatusDocument } from '../control/protocol.js';
+import type { PathOrder, PathStatus, StatusDocument } from '../control/protocol.js';
+import { parseSeconds } from './arguments.js';
 import { EXIT, type ExitCode } from './exit.js';
 import {
   formatAge,
@@ -18,7 +19,7 @@ import { controlClient, type TargetOptions, withTarget } from './socket.js';
 interface StatusOptions extends TargetOptions {
   readonly json?: boolean;
   readonly check?: boolean;
-  readonly watch?: true | string;
+  readonly watch?: true | number;
 }
 
 export function statusCommand(): Command {
@@ -26,7 +27,7 @@ export function statusCommand(): Command {
     .description('show the tunnel, its paths, and why a path is not in use')
     .option('--json', 'the document as the daemon gives it (schema mptun.status/1)')
     .option('--check', 'for monitoring: exit 0 when up, 7 degraded, 8 user action needed, 5 or 6 when not up')
-    .addOption(new Option('--watch [seconds]', 'again and again, until Ctrl-C').argParser(parseInterval))
+    .addOption(new Option('--watch [seconds]', 'again and again, until Ctrl-C').argParser(parseSeconds))
     .addHelpText('after', '\nExample:\n  mptun status --watch\n  mptun status --json | jq .paths[].state')
     .action(async (name: string | undefined, options: StatusOptions) => {
       const client = controlClient(name, options);
@@ -37,9 +38,8 @@ export function statusCommand(): Command {
         else process.stdout.write(screen(status, style, options.watch !== undefined && process.stdout.isTTY));
         if (options.check) process.exitCode = checkResult(status);
         if (options.watch === undefined) return;
-        await new Promise((resolve) =>
-          setTimeout(resolve, 1000 * (options.watch === true ? 1 : Number(options.watch))),
-        );
+        const seconds = options.watch === true ? 1 : options.watch;
+        await new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
       }
     });
 }
@@ -71,7 +71,7 @@ export function statusLines(status: StatusDocument, style: Style): string[] {
     `  ${isClient ? 'server ' : 'listens'}  ${status.endpoint}`,
     `  tun      ${status.tun.name}  ${status.tun.addresses.join('  ') || 'no address yet'}  mtu ${status.tun.mtu_bytes}`,
     `  traffic  ${totalsText(status.totals, isClient)}`,
-    `  policy   ${status.traffic.mode}, ${status.traffic.scheduler}, ${status.traffic.congestion}` +
+    `  policy   ${status.traffic.mode}${status.traffic.mode_ordered ? ' (ordered)' : ''}, ${status.traffic.scheduler}, ${status.traffic.congestion}` +
       `${status.traffic.checksum ? ', checksums' : ''}`,
   ];
   for (const problem of status.problems) {
@@ -125,9 +125,18 @@ export function pathLines(paths: readonly PathStatus[], isClient: boolean, style
     formatRate(p.tx_bps),
     formatBytes(p.rx_bytes),
     formatBytes(p.tx_bytes),
-    p.reason ?? '',
+    [p.reason ?? '', p.order === null ? '' : `(${orderText(p.order)})`].filter((part) => part !== '').join(' '),
   ]);
   return indentTable([head, ...rows], new Set([3, 4, 5, 6, 7, 8]), style);
+}
+
+/** `ordered down, at most 5.00 Mbit/s` */
+function orderText({ role, limit_bps }: PathOrder): string {
+  const said = [
+    ...(role === null ? [] : [role === 'never' ? 'down' : role]),
+    ...(limit_bps === null ? [] : [`at most ${formatRate(limit_bps)}`]),
+  ];
+  return `ordered ${said.join(', ')}`;
 }
 
 function indentTable(rows: readonly (readonly string[])[], right: ReadonlySet<number>, style: Style): string[] {
@@ -140,10 +149,4 @@ function totalsText(t: StatusDocument['totals'], isClient: boolean): string {
     `${from} ${formatRate(t.rx_bps)} (${formatBytes(t.rx_bytes)})   ` +
     `${to} ${formatRate(t.tx_bps)} (${formatBytes(t.tx_bytes)})`
   );
-}
-
-function parseInterval(value: string): string {
-  const seconds = Number(value);
-  if (!(seconds >= 0.1 && seconds <= 3600)) throw new InvalidArgumentError('seconds from 0.1 to 3600 are wanted');
-  return value;
 }

@@ -7,6 +7,10 @@
  * tx and rx are always seen from the end that answers: on a client tx is up and rx is down.
  */
 
+import { TRAFFIC_MODES, type TrafficMode } from '../core/scheduler/modes.js';
+
+export { TRAFFIC_MODES, type TrafficMode };
+
 export const STATUS_SCHEMA = 'mptun.status/1';
 export const PATHS_SCHEMA = 'mptun.paths/1';
 export const FLOWS_SCHEMA = 'mptun.flows/1';
@@ -75,10 +79,6 @@ export interface SessionStatus extends Totals {
   /** Wishes that the peer cannot honour (a peer without our policy channel). */
   unsupported: string[];
 }
-
-/** As config/types.ts has them. */
-export const TRAFFIC_MODES = ['auto', 'aggregate', 'handover', 'interactive', 'redundant'] as const;
-export type TrafficMode = (typeof TRAFFIC_MODES)[number];
 
 export type PathRole = 'always' | 'overflow' | 'backup' | 'never';
 export type PathState = 'down' | 'probing' | 'joining' | 'warm' | 'active' | 'draining' | 'portal' | 'blocked';
@@ -264,10 +264,11 @@ export interface WhyDocument {
 
 export interface WhyPath {
   name: string;
-  /** The rule that matched the link, as the configuration has it, or the order that replaces it. */
+  /** What the rule that matched the link asks for. */
   rule: string;
   role: PathRole;
-  role_from: 'configuration' | 'operator' | 'peer' | 'policy';
+  /** `peer`: the other end wishes so. `signal`: the link is fading. */
+  role_from: 'configuration' | 'operator' | 'peer' | 'signal';
   state: PathState;
   is_chosen: boolean;
   /** Why it is chosen, or why not. */

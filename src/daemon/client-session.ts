@@ -60,6 +60,8 @@ export interface ClientSessionEvents {
   onAddresses(addresses: readonly IpAddress[], peerMtuBytes: number): void;
   onRoutes(routes: readonly RouteEntry[]): void;
   onPeerPolicy(message: PolicyMessage): void;
+  /** See SessionParts. */
+  onDelivered(lane: LaneIndex): void;
 }
 
 export class ClientSession {
@@ -83,6 +85,7 @@ export class ClientSession {
         this.dialers[gone.index]!.lost();
       },
       onPolicy: (message) => options.events.onPeerPolicy(message),
+      onDelivered: (lane) => options.events.onDelivered(lane),
     });
     this.dialers = LANES.map((lane) => new LaneDialer(lane, options, (up) => this.onUpgraded(up)));
   }

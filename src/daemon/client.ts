@@ -7,8 +7,8 @@
  */
 import { randomBytes, randomInt } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
-import type { ClientConfig, PathRule } from '../config/types.js';
-import type { CommandResult, PathChange } from '../control/protocol.js';
+import type { ClientConfig, PathRole } from '../config/types.js';
+import type { CommandResult, HandoverReceipt, PathChange } from '../control/protocol.js';
 import type { Family, IpAddress } from '../core/base/ip.js';
 import type { Micros } from '../core/base/time.js';
 import type { ConnectionApi, Endpoint, EngineEvent } from '../core/engine/api.js';
@@ -19,13 +19,17 @@ import type { PathState as ManagedState, PathTransition, RemoteEndpoint } from '
 import { pathModeOf, schedulerOf, type TrafficMode } from '../core/scheduler/modes.js';
 import { openTun, Rtnetlink, type TunDevice } from '../native/index.js';
 import { Capture, cleanCapture } from './capture.js';
+import { clientCarriers, explainChange } from './carriers.js';
 import { ClientSession } from './client-session.js';
 import type { Driver } from './driver.js';
 import type { Journal } from './journal.js';
 import { type HostLink, type LinkChange, LinkMonitor } from './link-monitor.js';
+import { OperatorOrders } from './operator.js';
+import { ReceiptBook, sessionTotals } from './receipts.js';
 import { Resolver } from './resolver.js';
 import { LANES, laneName } from './session.js';
 import { after, SessionPaths, STALL_GRACE_MS } from './session-paths.js';
+import { wallTime } from './status.js';
 import type { TlsIdentity } from './tls.js';
 import { TunLoop } from './tun-loop.js';
 import { TunWriter } from './tun-writer.js';
@@ -62,9 +66,13 @@ export class ClientDaemon {
 
   /** Told when `isUp`, links or failures may have changed. */
   onStateChange: () => void = () => {};
-  /** Changes by command, until a reload. */
-  private readonly overrides = new Map<string, PathChange>();
-  private modeOverride: TrafficMode | null = null;
+  readonly orders = new OperatorOrders();
+  /** Role that the path manager knows, by link. */
+  private readonly roles = new Map<number, PathRole>();
+  /** What happens now is what an operator ordered. */
+  private isOrdering = false;
+  readonly receipts: ReceiptBook;
+  onReceipt: (receipt: Omit<HandoverReceipt, 'id'>) => void = () => {};
 
   constructor(
     public config: ClientConfig,
@@ -107,6 +115,7 @@ export class ClientDaemon {
         onAddresses: (addresses, peerMtu) => this.onAddresses(addresses, peerMtu),
         onRoutes: (routes) => this.onRoutes(routes),
         onPeerPolicy: () => {},
+        onDelivered: (lane) => this.receipts.delivered(driver.nowUs(), lane),
       },
     });
     this.loop = new TunLoop(
@@ -117,6 +126,13 @@ export class ClientDaemon {
         this.driver.flushSoon();
       },
     );
+    this.receipts = new ReceiptBook({
+      session: config.server.host,
+      laneCount: LANES.length,
+      totals: (nowUs) => sessionTotals(nowUs, this.connections, this.lane),
+      wallTime: (atUs) => wallTime(atUs, driver.nowUs()),
+      onReceipt: (receipt) => this.onReceipt(receipt),
+    });
     this.paths = new SessionPaths({
       mode: pathModeOf(config.traffic.mode),
       stallGraceMs: STALL_GRACE_MS,
@@ -132,6 +148,7 @@ export class ClientDaemon {
       onForgotten: (connection) => this.session.forget(connection),
       tellPeer: () => this.tellServer(),
       onTransition: (t) => this.onTransition(t),
+      onSettled: () => this.noteCarriers(),
       flushSoon: () => driver.flushSoon(),
     });
     this.monitor = new LinkMonitor(this.rt, config.paths, this.tun.name, (change) => this.onLink(change));
@@ -157,35 +174,45 @@ export class ClientDaemon {
   /** Takes over what can be changed while running: path rules and traffic settings (for new connections). */
   reload(config: ClientConfig): void {
     this.config = config;
-    this.overrides.clear();
-    this.modeOverride = null;
+    this.orders.clear();
     this.monitor.setRules(config.paths);
+    this.applyOrders();
     this.applyMode();
-    this.paths.applyLimits();
   }
 
-  /** The mode in force. */
-  get trafficMode(): TrafficMode {
-    return this.modeOverride ?? this.config.traffic.mode;
+  /** An operator's order (`mptun path`), until `reset` or a reload. Null: there is no such path. */
+  changePath(name: string, change: PathChange): CommandResult | null {
+    const link = this.monitor.links.find((l) => l.name === name);
+    if (link === undefined) return null;
+    if (!this.orders.change(name, change, link.rule.role)) return { ok: false, message: 'too many paths have orders' };
+    const order = this.orders.of(name);
+    const message = orderText(name, order?.role ?? null, order?.limit_bps ?? null);
+    this.journal.record('info', 'order', message, { path: name, data: { ...order } });
+    this.asOrdered(() => this.applyOrders());
+    // An order to use it is worth an attempt at once, whatever the back-off says.
+    if (change.role !== 'never' && change.use !== 'down') this.paths.handle({ type: 'link-news', linkId: link.id });
+    this.driver.flushSoon();
+    return { ok: true, message };
   }
 
-  /** Another mode for all traffic, at both ends and at once; no connection is made anew. Null: what the configuration says. */
-  setMode(mode: TrafficMode | null): CommandResult {
-    this.modeOverride = mode;
-    this.applyMode();
+  /**
+   * An operator's order (`mptun mode`): another mode for all traffic, at both ends and at once; no connection is made anew.
+   * Null: as configured.
+   */
+  changeMode(mode: TrafficMode | null): CommandResult {
+    this.orders.mode = mode;
+    const until = mode === null ? 'as configured' : 'until reset or a reload';
+    const message = `mode ${this.trafficMode}, ${until}`;
+    this.journal.record('info', 'order', message, { data: { mode: this.trafficMode } });
+    this.asOrdered(() => this.applyMode());
     this.tellServer();
     this.driver.flushSoon();
-    const until = mode === null ? 'as configured' : 'a reload or restart takes it back';
-    return { ok: true, message: `mode ${this.trafficMode}; ${until}` };
+    return { ok: true, message };
   }
 
-  changePath(name: string, change: PathChange): CommandResult | null {
-    if (!this.monitor.links.some((l) => l.name === name) && !this.overrides.has(name)) return null;
-    this.overrides.set(name, { ...this.overrides.get(name), ...change });
-    const extra = [...this.overrides].flatMap(([link, c]) => this.overriding(link, c));
-    this.monitor.setRules([...extra, ...this.config.paths]);
-    this.paths.applyLimits();
-    return { ok: true, message: `${name} changed; a reload or restart takes it back` };
+  /** The mode in force: ordered, or configured. */
+  get trafficMode(): TrafficMode {
+    return this.orders.mode ?? this.config.traffic.mode;
   }
 
   /** After each flush: acknowledgements may have made room. */
@@ -223,9 +250,9 @@ export class ClientDaemon {
   }
 
   /** The state of the link's best path; null where there is none. */
-  pathState(linkId: number): { state: ManagedState; reason: string | null } | null {
+  pathState(linkId: number): { state: ManagedState; reason: string | null; role: PathRole } | null {
     const path = this.paths.status().find((p) => p.linkId === linkId);
-    return path === undefined ? null : { state: path.state, reason: path.why };
+    return path === undefined ? null : { state: path.state, reason: path.why, role: path.role };
   }
 
   /** Connections of the session and their lanes. */
@@ -267,7 +294,9 @@ export class ClientDaemon {
     this.driver.addLink(link);
     this.capture.setLinks(this.monitor.links.map((l) => l.name));
     const { id, name, isUp, addresses, rule } = link;
-    this.paths.handle({ type: 'link-added', link: { id, name, isUp, addresses, role: rule.role, priority: 0 } });
+    const role = this.orders.roleOf(name, rule.role);
+    this.roles.set(id, role);
+    this.paths.handle({ type: 'link-added', link: { id, name, isUp, addresses, role, priority: 0 } });
   }
 
   private onLink({ before, after }: LinkChange): void {
@@ -281,12 +310,11 @@ export class ClientDaemon {
     } else if (after === null) {
       this.driver.removeLink(before.id);
       this.capture.setLinks(this.monitor.links.map((l) => l.name));
+      this.roles.delete(before.id);
       this.paths.handle({ type: 'link-removed', linkId: before.id });
     } else {
       this.driver.updateLink(after);
-      if (before.rule.role !== after.rule.role) {
-        this.paths.handle({ type: 'link-policy', linkId: after.id, policy: { role: after.rule.role } });
-      }
+      this.applyRole(after);
       this.paths.handle({ type: 'link-changed', linkId: after.id, isUp, addresses: after.addresses });
     }
     if (isUp) this.resolve();
@@ -303,9 +331,38 @@ export class ClientDaemon {
     this.paths.handle({ type: 'remote-addresses', remotes: [...known, ...more.filter(isNew)] });
   }
 
-  /** The rule's limit in bytes/s, 0: none. It holds for either direction: the server is told. */
+  private asOrdered(order: () => void): void {
+    this.isOrdering = true;
+    order();
+    this.isOrdering = false;
+  }
+
+  private noteCarriers(): void {
+    const views = clientCarriers(this.paths.status());
+    this.receipts.setCarriers(this.driver.nowUs(), explainChange(this.receipts.carriers, views, this.isOrdering));
+  }
+
+  private applyOrders(): void {
+    for (const link of this.monitor.links) this.applyRole(link);
+    this.paths.applyLimits();
+  }
+
+  private applyRole({ id, name, rule }: HostLink): void {
+    const role = this.orders.roleOf(name, rule.role);
+    if (this.roles.get(id) === role) return;
+    this.roles.set(id, role);
+    this.paths.handle({ type: 'link-policy', linkId: id, policy: { role } });
+  }
+
+  /** The rule's or the operator's limit in bit/s. */
+  limitOf(link: HostLink): number | null {
+    return this.orders.limitOf(link.name, link.rule.limitBitPerS);
+  }
+
+  /** In bytes/s, 0: none. It holds for either direction: the server is told. */
   private rateLimitOf(linkId: number): number {
-    return Math.floor((this.monitor.link(linkId)?.rule.limitBitPerS ?? 0) / 8);
+    const link = this.monitor.link(linkId);
+    return link === null ? 0 : Math.floor((this.limitOf(link) ?? 0) / 8);
   }
 
   private congestionOf(linkId: number): string {
@@ -351,7 +408,7 @@ export class ClientDaemon {
     });
   }
 
-  private schedulerOf(lane: LaneIndex): string {
+  schedulerOf(lane: LaneIndex): string {
     return schedulerOf(this.trafficMode, lane === SPARSE, this.config.traffic.scheduler);
   }
 
@@ -389,20 +446,6 @@ export class ClientDaemon {
       this.isResolving = false;
       if (!this.isClosed) this.setRemotes();
     })();
-  }
-
-  /** A rule that says the same of one link as the configuration, but for what was changed by command. */
-  private overriding(name: string, change: PathChange): PathRule[] {
-    const rule = this.monitor.links.find((l) => l.name === name)?.rule;
-    if (rule === undefined) return [];
-    return [
-      {
-        ...rule,
-        match: { name, type: null, mac: null, ssid: null },
-        role: change.role ?? rule.role,
-        limitBitPerS: change.limit_bps ?? rule.limitBitPerS,
-      },
-    ];
   }
 
   // ---- Session -----------------------------------------------------------------------------------------------------
@@ -456,4 +499,12 @@ export class ClientDaemon {
     this.families = [...new Set(routes.map((r) => r.start.family))];
     this.capture.setFamilies(this.families);
   }
+}
+
+function orderText(name: string, role: PathRole | null, limitBps: number | null): string {
+  const said = [
+    ...(role === null ? [] : [role === 'never' ? 'down' : role]),
+    ...(limitBps === null ? [] : [`at most ${limitBps / 1e6} Mbit/s each way`]),
+  ];
+  return said.length === 0 ? `${name}: as configured` : `${name}: ${said.join(', ')}, until reset or a reload`;
 }

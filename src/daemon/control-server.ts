@@ -81,6 +81,7 @@ export class ControlServer {
 
   /** Ends event streams, stops listening, removes the socket. */
   async close(): Promise<void> {
+    this.metrics.close();
     await Promise.all(
       this.servers.map(
         (server) =>
@@ -173,7 +174,8 @@ export class ControlServer {
   private sendHistory(url: URL, res: ServerResponse): void {
     const count = Number(url.searchParams.get('n') ?? Number.MAX_SAFE_INTEGER);
     if (!Number.isSafeInteger(count) || count < 1) {
-      return sendResult(res, 400, { ok: false, message: 'n: a number of receipts is wanted' });
+      sendResult(res, 400, { ok: false, message: 'n: a number of receipts is wanted' });
+      return;
     }
     const receipts = this.source.history(count);
     const time = new Date().toISOString();

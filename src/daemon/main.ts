@@ -3,6 +3,7 @@
  * of the links; SIGTERM and SIGINT end it cleanly, SIGHUP reloads what can be reloaded.
  */
 import { rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { pino } from 'pino';
 import { PinoPretty as pretty } from 'pino-pretty';
 import { ConfigErrors } from '../config/errors.js';
@@ -12,19 +13,25 @@ import type {
   CommandResult,
   EventRecord,
   FlowStatus,
+  HandoverReceipt,
   PathChange,
   PathStatus,
   Problem,
   StatusDocument,
   StatusSource,
+  TrafficMode,
   TunnelState,
+  WhyDocument,
 } from '../control/protocol.js';
+import { BULK } from '../core/lanes/packet-lane.js';
 import { ClientDaemon } from './client.js';
 import { ControlServer } from './control-server.js';
 import { Driver } from './driver.js';
 import { Journal } from './journal.js';
 import type { HostLink } from './link-monitor.js';
 import { SystemdNotifier } from './notify-systemd.js';
+import { ReceiptFile } from './receipt-file.js';
+import { type ReceiptBook, receiptText } from './receipts.js';
 import { ServerDaemon } from './server.js';
 import {
   commonStatus,
@@ -39,9 +46,12 @@ import {
 import { loadIdentity } from './tls.js';
 import { collectSeldom, compileEarly } from './v8.js';
 import { warmUp } from './warm-up.js';
+import { whyDocument } from './why.js';
 
 /** Rates are sampled this often even when nobody asks. */
 const SAMPLE_MS = 1_000;
+/** Receipts that have settled are looked for this often. */
+const RECEIPTS_MS = 250;
 
 /** Runs until a signal ends it; resolves to the exit code. Throws what stops it from starting. */
 export async function runDaemon(config: Config): Promise<number> {
@@ -53,6 +63,10 @@ export async function runDaemon(config: Config): Promise<number> {
 }
 
 class Daemon implements StatusSource {
+  get name(): string {
+    return this.config.name;
+  }
+
   readonly ended: Promise<number>;
   private readonly startedAt = new Date();
   private readonly meter = new RateMeter();
@@ -62,6 +76,8 @@ class Daemon implements StatusSource {
   private state: TunnelState = 'starting';
   private end: (code: number) => void = () => {};
   private sampler: NodeJS.Timeout | null = null;
+  private receiptTimer: NodeJS.Timeout | null = null;
+  private readonly receiptFile: ReceiptFile;
 
   private constructor(
     private config: Config,
@@ -73,6 +89,9 @@ class Daemon implements StatusSource {
     this.ended = new Promise((resolve) => {
       this.end = resolve;
     });
+    this.receiptFile = new ReceiptFile(join(config.stateDir, 'receipts.json'), (message) =>
+      journal.record('warn', 'problem', message),
+    );
   }
 
   static async start(config: Config): Promise<Daemon> {
@@ -132,6 +151,10 @@ class Daemon implements StatusSource {
     this.client?.start();
     this.server?.start();
     this.sampler = setInterval(() => this.sample(), SAMPLE_MS);
+    this.receiptTimer = setInterval(() => {
+      for (const book of this.receiptBooks()) book.onTimer(this.driver.nowUs());
+    }, RECEIPTS_MS);
+    (this.client ?? this.server)!.onReceipt = (receipt) => this.onReceipt(receipt);
     if (this.client !== null) this.client.onStateChange = () => this.updateState();
     this.updateState();
     this.notifier.ready(`${this.config.mode} is running`);
@@ -157,10 +180,12 @@ class Daemon implements StatusSource {
     this.journal.record('info', 'stopping', 'stopping');
     process.off('SIGHUP', this.onReload);
     if (this.sampler !== null) clearInterval(this.sampler);
+    if (this.receiptTimer !== null) clearInterval(this.receiptTimer);
     let code = 0;
     for (const close of [
       () => this.client?.close(),
       () => this.server?.close(),
+      () => this.receiptFile.close(),
       () => this.driver.close(),
       () => this.notifier.close(),
     ]) {
@@ -182,6 +207,18 @@ class Daemon implements StatusSource {
   private sample(): void {
     this.updateState();
     this.status();
+    for (const book of this.receiptBooks()) book.sample(this.driver.nowUs());
+  }
+
+  private receiptBooks(): Iterable<ReceiptBook> {
+    return this.client !== null ? [this.client.receipts] : this.server!.receipts;
+  }
+
+  private onReceipt(receipt: Omit<HandoverReceipt, 'id'>): void {
+    const numbered = this.receiptFile.add(receipt);
+    const { session, from } = receipt;
+    const data = { ...numbered };
+    this.journal.record('info', 'handover', receiptText(receipt), { session, path: from.join('+') || null, data });
   }
 
   private updateState(): void {
@@ -228,7 +265,7 @@ class Daemon implements StatusSource {
     const { totals, sessions, addresses } =
       this.client !== null ? this.clientSessions(this.client, nowMs) : this.serverSessions(this.server!, nowMs);
     return {
-      ...commonStatus(this.config, this.startedAt, new Date()),
+      ...commonStatus(this.config, this.trafficMode(), this.startedAt, new Date()),
       state,
       reason,
       problems: this.problems(),
@@ -259,6 +296,25 @@ class Daemon implements StatusSource {
     return this.client.changePath(name, change);
   }
 
+  changeMode(mode: TrafficMode | null): CommandResult {
+    if (this.client === null) return { ok: false, message: 'the mode is chosen by the client' };
+    return this.client.changeMode(mode);
+  }
+
+  why(): WhyDocument {
+    const linkOf = (path: PathStatus) => this.links().find((l) => l.name === path.name);
+    return whyDocument({
+      status: this.status(),
+      flows: this.flows(),
+      ruleOf: (path) => (this.client === null ? null : (linkOf(path)?.rule ?? null)),
+      managedRole: (path) => this.client?.pathState(linkOf(path)?.id ?? -1)?.role ?? null,
+    });
+  }
+
+  history(count: number): HandoverReceipt[] {
+    return this.receiptFile.newest(count);
+  }
+
   async reload(): Promise<CommandResult> {
     this.notifier.reloading(this.driver.nowUs());
     let result: CommandResult;
@@ -279,6 +335,13 @@ class Daemon implements StatusSource {
     this.journal.record(result.ok ? 'info' : 'error', 'reload', result.message, { data: { details: result.details } });
     this.notifier.ready(result.message);
     return result;
+  }
+
+  private trafficMode(): Pick<StatusDocument['traffic'], 'mode' | 'mode_ordered' | 'scheduler'> {
+    const { traffic } = this.config;
+    if (this.client === null) return { mode: traffic.mode, mode_ordered: false, scheduler: traffic.scheduler };
+    const { trafficMode, orders } = this.client;
+    return { mode: trafficMode, mode_ordered: orders.mode !== null, scheduler: this.client.schedulerOf(BULK) };
   }
 
   private connections(): LaneConnection[] {
@@ -356,8 +419,9 @@ class Daemon implements StatusSource {
           session: this.client === null ? null : this.client.config.server.host,
           connections,
           hostDrops: this.driver.hostDrops(link.id),
-          limitBps: link.rule.limitBitPerS,
-          role: link.rule.role,
+          limitBps: this.client?.limitOf(link) ?? null,
+          role: this.client?.orders.roleOf(link.name, link.rule.role) ?? link.rule.role,
+          order: this.client?.orders.of(link.name) ?? null,
           congestion: link.rule.congestion ?? this.config.traffic.congestion,
           known: this.client?.pathState(link.id) ?? null,
           since: (state) => this.sinceWhen(`${link.id}`, state),

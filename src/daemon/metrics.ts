@@ -1,7 +1,14 @@
 /** /metrics: the status document and the counters in Prometheus' text format, worked out at each scrape. */
 import { Counter, Gauge, Histogram, type Metric, Registry } from 'prom-client';
 
-import type { HandoverReceipt, PathState, PathStatus, StatusDocument, StatusSource, TunnelState } from '../control/protocol.js';
+import type {
+  HandoverReceipt,
+  PathState,
+  PathStatus,
+  StatusDocument,
+  StatusSource,
+  TunnelState,
+} from '../control/protocol.js';
 
 const TUNNEL_STATES: readonly TunnelState[] = ['starting', 'waiting', 'connecting', 'up', 'degraded', 'stopping'];
 const PATH_STATES: readonly PathState[] = [
@@ -21,10 +28,11 @@ const GAP_BUCKETS_S = [0.005, 0.01, 0.03, 0.06, 0.13, 0.3, 0.6, 1, 3, 10, 30];
 export class Metrics {
   private readonly registry = new Registry();
   private readonly families: Family[];
+  private readonly unsubscribe: () => void;
 
   constructor(private readonly source: StatusSource) {
     this.families = [...TUNNEL_FAMILIES, ...PATH_FAMILIES].map((spec) => new Family(this.registry, spec));
-    this.countHandovers();
+    this.unsubscribe = this.countHandovers();
   }
 
   get contentType(): string {
@@ -38,8 +46,12 @@ export class Metrics {
     return this.registry.metrics();
   }
 
+  close(): void {
+    this.unsubscribe();
+  }
+
   /** Receipts come as events, once each. */
-  private countHandovers(): void {
+  private countHandovers(): () => void {
     const handovers = new Counter({
       name: 'mptun_handovers_total',
       help: 'Handovers with a receipt, by cause',
@@ -53,7 +65,7 @@ export class Metrics {
       buckets: GAP_BUCKETS_S,
       registers: [this.registry],
     });
-    this.source.subscribe(0, (event) => {
+    return this.source.subscribe(0, (event) => {
       if (event.type !== 'handover') return;
       const { cause, gap_s: gapS } = event.data as unknown as HandoverReceipt;
       const labels = { tunnel: this.source.name, cause };

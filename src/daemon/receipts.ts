@@ -9,6 +9,8 @@
  */
 import type { HandoverCause, HandoverReceipt } from '../control/protocol.js';
 import { type Micros, NEVER } from '../core/base/time.js';
+import type { ConnectionApi } from '../core/engine/api.js';
+import type { PacketLane } from '../core/lanes/packet-lane.js';
 import { DeliveryTrack } from './delivery.js';
 
 /** How long after a change the data is watched. */
@@ -25,6 +27,9 @@ const BASELINE_AGE_US = 500_000;
 const KEPT_BASELINES = 4;
 /** Carriers that were back like before within a receipt, with no gap longer than this: nothing has been handed over. */
 const BLIP_US = 50_000;
+
+/** An inner flow that sent in this time before a handover is one that was carried. */
+const ACTIVE_FLOW_US = 2_000_000;
 
 /** Counters of the session's connections since each began; one that is gone takes its share with it. */
 export interface SessionTotals {
@@ -70,7 +75,8 @@ interface OpenReceipt {
 export class ReceiptBook {
   private readonly lanes: readonly DeliveryTrack[];
   private readonly baselines: { atUs: Micros; totals: SessionTotals }[] = [];
-  private carriers: readonly string[] = [];
+  /** Names of the paths that carry data. */
+  carriers: readonly string[] = [];
   private readonly known = new Set<string>();
   private open: OpenReceipt | null = null;
   private closedUs: Micros = Number.NEGATIVE_INFINITY;
@@ -186,6 +192,29 @@ export class ReceiptBook {
     }
     return this.options.totals(nowUs);
   }
+}
+
+/** SessionTotals of connections as they are now. */
+export function sessionTotals(
+  nowUs: Micros,
+  connections: readonly { readonly connection: ConnectionApi }[],
+  lane: PacketLane,
+): SessionTotals {
+  const infos = connections.map(({ connection }) => connection.info());
+  return {
+    connectionIds: infos.map((i) => i.id),
+    reinjectedBytes: infos.reduce((n, i) => n + i.bytesReinjected, 0),
+    duplicateBytes: infos.reduce((n, i) => n + i.bytesDuplicate, 0),
+    flows: lane.activeFlows(nowUs, ACTIVE_FLOW_US),
+  };
+}
+
+/** A receipt in one line. */
+export function receiptText(r: Omit<HandoverReceipt, 'id'>): string {
+  const names = (list: readonly string[]) => (list.length === 0 ? 'nothing' : list.join('+'));
+  const gap = r.gap_s === null ? 'no data was due' : `gap ${Math.round(r.gap_s * 1000)} ms`;
+  const lost = r.connections_lost === 0 ? '' : `, ${r.connections_lost} lost`;
+  return `${names(r.from)} → ${names(r.to)} (${r.cause}): ${gap}, ${r.connections_carried} connections carried${lost}`;
 }
 
 function sameNames(a: readonly string[], b: readonly string[]): boolean {

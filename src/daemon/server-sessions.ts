@@ -67,6 +67,8 @@ export interface ServerSessionEvents {
   onConnectionDown(session: ClientOfServer, lane: LaneIndex, connection: ConnectionApi, why: string): void;
   onRefused(connection: ConnectionApi, why: string): void;
   onPeerPolicy(session: ClientOfServer, message: PolicyMessage): void;
+  /** See SessionParts. */
+  onDelivered(session: ClientOfServer, lane: LaneIndex): void;
 }
 
 /** One client that is, or was, connected. */
@@ -262,6 +264,7 @@ export class ServerSessions {
         if (!session.isUp) this.end(opened, why);
       },
       onPolicy: (message) => options.events.onPeerPolicy(opened, message),
+      onDelivered: (index) => options.events.onDelivered(opened, index),
     });
     const opened: ClientOfServer = { client, sessionId, lane, session, sinceUs: options.now() };
     this.byName.set(client.name, opened);

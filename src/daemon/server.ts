@@ -4,18 +4,22 @@ import { mkdirSync } from 'node:fs';
 import { PLAIN_RULE } from '../config/match.js';
 import { addressAt } from '../config/prefix.js';
 import type { ServerConfig } from '../config/types.js';
+import type { HandoverReceipt } from '../control/protocol.js';
 import { type IpAddress, ipEquals } from '../core/base/ip.js';
 import type { ConnectionApi, EngineEvent } from '../core/engine/api.js';
 import type { PortGuard } from '../core/engine/ports.js';
 import type { PolicyPath } from '../core/lanes/policy.js';
 import { openTun, Rtnetlink, type TunDevice } from '../native/index.js';
+import { explainChange, serverCarriers } from './carriers.js';
 import type { Driver } from './driver.js';
 import { Egress, offeredFamilies } from './egress.js';
 import type { Journal } from './journal.js';
 import { type HostLink, type LinkChange, LinkMonitor } from './link-monitor.js';
+import { ReceiptBook, sessionTotals } from './receipts.js';
 import { type ClientOfServer, type KnownClient, ServerSessions } from './server-sessions.js';
-import { laneName, PEER_SAYS } from './session.js';
+import { LANES, laneName, PEER_SAYS } from './session.js';
 import { STALL_GRACE_MS } from './session-paths.js';
+import { wallTime } from './status.js';
 import type { TlsIdentity } from './tls.js';
 import { TunLoop } from './tun-loop.js';
 import { TunWriter } from './tun-writer.js';
@@ -34,6 +38,8 @@ export class ServerDaemon {
   private readonly listener: { close(): void };
   /** Connections with a stall that is too young to tell of. */
   private readonly graces = new Map<number, NodeJS.Timeout>();
+  private readonly books = new Map<ClientOfServer, ReceiptBook>();
+  onReceipt: (receipt: Omit<HandoverReceipt, 'id'>) => void = () => {};
 
   constructor(
     public config: ServerConfig,
@@ -68,7 +74,10 @@ export class ServerDaemon {
       openStream: (connection) => driver.openStream(connection),
       events: {
         onSessionUp: (s) => this.note('session-opened', `${s.client.name} is connected`, s.client.name),
-        onSessionDown: (s, why) => this.note('session-closed', `${s.client.name} is gone: ${why}`, s.client.name),
+        onSessionDown: (s, why) => {
+          this.books.delete(s);
+          this.note('session-closed', `${s.client.name} is gone: ${why}`, s.client.name);
+        },
         onConnectionUp: (s, lane, c) => {
           this.note('connection-up', `${laneName(lane)} connection is up`, s.client.name);
           this.announce(c);
@@ -77,8 +86,11 @@ export class ServerDaemon {
           this.note('connection-down', `${laneName(lane)} connection is lost: ${why}`, s.client.name),
         onRefused: (c, why) =>
           this.journal.record('warn', 'refused', `connection from ${c.remote.address.text} refused: ${why}`),
-        onPeerPolicy: (s, m) =>
-          this.journal.record('debug', 'policy', `policy ${m.serial} of ${s.client.name}`, { session: s.client.name }),
+        onPeerPolicy: (s, m) => {
+          this.journal.record('debug', 'policy', `policy ${m.serial} of ${s.client.name}`, { session: s.client.name });
+          this.noteCarriers(s);
+        },
+        onDelivered: (s, lane) => this.books.get(s)?.delivered(driver.nowUs(), lane),
       },
     });
     // A server takes connections on whatever link they come in.
@@ -110,6 +122,10 @@ export class ServerDaemon {
 
   /** What we hear nothing on for a while, the client should know: it may believe that all is well. */
   onEvent(event: EngineEvent): void {
+    if (event.type.startsWith('subflow-') || event.type === 'priority') {
+      const s = this.sessions.ofConnection((event as { connectionId: number }).connectionId);
+      if (s !== null) this.noteCarriers(s);
+    }
     if (event.type !== 'subflow-stalled' || event.why.startsWith(PEER_SAYS)) return;
     const { connectionId } = event;
     if (this.graces.has(connectionId)) return;
@@ -143,6 +159,45 @@ export class ServerDaemon {
     this.sessions.setClients(knownClients(config));
   }
 
+  /** The receipts of all sessions. */
+  get receipts(): Iterable<ReceiptBook> {
+    return this.books.values();
+  }
+
+  /** Only paths that the client has named: until then their names would change under way. */
+  private noteCarriers(s: ClientOfServer): void {
+    const named = s.session.connections.flatMap((c) =>
+      c === null
+        ? []
+        : c.connection.info().subflows.flatMap((subflow) => {
+            const name = nameOf(s, c.index, subflow.remoteAddressId);
+            return name === null ? [] : [{ name, subflow }];
+          }),
+    );
+    const book = this.bookOf(s);
+    book.setCarriers(this.driver.nowUs(), explainChange(book.carriers, serverCarriers(named), false));
+  }
+
+  private bookOf(s: ClientOfServer): ReceiptBook {
+    let book = this.books.get(s);
+    if (book === undefined) {
+      book = new ReceiptBook({
+        session: s.client.name,
+        laneCount: LANES.length,
+        totals: (nowUs) =>
+          sessionTotals(
+            nowUs,
+            s.session.connections.filter((c) => c !== null),
+            s.lane,
+          ),
+        wallTime: (atUs) => wallTime(atUs, this.driver.nowUs()),
+        onReceipt: (receipt) => this.onReceipt(receipt),
+      });
+      this.books.set(s, book);
+    }
+    return book;
+  }
+
   private announce(connection: ConnectionApi): void {
     for (const address of this.config.announce) connection.announce(this.driver.nowUs(), { address });
   }
@@ -164,6 +219,12 @@ export class ServerDaemon {
   private note(type: string, message: string, session: string): void {
     this.journal.record('info', type, message, { session });
   }
+}
+
+/** What the client calls the path of this subflow, or null. */
+function nameOf(s: ClientOfServer, lane: number, addressId: number): string | null {
+  const isIt = (id: { lane: number; addressId: number }) => id.lane === lane && id.addressId === addressId;
+  return s.session.peerPolicy?.paths.find((p) => p.addressIds.some(isIt))?.name ?? null;
 }
 
 /** The client's paths as the server sees them, by the client's address ids. */

@@ -76,6 +76,8 @@ export interface SessionPathsOptions {
   /** What the peer should know has changed. */
   tellPeer(): void;
   onTransition(transition: PathTransition): void;
+  /** The path manager has done what followed from an event: `status` may say something new. */
+  onSettled(): void;
   flushSoon(): void;
 }
 
@@ -304,6 +306,7 @@ export class SessionPaths {
     this.isDraining = false;
     this.awaited.clear();
     for (const linkId of this.manager.linkIds()) if (this.manager.awaits(linkId)) this.awaited.add(linkId);
+    this.options.onSettled();
     this.arm();
     this.options.flushSoon();
   }

@@ -37,6 +37,8 @@ export interface SessionParts {
   /** A connection that was up is gone. */
   onDown(connection: SessionConnection, why: string): void;
   onPolicy(message: PolicyMessage): void;
+  /** Inner packets came out of this lane, and have been handed to the TUN. Once for all that came together. */
+  onDelivered(lane: LaneIndex): void;
 }
 
 export class Session {
@@ -45,6 +47,7 @@ export class Session {
   peerPolicy: PolicyMessage | null = null;
   private serial = 0;
   private ownPolicy: Uint8Array | null = null;
+  private hasDelivered = false;
 
   constructor(private readonly parts: SessionParts) {}
 
@@ -74,6 +77,12 @@ export class Session {
     });
     attached = { index, connection, socket, pump };
     this.connections[index] = attached;
+    // After the pump's own listener: what this chunk held has been written.
+    socket.on('data', () => {
+      if (!this.hasDelivered) return;
+      this.hasDelivered = false;
+      this.parts.onDelivered(index);
+    });
     socket.on('error', () => {
       // 'close' follows and says the same; without a listener the process would end.
     });
@@ -116,7 +125,7 @@ export class Session {
 
   private onCapsule(from: SessionConnection, type: number, value: CapsuleValue): void {
     if (type === CAPSULE_DATAGRAM) {
-      this.parts.writer.write(value, this.parts.rule());
+      if (this.parts.writer.write(value, this.parts.rule())) this.hasDelivered = true;
       return;
     }
     if (type === CAPSULE_POLICY) {

@@ -61,6 +61,7 @@ export interface PathInput {
   readonly hostDrops: number;
   readonly limitBps: number | null;
   readonly role: PathStatus['role'];
+  readonly order: PathStatus['order'];
   readonly congestion: string;
   /** What the path manager says of the link's best path; null on a server, where the subflows say it. */
   readonly known: { readonly state: PathStatus['state']; readonly reason: string | null } | null;
@@ -87,6 +88,7 @@ export function pathStatus(input: PathInput, meter: RateMeter, nowMs: number): P
     state,
     since: input.since(state),
     reason,
+    order: input.order,
     local: link.addresses.map((a) => a.text),
     remote: [...new Set(open.map((s) => endpointText(s.remote)))],
     rtt_s: best === undefined ? null : best.srttUs / 1e6,
@@ -170,13 +172,14 @@ export function flowStatus(
 /** The parts of a status document that both ends fill in the same way. */
 export function commonStatus(
   config: Config,
+  mode: Pick<StatusDocument['traffic'], 'mode' | 'mode_ordered' | 'scheduler'>,
   startedAt: Date,
   now: Date,
 ): Pick<
   StatusDocument,
   'schema' | 'time' | 'name' | 'mode' | 'version' | 'pid' | 'started_at' | 'traffic' | 'process'
 > {
-  const { mode, scheduler, congestion, checksum } = config.traffic;
+  const { congestion, checksum } = config.traffic;
   const cpu = process.cpuUsage();
   return {
     schema: STATUS_SCHEMA,
@@ -186,7 +189,7 @@ export function commonStatus(
     version: VERSION,
     pid: process.pid,
     started_at: startedAt.toISOString(),
-    traffic: { mode, scheduler, congestion, checksum },
+    traffic: { ...mode, congestion, checksum },
     process: {
       memory_bytes: process.memoryUsage.rss(),
       cpu_s: (cpu.user + cpu.system) / 1e6,

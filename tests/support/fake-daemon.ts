@@ -20,6 +20,7 @@ export class FakeDaemon implements StatusSource {
   readonly name = 'home';
   readonly changes: { name: string; change: PathChange }[] = [];
   readonly modes: (TrafficMode | null)[] = [];
+  modeResult: CommandResult | null = null;
   receipts: HandoverReceipt[] = [];
   document: StatusDocument = sampleStatus();
   reloadResult: CommandResult = { ok: true, message: 'reloaded' };
@@ -54,7 +55,7 @@ export class FakeDaemon implements StatusSource {
 
   changeMode(mode: TrafficMode | null): CommandResult {
     this.modes.push(mode);
-    return { ok: true, message: `mode is ${mode ?? 'as configured'}` };
+    return this.modeResult ?? { ok: true, message: `mode is ${mode ?? 'as configured'}` };
   }
 
   why(): WhyDocument {
@@ -187,7 +188,7 @@ export function sampleWhy(): WhyDocument {
       },
       {
         name: 'wwan0',
-        rule: 'ordered by an operator',
+        rule: 'name wwan*',
         role: 'backup',
         role_from: 'operator',
         state: 'warm',

@@ -164,6 +164,13 @@ export class PacketLane {
     }
   }
 
+  /** Flows that sent something in the last `withinUs`; two that share a bucket count as one. */
+  activeFlows(nowUs: Micros, withinUs: Micros): number {
+    let count = 0;
+    for (const flow of this.flows) if (flow.windowStartUs > 0 && nowUs - flow.windowStartUs <= withinUs) count++;
+    return count;
+  }
+
   get memoryBytes(): number {
     return this.pool.usedBytes;
   }

@@ -6,12 +6,13 @@ import type { Command } from 'commander';
 import type { ExitCode } from '../../../src/cli/exit.js';
 import { buildProgram } from '../../../src/cli/program.js';
 import { checkResult } from '../../../src/cli/status.js';
-import type { StatusDocument } from '../../../src/control/protocol.js';
+import { RateCurves, sparkline } from '../../../src/cli/top.js';
+import type { HistoryDocument, PathsDocument, StatusDocument, WhyDocument } from '../../../src/control/protocol.js';
 import { ControlServer } from '../../../src/daemon/control-server.js';
 import { VERSION } from '../../../src/version.js';
 import { mptun } from '../../support/cli.js';
 import { configDirectory } from '../../support/config-files.js';
-import { FakeDaemon, sampleStatus } from '../../support/fake-daemon.js';
+import { FakeDaemon, samplePath, sampleReceipt, sampleStatus, sampleWhy } from '../../support/fake-daemon.js';
 import { REPOSITORY, temporaryDirectory } from '../../support/files.js';
 
 async function fakeDaemon(t: ExecutionContext): Promise<{ daemon: FakeDaemon; socket: string }> {
@@ -49,7 +50,10 @@ test('wrong usage is 2, with a suggestion; help that was asked for is 0', async 
   t.regex(wrong.stderr, /Did you mean status\?/);
   t.is((await mptun([])).code, 2);
   t.is((await mptun(['status', '--jsno'])).code, 2);
-  t.is((await mptun(['paths', 'set', 'wlan0'])).code, 2);
+  t.is((await mptun(['path', 'wlan0'])).code, 2);
+  t.is((await mptun(['path', 'wlan0', 'sideways'])).code, 2);
+  t.is((await mptun(['mode', 'fast'])).code, 2);
+  t.is((await mptun(['top', '--interval', '0'])).code, 2);
   const help = await mptun(['--help']);
   t.is(help.code, 0);
   t.regex(help.stdout, /status \[options\] \[name\]/);
@@ -170,30 +174,138 @@ test('a server shows its clients', async (t) => {
   );
 });
 
-test('paths: listed, changed, and refused', async (t) => {
-  const { daemon, socket } = await fakeDaemon(t);
+test('paths are listed', async (t) => {
+  const { socket } = await fakeDaemon(t);
   t.regex((await mptun(['paths', '--socket', socket])).stdout, /^ {2}wwan0 .*backup: wlan0 works$/m);
-  const set = await mptun(['paths', 'set', 'wwan0', '--role', 'always', '--limit', '5Mbit', '--socket', socket]);
-  t.deepEqual(set, { code: 0, stdout: 'wwan0 changed\n', stderr: '' });
-  t.is((await mptun(['paths', 'set', 'wwan0', '--role', 'config', '--limit', 'config', '--socket', socket])).code, 0);
-  t.deepEqual(daemon.changes, [
-    { name: 'wwan0', change: { role: 'always', limit_bps: 5_000_000 } },
-    { name: 'wwan0', change: { role: null, limit_bps: null } },
-  ]);
-  const unknown = await mptun(['paths', 'set', 'nope', '--role', 'never', '--socket', socket]);
+  const { stdout } = await mptun(['paths', '--json', '--socket', socket]);
+  t.is((JSON.parse(stdout) as PathsDocument).paths.length, 3);
+});
+
+test('path: each action says what it says, and nothing that it does not know', async (t) => {
+  const { daemon, socket } = await fakeDaemon(t);
+  const path = (...args: string[]) => mptun(['path', ...args, '--socket', socket]);
+  t.deepEqual(await path('wwan0', 'down'), { code: 0, stdout: 'wwan0 changed\n', stderr: '' });
+  for (const action of ['up', 'always', 'overflow', 'backup', 'reset']) t.is((await path('wwan0', action)).code, 0);
+  t.is((await path('wwan0', 'limit', '5Mbit')).code, 0);
+  t.deepEqual(
+    daemon.changes.map((c) => c.change),
+    [
+      { use: 'down' },
+      { use: 'up' },
+      { role: 'always' },
+      { role: 'overflow' },
+      { role: 'backup' },
+      { role: null, limit_bps: null },
+      { limit_bps: 5_000_000 },
+    ],
+  );
+  const unknown = await path('nope', 'down');
   t.is(unknown.code, 1);
   t.is(unknown.stderr, 'mptun: no path called nope\n');
-  t.is((await mptun(['paths', 'set', 'wwan0', '--limit', '5', '--socket', socket])).code, 2);
+  for (const wrong of [['limit'], ['limit', '5'], ['limit', '0Mbit'], ['down', '5Mbit']]) {
+    t.is((await path('wwan0', ...wrong)).code, 2, wrong.join(' '));
+  }
+});
+
+test('mode: ordered, reset, and refused with the reason of the daemon', async (t) => {
+  const { daemon, socket } = await fakeDaemon(t);
+  t.is((await mptun(['mode', 'handover', '--socket', socket])).stdout, 'mode is handover\n');
+  t.is((await mptun(['mode', 'reset', '--socket', socket])).code, 0);
+  t.deepEqual(daemon.modes, ['handover', null]);
+  daemon.modeResult = { ok: false, message: 'the mode is chosen by the client' };
+  const refused = await mptun(['mode', 'auto', '--socket', socket]);
+  t.is(refused.code, 1);
+  t.is(refused.stderr, 'mptun: the mode is chosen by the client\n');
+});
+
+test('an order is shown in the status, and so is an ordered mode', async (t) => {
+  const { daemon, socket } = await fakeDaemon(t);
+  const order = { role: 'never', limit_bps: 5_000_000, since: '2026-01-02T03:00:00.000Z' } as const;
+  daemon.document = sampleStatus({
+    traffic: { ...sampleStatus().traffic, mode: 'handover', mode_ordered: true },
+    paths: [samplePath({ state: 'down', reason: 'its role is never', role: 'never', order })],
+  });
+  const { stdout } = await mptun(['status', '--socket', socket]);
+  t.regex(stdout, /policy {3}handover \(ordered\), min-rtt/);
+  t.regex(stdout, /wlan0 .* its role is never \(ordered down, at most 5\.00 Mbit\/s\)$/m);
+});
+
+test('why: rule, role, state and reason of each path, and the shares of the traffic', async (t) => {
+  const { socket } = await fakeDaemon(t);
+  const { code, stdout } = await mptun(['why', '--socket', socket]);
+  t.is(code, 0);
+  t.deepEqual(stdout.split('\n'), [
+    'mode handover (ordered by an operator), scheduler min-rtt',
+    '',
+    'wlan0  active, carries data',
+    '  rule  type wifi',
+    '  role  always (as configured)',
+    '  why   best of the paths that work',
+    '',
+    'wwan0  warm, carries no data',
+    '  rule  name wwan*',
+    '  role  backup (ordered by an operator)',
+    '  why   backup: another path works',
+    '',
+    'bulk with vpn.example.net  large transfers: 9.00 kB received, 1.00 kB sent',
+    '  wlan0  75 % of received, 100 % of sent  carries data',
+    '  wwan0  25 % of received, 0 % of sent  backup',
+    '',
+  ]);
+  const json = await mptun(['why', '--json', '--socket', socket]);
+  t.deepEqual(JSON.parse(json.stdout) as WhyDocument, sampleWhy());
+});
+
+test('history: one line a receipt, the newest n, or the document', async (t) => {
+  const { daemon, socket } = await fakeDaemon(t);
+  t.is((await mptun(['history', '--socket', socket])).stdout, 'no handover yet\n');
+  daemon.receipts = [
+    sampleReceipt({ id: 6, gap_s: null }),
+    sampleReceipt(),
+    sampleReceipt({ id: 8, from: ['wwan0'], to: [], dark_s: 4.2, gap_s: 0 }),
+  ];
+  const { stdout } = await mptun(['history', '-n', '2', '--socket', socket]);
+  t.deepEqual(stdout.split('\n'), [
+    'TIME                     FROM   TO     CAUSE         GAP  REINJECTED  DUPLICATED      CARRIED  LOST',
+    '2026-01-02 03:00:00.000  wlan0  wwan0  link-down   84 ms      120 kB     1.45 kB  2 (3 flows)     0  wlan0: link is down',
+    '2026-01-02 03:00:00.000  wwan0  -      link-down  < 5 ms      120 kB     1.45 kB  2 (3 flows)     0  wlan0: link is down; 4.2 s without any path',
+    '',
+  ]);
+  const json = await mptun(['history', '--json', '--socket', socket]);
+  t.deepEqual((JSON.parse(json.stdout) as HistoryDocument).receipts, daemon.receipts);
+  t.is((await mptun(['history', '-n', '0', '--socket', socket])).code, 2);
+});
+
+test('top into a pipe: a block per interval, no escape codes, and it ends after n', async (t) => {
+  const { socket } = await fakeDaemon(t);
+  const { code, stdout } = await mptun(['top', '-n', '2', '--interval', '0.1', '--socket', socket]);
+  t.is(code, 0);
+  t.false(stdout.includes('\x1b'));
+  t.is(stdout.match(/^home {2}03:04:05 {2}up, mode auto$/gm)?.length, 2);
+  t.is(stdout.match(/^wlan0 +active/gm)?.length, 2);
+  t.is(stdout.match(/^tunnel +up/gm)?.length, 2);
+});
+
+test('rates of top are those between two looks; a counter that starts anew is no negative rate', (t) => {
+  const curves = new RateCurves();
+  const at = (time: string, bytes: number) =>
+    sampleStatus({ time, paths: [samplePath({ rx_bytes: bytes, tx_bytes: 0 })] });
+  curves.add(at('2026-01-02T03:04:05.000Z', 0));
+  curves.add(at('2026-01-02T03:04:05.500Z', 1_000_000));
+  curves.add(at('2026-01-02T03:04:06.500Z', 1_500_000));
+  curves.add(at('2026-01-02T03:04:07.500Z', 10));
+  t.deepEqual(curves.of('wlan0').rx, [16_000_000, 4_000_000, 0]);
+  t.is(sparkline([0, 1, 50, 100], 100), '▁▅█'.padStart(30));
 });
 
 test('events: text with figures, or one JSON object a line', async (t) => {
   const { daemon, socket } = await fakeDaemon(t);
-  daemon.journal.record('warn', 'switch', 'moved to wwan0', {
+  daemon.journal.record('info', 'handover', 'moved to wwan0', {
     path: 'wwan0',
     data: { gap_s: 0.12, reinjected_bytes: 90 },
   });
   const text = await mptun(['events', '--socket', socket]);
-  t.is(text.stdout, '2026-01-02 03:04:05.000  switch          wwan0  moved to wwan0  gap_s=0.12 reinjected_bytes=90\n');
+  t.is(text.stdout, '2026-01-02 03:04:05.000  handover        wwan0  moved to wwan0  gap_s=0.12 reinjected_bytes=90\n');
   const json = await mptun(['events', '--json', '--socket', socket]);
   t.is((JSON.parse(json.stdout) as { schema: string }).schema, 'mptun.event/1');
 });
@@ -204,7 +316,8 @@ test('events -f goes on until the daemon ends', async (t) => {
   const server = await ControlServer.start(daemon, { socketPath: socket, metricsListen: null });
   daemon.journal.record('info', 'first', 'kept');
   const following = mptun(['events', '-f', '--json', '--socket', socket]);
-  while (daemon.subscribers === 0) await new Promise((resolve) => setImmediate(resolve));
+  // The metrics are the first.
+  while (daemon.subscribers < 2) await new Promise((resolve) => setImmediate(resolve));
   daemon.journal.record('info', 'second', 'live');
   // The answer to another request shows that the server has written what came before.
   await mptun(['status', '--socket', socket]);
@@ -233,6 +346,9 @@ test('bash completion offers verbs, then their options', async (t) => {
   t.deepEqual(complete('mptun', 'sta'), ['status']);
   t.deepEqual(complete('mptun', 'config', ''), ['check', 'show', '--help']);
   t.deepEqual(complete('mptun', 'config', 'show', '--e'), ['--effective']);
+  t.deepEqual(complete('mptun', 'path', 'wlan0', 'ba'), ['backup']);
+  t.deepEqual(complete('mptun', 'mode', 're'), ['redundant', 'reset']);
+  t.deepEqual(complete('mptun', 'top', '--i'), ['--interval']);
   t.deepEqual(complete('mptun', 'completion', ''), ['bash', 'zsh', 'fish', '--help']);
 });
 

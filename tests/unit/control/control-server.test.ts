@@ -8,12 +8,14 @@ import { ControlClient, NotPermittedError, NotRunningError, RefusedError } from 
 import {
   type EventRecord,
   type FlowsDocument,
+  type HistoryDocument,
   type PathsDocument,
   parsePathChange,
   type StatusDocument,
+  type WhyDocument,
 } from '../../../src/control/protocol.js';
 import { ControlServer, MAX_QUEUED_EVENTS, SocketInUseError } from '../../../src/daemon/control-server.js';
-import { FakeDaemon, sampleStatus } from '../../support/fake-daemon.js';
+import { FakeDaemon, sampleReceipt, sampleStatus, sampleWhy } from '../../support/fake-daemon.js';
 import { temporaryDirectory } from '../../support/files.js';
 
 interface Running {
@@ -119,10 +121,11 @@ test('events: kept ones first, then live ones, until the reader goes', async (t)
   const seen: string[] = [];
   for await (const event of client.events('/v1/events?after=1', stop.signal)) {
     seen.push(`${event.seq} ${event.type} ${event.path}`);
-    if (event.seq === 2) daemon.journal.record('warn', 'switch', 'wlan0 to wwan0', { path: 'wwan0' });
+    if (event.seq === 2)
+      daemon.journal.record('info', 'handover', 'wlan0 to wwan0', { path: 'wwan0', data: { ...sampleReceipt() } });
     if (event.seq === 3) stop.abort();
   }
-  t.deepEqual(seen, ['2 path-state wlan0', '3 switch wwan0']);
+  t.deepEqual(seen, ['2 path-state wlan0', '3 handover wwan0']);
   const kept: EventRecord[] = [];
   for await (const event of client.events('/v1/events?follow=0')) kept.push(event);
   t.deepEqual(
@@ -140,7 +143,7 @@ test('a subscriber that does not read loses the oldest events and is told how ma
   t.teardown(() => socket.destroy());
   socket.write('GET /v1/events HTTP/1.1\r\nhost: mptun\r\n\r\n');
   await new Promise((resolve) => socket.once('readable', resolve)); // the answer's header: the subscription stands
-  t.is(daemon.subscribers, 1);
+  t.is(daemon.subscribers, 2, 'the metrics are the other one');
   const total = MAX_QUEUED_EVENTS * 3;
   const bulk = 'x'.repeat(2000);
   for (let i = 0; i < total; i++) daemon.journal.record('info', 'test', bulk);
@@ -182,6 +185,41 @@ test('/metrics: counters are totals at every scrape', async (t) => {
   t.notRegex(text, /mptun_path_rtt_seconds\{[^}]*path="eth0"/, 'what is not known is left out');
   daemon.document = sampleStatus({ paths: [] });
   t.notRegex(await client.text('/metrics'), /path="wlan0"/, 'a path that is gone is gone');
+});
+
+test('/metrics: handovers are counted, and their gaps are a histogram', async (t) => {
+  const { daemon, client } = await start(t);
+  const record = (gapS: number | null) => {
+    const data = { ...sampleReceipt({ gap_s: gapS }) };
+    daemon.journal.record('info', 'handover', 'moved', { data });
+  };
+  for (const gapS of [0.02, 0.2, 5, null]) record(gapS);
+  const text = await client.text('/metrics');
+  const labels = 'tunnel="home",cause="link-down"';
+  t.true(text.includes(`mptun_handovers_total{${labels}} 4\n`), text);
+  t.true(text.includes(`mptun_handover_gap_seconds_bucket{le="0.03",${labels}} 1\n`));
+  t.true(text.includes(`mptun_handover_gap_seconds_bucket{le="0.3",${labels}} 2\n`));
+  t.true(text.includes(`mptun_handover_gap_seconds_count{${labels}} 3\n`));
+  t.is(await client.text('/metrics'), text, 'a scrape counts nothing');
+});
+
+test('history, why and mode', async (t) => {
+  const { daemon, client } = await start(t);
+  daemon.receipts = [sampleReceipt({ id: 1 }), sampleReceipt({ id: 2 })];
+  const history = await client.get<HistoryDocument>('/v1/history?n=1');
+  t.is(history.schema, 'mptun.history/1');
+  t.deepEqual(history.receipts, [sampleReceipt({ id: 2 })]);
+  t.is((await client.get<HistoryDocument>('/v1/history')).receipts.length, 2);
+  const wrong = await t.throwsAsync(client.get('/v1/history?n=0'), { instanceOf: RefusedError });
+  t.is(wrong!.httpStatus, 400);
+  t.deepEqual(await client.get<WhyDocument>('/v1/why'), sampleWhy());
+  await client.post('/v1/mode', { mode: 'redundant' });
+  await client.post('/v1/mode', { mode: null });
+  t.deepEqual(daemon.modes, ['redundant', null]);
+  const unknown = await t.throwsAsync(client.post('/v1/mode', { mode: 'fast' }), { instanceOf: RefusedError });
+  t.is(unknown!.httpStatus, 400);
+  const get = await t.throwsAsync(client.get('/v1/mode'), { instanceOf: RefusedError });
+  t.is(get!.httpStatus, 405);
 });
 
 test('metrics can be served on TCP too, and nothing else is', async (t) => {
@@ -234,6 +272,8 @@ test('a path change is checked key by key', (t) => {
     { limit_bps: 0 },
     { limit_bps: 1.5 },
     { limit_bps: '5' },
+    { use: 'sideways' },
+    { use: 'up', role: 'backup' },
     { __proto__x: 1 },
   ]) {
     t.is(typeof parsePathChange(body), 'string', JSON.stringify(body));

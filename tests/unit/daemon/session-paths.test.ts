@@ -75,6 +75,7 @@ class Rig {
       this.told++;
     },
     onTransition: (t) => this.transitions.push(`${t.linkName} ${t.to}`),
+    onSettled: () => {},
     flushSoon: () => {},
   });
 

@@ -68,6 +68,7 @@ class TestServer {
         onConnectionDown: (s, lane, _c, why) => h.add(`down ${s.client.name} ${lane} ${why}`),
         onRefused: (_c, why) => h.add(`refused ${why}`),
         onPeerPolicy: (s, m) => h.add(`policy ${s.client.name} ${m.serial}`),
+        onDelivered: () => {},
       },
     });
   }
@@ -103,6 +104,7 @@ class TestClient {
         h.add('routes');
       },
       onPeerPolicy: (m) => h.add(`policy ${m.serial}`),
+      onDelivered: () => {},
     };
     this.session = new ClientSession({
       lane: this.lane,
