@@ -30,6 +30,7 @@ const IFLA_IFNAME = 3;
 const IFLA_MTU = 4;
 const IFLA_MASTER = 10;
 const IFLA_LINKINFO = 18;
+const IFLA_STATS64 = 23;
 const IFLA_PERM_ADDRESS = 54;
 const IFLA_INFO_KIND = 1;
 
@@ -99,8 +100,16 @@ export function parseLink(m: Message): Link {
     mac: Uint8Array.from(a.get(IFLA_ADDRESS) ?? []),
     permanentMac: Uint8Array.from(a.get(IFLA_PERM_ADDRESS) ?? []),
     kind: info === undefined ? '' : attributeString(parseAttributes(info, 0).get(IFLA_INFO_KIND)),
+    trafficBytes: trafficOf(a.get(IFLA_STATS64)),
     masterIndex: a.get(IFLA_MASTER)?.readUInt32LE(0) ?? 0,
   };
+}
+
+/** struct rtnl_link_stats64: packets received and sent, then bytes received and sent. */
+function trafficOf(stats: Buffer | undefined): number {
+  if (stats === undefined || stats.length < 32) return 0;
+  const u64 = (at: number) => stats.readUInt32LE(at) + stats.readUInt32LE(at + 4) * 2 ** 32;
+  return u64(16) + u64(24);
 }
 
 export function parseAddress(m: Message): InterfaceAddress | null {

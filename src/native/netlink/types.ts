@@ -19,6 +19,8 @@ export interface Link {
   readonly permanentMac: Uint8Array;
   /** "tun", "veth", "bridge", "wireguard", ...; '' for physical devices. */
   readonly kind: string;
+  /** Bytes received and sent since the interface exists. */
+  readonly trafficBytes: number;
   /** Index of the bridge or bond that this is a port of, or 0. */
   readonly masterIndex: number;
 }
