@@ -6,7 +6,8 @@
  *   stop:  routes, rules and addresses away → connections closed → TUN closed
  */
 import { randomBytes, randomInt } from 'node:crypto';
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { ClientConfig, PathRole } from '../config/types.js';
 import type { CommandResult, HandoverReceipt, PathChange } from '../control/protocol.js';
 import type { Family, IpAddress } from '../core/base/ip.js';
@@ -18,13 +19,16 @@ import { BULK, type LaneIndex, PacketLane, SPARSE } from '../core/lanes/packet-l
 import type { PathState as ManagedState, PathTransition, RemoteEndpoint } from '../core/pathman/types.js';
 import { pathModeOf, schedulerOf, type TrafficMode } from '../core/scheduler/modes.js';
 import { openTun, Rtnetlink, type TunDevice } from '../native/index.js';
+import { type CapReached, type CapUsage, UsageMeter, usageKey } from './caps.js';
 import { Capture, cleanCapture } from './capture.js';
 import { clientCarriers, explainChange } from './carriers.js';
 import { ClientSession } from './client-session.js';
 import type { Driver } from './driver.js';
 import type { Journal } from './journal.js';
 import { type HostLink, type LinkChange, LinkMonitor } from './link-monitor.js';
+import { cappedRole, capText, linkPolicy } from './link-policy.js';
 import { OperatorOrders } from './operator.js';
+import { LOAD_MS, OverflowWatch } from './overflow.js';
 import { ReceiptBook, sessionTotals } from './receipts.js';
 import { Resolver } from './resolver.js';
 import { LANES, laneName } from './session.js';
@@ -34,9 +38,8 @@ import type { TlsIdentity } from './tls.js';
 import { TunLoop } from './tun-loop.js';
 import { TunWriter } from './tun-writer.js';
 
-/** The bulk queue is looked at this often; never empty for so many looks in a row: the links in use are full. */
-const SATURATION_MS = 200;
-const SATURATION_LOOKS = 5;
+/** What has gone over links with a cap is looked at this often. */
+const USAGE_MS = 1_000;
 
 export class ClientDaemon {
   readonly lane: PacketLane;
@@ -59,16 +62,19 @@ export class ClientDaemon {
   private readonly loop: TunLoop;
   private readonly guards = new Map<number, PortGuard>();
   private readonly announced = new Map<number, Endpoint>();
-  private readonly saturationTimer: NodeJS.Timeout;
-  private fullLooks = 0;
+  private readonly timers: NodeJS.Timeout[];
+  private readonly overflow = new OverflowWatch();
+  private readonly usage: UsageMeter;
+  /** Caps that are used up, by link. */
+  private readonly capped = new Map<number, CapReached>();
+  /** What the path manager was told of each link, as text. */
+  private readonly policies = new Map<number, string>();
   private isResolving = false;
   private isClosed = false;
 
   /** Told when `isUp`, links or failures may have changed. */
   onStateChange: () => void = () => {};
   readonly orders = new OperatorOrders();
-  /** Role that the path manager knows, by link. */
-  private readonly roles = new Map<number, PathRole>();
   /** What happens now is what an operator ordered. */
   private isOrdering = false;
   readonly receipts: ReceiptBook;
@@ -81,6 +87,11 @@ export class ClientDaemon {
     private readonly identity: TlsIdentity,
   ) {
     mkdirSync(config.stateDir, { recursive: true, mode: 0o700 });
+    this.usage = new UsageMeter({
+      file: join(config.stateDir, 'usage.json'),
+      now: () => new Date(),
+      onProblem: (message) => journal.record('warn', 'problem', message),
+    });
     const left = cleanCapture(this.rt, config.capture);
     if (left > 0) journal.record('warn', 'cleaned', `removed ${left} routes and rules that an earlier run left behind`);
 
@@ -152,8 +163,9 @@ export class ClientDaemon {
       flushSoon: () => driver.flushSoon(),
     });
     this.monitor = new LinkMonitor(this.rt, config.paths, this.tun.name, (change) => this.onLink(change));
+    this.countUsage();
     for (const link of this.monitor.links) this.addLink(link);
-    this.saturationTimer = setInterval(() => this.lookAtQueue(), SATURATION_MS);
+    this.timers = [setInterval(() => this.lookAtLoad(), LOAD_MS), setInterval(() => this.countUsage(), USAGE_MS)];
   }
 
   start(): void {
@@ -184,7 +196,8 @@ export class ClientDaemon {
   changePath(name: string, change: PathChange): CommandResult | null {
     const link = this.monitor.links.find((l) => l.name === name);
     if (link === undefined) return null;
-    if (!this.orders.change(name, change, link.rule.role)) return { ok: false, message: 'too many paths have orders' };
+    if (!this.orders.change(name, change, cappedRole(link.rule, this.capped.get(link.id) ?? null)))
+      return { ok: false, message: 'too many paths have orders' };
     const order = this.orders.of(name);
     const message = orderText(name, order?.role ?? null, order?.limit_bps ?? null);
     this.journal.record('info', 'order', message, { path: name, data: { ...order } });
@@ -238,7 +251,9 @@ export class ClientDaemon {
 
   close(): void {
     this.isClosed = true;
-    clearInterval(this.saturationTimer);
+    for (const timer of this.timers) clearInterval(timer);
+    this.countUsage();
+    this.usage.close();
     this.paths.close();
     this.loop.close();
     this.monitor.close();
@@ -251,6 +266,16 @@ export class ClientDaemon {
 
   /** The state of the link's best path; null where there is none. */
   pathState(linkId: number): { state: ManagedState; reason: string | null; role: PathRole } | null {
+    const capped = this.capped.get(linkId);
+    const link = this.monitor.link(linkId);
+    const why = capped === undefined || link === null ? null : capText(capped, this.roleOf(link));
+    const state = this.managedState(linkId);
+    if (state !== null) return why === null || state.reason === null ? state : { ...state, reason: why };
+    if (link === null || this.roleOf(link) !== 'never') return null;
+    return { state: 'down', reason: why ?? 'its role is never', role: 'never' };
+  }
+
+  private managedState(linkId: number): { state: ManagedState; reason: string | null; role: PathRole } | null {
     const path = this.paths.status().find((p) => p.linkId === linkId);
     return path === undefined ? null : { state: path.state, reason: path.why, role: path.role };
   }
@@ -276,27 +301,83 @@ export class ClientDaemon {
     }
   }
 
-  /** Overflow links are opened up when the others cannot carry all that comes. */
-  private lookAtQueue(): void {
-    const isFull = this.lane.queueOf(BULK).backlogPackets > 0;
-    const before = this.fullLooks;
-    this.fullLooks = isFull ? Math.min(SATURATION_LOOKS, before + 1) : 0;
-    if (this.fullLooks === SATURATION_LOOKS && before < SATURATION_LOOKS) {
-      this.paths.handle({ type: 'saturation', isSaturated: true });
-    } else if (!isFull && before === SATURATION_LOOKS) {
-      this.paths.handle({ type: 'saturation', isSaturated: false });
+  /** Overflow links are opened up when the others cannot carry all that comes, or more is carried than they are to. */
+  private lookAtLoad(): void {
+    const load = {
+      atMs: performance.now(),
+      // The peer has a queue of its own, towards us.
+      isQueueFull: this.lane.queueOf(BULK).backlogPackets > 0 || this.session.session.peerPolicy?.isFull === true,
+      txBytes: this.lane.counters.bytesOut,
+      rxBytes: this.writer.bytesWritten,
+    };
+    const thresholds = new Map<number, number>();
+    for (const { id, rule } of this.monitor.links) {
+      if (rule.overflowAboveBitPerS !== null) thresholds.set(id, rule.overflowAboveBitPerS);
     }
+    for (const change of this.overflow.look(load, thresholds)) this.paths.handle({ type: 'saturation', ...change });
+  }
+
+  /** Counts what has gone over the links that have a cap; one that is used up, or over, changes the link's role. */
+  private countUsage(): void {
+    const isCapped = (link: HostLink) => link.rule.cap !== null;
+    if (!this.monitor.links.some(isCapped) && this.capped.size === 0) return;
+    const counters = new Map(this.rt.links().map((l) => [l.index, l.trafficBytes]));
+    for (const link of this.monitor.links) {
+      const { cap } = link.rule;
+      const bytes = counters.get(link.id);
+      const key = usageKey(link);
+      if (cap !== null && bytes !== undefined) this.usage.sample(key, { id: `${BOOT_ID}/${link.id}`, bytes });
+      const reached = cap === null ? null : this.usage.usage(key, cap).reached;
+      const before = this.capped.get(link.id);
+      if (reached === null) this.capped.delete(link.id);
+      else this.capped.set(link.id, reached);
+      if ((reached === null) === (before === undefined) && reached?.period === before?.period) continue;
+      const message = reached === null ? 'a new period of its cap has begun' : capText(reached, this.roleOf(link));
+      this.journal.record(reached === null ? 'info' : 'warn', 'cap', `${link.name}: ${message}`, {
+        path: link.name,
+        data: { ...reached, role: this.roleOf(link) },
+      });
+      this.applyPolicy(link);
+    }
+    this.usage.save();
+  }
+
+  /** What has gone over the link, where it has a cap. */
+  usageOf(link: HostLink): CapUsage | null {
+    return link.rule.cap === null ? null : this.usage.usage(usageKey(link), link.rule.cap);
+  }
+
+  /** What the link is for now: as ordered, else as configured, or what its cap has left of that. */
+  roleOf(link: HostLink): PathRole {
+    return this.orders.roleOf(link.name, cappedRole(link.rule, this.capped.get(link.id) ?? null));
+  }
+
+  private applyPolicy(link: HostLink): void {
+    const policy = linkPolicy(link, this.roleOf(link));
+    if (policy.role !== 'never') this.driver.updateLink(link);
+    // It is worth new attempts at once, so only news is told.
+    const text = JSON.stringify(policy);
+    if (this.policies.get(link.id) === text) return;
+    this.policies.set(link.id, text);
+    this.paths.handle({ type: 'link-policy', linkId: link.id, policy });
+    this.setCapturedLinks();
+  }
+
+  /** Sockets that are bound to a link in use are not captured. */
+  private setCapturedLinks(): void {
+    this.capture.setLinks(this.monitor.links.filter((l) => this.roleOf(l) !== 'never').map((l) => l.name));
   }
 
   // ---- Links -------------------------------------------------------------------------------------------------------
 
   private addLink(link: HostLink): void {
-    this.driver.addLink(link);
-    this.capture.setLinks(this.monitor.links.map((l) => l.name));
-    const { id, name, isUp, addresses, rule } = link;
-    const role = this.orders.roleOf(name, rule.role);
-    this.roles.set(id, role);
-    this.paths.handle({ type: 'link-added', link: { id, name, isUp, addresses, role, priority: 0 } });
+    const { id, name, isUp, addresses } = link;
+    const policy = linkPolicy(link, this.roleOf(link));
+    // Nothing is opened on a link that is not to be used; it is only shown.
+    if (policy.role !== 'never') this.driver.addLink(link);
+    this.setCapturedLinks();
+    this.policies.set(id, JSON.stringify(policy));
+    this.paths.handle({ type: 'link-added', link: { id, name, isUp, addresses, ...policy } });
   }
 
   private onLink({ before, after }: LinkChange): void {
@@ -309,12 +390,13 @@ export class ClientDaemon {
       this.addLink(after!);
     } else if (after === null) {
       this.driver.removeLink(before.id);
-      this.capture.setLinks(this.monitor.links.map((l) => l.name));
-      this.roles.delete(before.id);
+      this.capped.delete(before.id);
+      this.policies.delete(before.id);
+      this.setCapturedLinks();
       this.paths.handle({ type: 'link-removed', linkId: before.id });
     } else {
-      this.driver.updateLink(after);
-      this.applyRole(after);
+      this.countUsage();
+      this.applyPolicy(after);
       this.paths.handle({ type: 'link-changed', linkId: after.id, isUp, addresses: after.addresses });
     }
     if (isUp) this.resolve();
@@ -343,15 +425,8 @@ export class ClientDaemon {
   }
 
   private applyOrders(): void {
-    for (const link of this.monitor.links) this.applyRole(link);
+    for (const link of this.monitor.links) this.applyPolicy(link);
     this.paths.applyLimits();
-  }
-
-  private applyRole({ id, name, rule }: HostLink): void {
-    const role = this.orders.roleOf(name, rule.role);
-    if (this.roles.get(id) === role) return;
-    this.roles.set(id, role);
-    this.paths.handle({ type: 'link-policy', linkId: id, policy: { role } });
   }
 
   /** The rule's or the operator's limit in bit/s. */
@@ -441,7 +516,7 @@ export class ClientDaemon {
     this.isResolving = true;
     void (async () => {
       for (const link of this.monitor.links) {
-        if (link.isUp && (await this.resolver.refresh(link.name))) break;
+        if (link.isUp && this.roleOf(link) !== 'never' && (await this.resolver.refresh(link.name))) break;
       }
       this.isResolving = false;
       if (!this.isClosed) this.setRemotes();
@@ -508,3 +583,5 @@ function orderText(name: string, role: PathRole | null, limitBps: number | null)
   ];
   return said.length === 0 ? `${name}: as configured` : `${name}: ${said.join(', ')}, until reset or a reload`;
 }
+/** Interfaces' counters begin anew with the host. */
+const BOOT_ID = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();

@@ -106,7 +106,7 @@ export class LinkMonitor {
         whyVirtual: whyVirtual(link, type, master?.name ?? ''),
       };
       const rule = matchRule(this.rules, this.takesVirtual ? { ...facts, whyVirtual: null } : facts);
-      if (rule !== null && rule.role !== 'never') found.set(link.index, { ...facts, rule });
+      if (rule !== null) found.set(link.index, { ...facts, rule });
     }
     return found;
   }

@@ -235,7 +235,8 @@ class Daemon implements StatusSource {
     if (this.server !== null) return { state: 'up', reason: null };
     const client = this.client!;
     if (client.isUp) return { state: 'up', reason: null };
-    if (!client.monitor.links.some((l) => l.isUp)) return { state: 'waiting', reason: 'no usable link' };
+    if (!client.monitor.links.some((l) => l.isUp && client.roleOf(l) !== 'never'))
+      return { state: 'waiting', reason: 'no usable link' };
     return { state: 'connecting', reason: client.lastFailure?.why ?? null };
   }
 
@@ -420,7 +421,7 @@ class Daemon implements StatusSource {
           connections,
           hostDrops: this.driver.hostDrops(link.id),
           limitBps: this.client?.limitOf(link) ?? null,
-          role: this.client?.orders.roleOf(link.name, link.rule.role) ?? link.rule.role,
+          role: this.client?.roleOf(link) ?? link.rule.role,
           order: this.client?.orders.of(link.name) ?? null,
           congestion: link.rule.congestion ?? this.config.traffic.congestion,
           known: this.client?.pathState(link.id) ?? null,

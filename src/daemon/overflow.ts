@@ -4,8 +4,9 @@
  * that was opened stays so for some seconds more (the path manager sees to that).
  */
 
-/** Looks in a row that a queue must not have been empty. */
-export const FULL_LOOKS = 5;
+/** Pace of looking, and looks in a row that a queue must not have been empty. */
+export const LOAD_MS = 200;
+const FULL_LOOKS = 5;
 /** The rate is an average over this many looks. */
 const RATE_LOOKS = 5;
 /** A threshold counts as passed until the rate is below this share of it. */
@@ -25,19 +26,30 @@ export interface OverflowChange {
   readonly linkId?: number;
 }
 
+/** Whether a queue has not been empty for some looks in a row: the links in use are full. */
+export class FullWatch {
+  isFull = false;
+  private looks = 0;
+
+  /** True: `isFull` is another now. */
+  look(isQueueFull: boolean): boolean {
+    this.looks = isQueueFull ? this.looks + 1 : 0;
+    const isFull = this.isFull ? isQueueFull : this.looks >= FULL_LOOKS;
+    const isNews = isFull !== this.isFull;
+    this.isFull = isFull;
+    return isNews;
+  }
+}
+
 export class OverflowWatch {
-  private fullLooks = 0;
-  private isFull = false;
+  private readonly full = new FullWatch();
   private readonly window: TunnelLoad[] = [];
   private readonly passed = new Set<number>();
 
   /** What has changed since the last look. `thresholds`: bit/s by link. */
   look(load: TunnelLoad, thresholds: ReadonlyMap<number, number>): OverflowChange[] {
     const changes: OverflowChange[] = [];
-    this.fullLooks = load.isQueueFull ? this.fullLooks + 1 : 0;
-    const isFull = this.isFull ? load.isQueueFull : this.fullLooks >= FULL_LOOKS;
-    if (isFull !== this.isFull) changes.push({ isSaturated: isFull });
-    this.isFull = isFull;
+    if (this.full.look(load.isQueueFull)) changes.push({ isSaturated: this.full.isFull });
 
     const rate = this.rate(load);
     for (const [linkId, threshold] of thresholds) {

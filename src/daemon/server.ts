@@ -8,6 +8,7 @@ import type { HandoverReceipt } from '../control/protocol.js';
 import { type IpAddress, ipEquals } from '../core/base/ip.js';
 import type { ConnectionApi, EngineEvent } from '../core/engine/api.js';
 import type { PortGuard } from '../core/engine/ports.js';
+import { BULK } from '../core/lanes/packet-lane.js';
 import type { PolicyPath } from '../core/lanes/policy.js';
 import { openTun, Rtnetlink, type TunDevice } from '../native/index.js';
 import { explainChange, serverCarriers } from './carriers.js';
@@ -15,6 +16,7 @@ import type { Driver } from './driver.js';
 import { Egress, offeredFamilies } from './egress.js';
 import type { Journal } from './journal.js';
 import { type HostLink, type LinkChange, LinkMonitor } from './link-monitor.js';
+import { FullWatch, LOAD_MS } from './overflow.js';
 import { ReceiptBook, sessionTotals } from './receipts.js';
 import { type ClientOfServer, type KnownClient, ServerSessions } from './server-sessions.js';
 import { LANES, laneName, PEER_SAYS } from './session.js';
@@ -40,6 +42,8 @@ export class ServerDaemon {
   private readonly graces = new Map<number, NodeJS.Timeout>();
   private readonly books = new Map<ClientOfServer, ReceiptBook>();
   onReceipt: (receipt: Omit<HandoverReceipt, 'id'>) => void = () => {};
+  private readonly fullWatches = new WeakMap<ClientOfServer, FullWatch>();
+  private readonly loadTimer: NodeJS.Timeout;
 
   constructor(
     public config: ServerConfig,
@@ -110,6 +114,7 @@ export class ServerDaemon {
       (batch) => this.sessions.onTun(driver.nowUs(), batch),
       () => driver.flushSoon(),
     );
+    this.loadTimer = setInterval(() => this.lookAtLoad(), LOAD_MS);
   }
 
   start(): void {
@@ -132,12 +137,28 @@ export class ServerDaemon {
     const timer = setTimeout(() => {
       this.graces.delete(connectionId);
       const s = this.sessions.ofConnection(connectionId);
-      if (s !== null) s.session.sendPolicy({ paths: silentPaths(s), modes: [] });
+      if (s !== null) this.tellClient(s);
     }, STALL_GRACE_MS);
     this.graces.set(connectionId, timer);
   }
 
+  /** Our queue towards each client: one that is not worked off means that the links in use are full. */
+  private lookAtLoad(): void {
+    for (const s of this.sessions.sessions) {
+      let watch = this.fullWatches.get(s);
+      if (watch === undefined) this.fullWatches.set(s, (watch = new FullWatch()));
+      if (watch.look(s.lane.queueOf(BULK).backlogPackets > 0)) this.tellClient(s);
+    }
+  }
+
+  /** What the client cannot know: what we hear nothing on, and whether we have more to send than goes. */
+  private tellClient(s: ClientOfServer): void {
+    const isFull = this.fullWatches.get(s)?.isFull ?? false;
+    s.session.sendPolicy({ paths: silentPaths(s), modes: [], isFull });
+  }
+
   close(): void {
+    clearInterval(this.loadTimer);
     for (const timer of this.graces.values()) clearTimeout(timer);
     this.loop.close();
     this.monitor.close();

@@ -116,8 +116,9 @@ export class Session {
   }
 
   /** Tells the peer, on every connection, the one with the quickest path first; new connections are told as well. */
-  sendPolicy(message: Omit<PolicyMessage, 'serial'>): void {
-    this.ownPolicy = encodeCapsule(CAPSULE_POLICY, encodePolicy({ ...message, serial: ++this.serial }));
+  sendPolicy(wishes: Pick<PolicyMessage, 'paths' | 'modes'> & Partial<Pick<PolicyMessage, 'isFull'>>): void {
+    const message: PolicyMessage = { isFull: false, ...wishes, serial: ++this.serial };
+    this.ownPolicy = encodeCapsule(CAPSULE_POLICY, encodePolicy(message));
     const open = this.connections.filter((c) => c !== null);
     open.sort((a, b) => bestRttUs(a.connection) - bestRttUs(b.connection));
     for (const c of open) c.pump.sendControl(this.ownPolicy);

@@ -8,6 +8,7 @@
  *   tag 1 path = role u8, state u8, rate varint (bytes/s, 0 = no limit), congestion text, name text,
  *                count u8, { lane u8, address id u8 }*
  *   tag 2 mode = lane u8 (255 = all), mode text, scheduler text                     text = length u8, ASCII
+ *   tag 3 load = 1: more waits here to be sent than the paths in use can carry; absent: no
  *
  * A path is named by the MPTCP address id that it has in each connection (lane) of the session, because the peer, behind
  * a NAT, knows no other name for it.
@@ -42,12 +43,15 @@ export interface PolicyMessage {
   readonly serial: number;
   readonly paths: readonly PolicyPath[];
   readonly modes: readonly PolicyMode[];
+  /** The sender of the message has more to send than the paths in use carry: overflow links are needed. */
+  readonly isFull: boolean;
 }
 
 export const ALL_LANES = 255;
 const VERSION = 1;
 const TAG_PATH = 1;
 const TAG_MODE = 2;
+const TAG_LOAD = 3;
 /** Paths (and modes) in one message; more make it malformed. */
 export const MAX_POLICY_ENTRIES = 64;
 const MAX_TEXT_BYTES = 63;
@@ -79,6 +83,11 @@ export function encodePolicy(message: PolicyMessage): Uint8Array {
     v.text(mode.scheduler);
     w.tagged(TAG_MODE, v);
   }
+  if (message.isFull) {
+    const v = new Writer();
+    v.u8(1);
+    w.tagged(TAG_LOAD, v);
+  }
   return w.take();
 }
 
@@ -89,6 +98,7 @@ export function parsePolicy(b: Uint8Array): PolicyMessage | null {
   const serial = r.varint();
   const paths: PolicyPath[] = [];
   const modes: PolicyMode[] = [];
+  let isFull = false;
   while (!r.isDone && !r.failed) {
     const tag = r.u8();
     const v = r.sub(r.varint());
@@ -98,9 +108,12 @@ export function parsePolicy(b: Uint8Array): PolicyMessage | null {
     } else if (tag === TAG_MODE) {
       const mode = { lane: v.u8(), mode: v.text(), scheduler: v.text() };
       if (v.failed || modes.push(mode) > MAX_POLICY_ENTRIES) return null;
+    } else if (tag === TAG_LOAD) {
+      isFull = v.u8() === 1;
+      if (v.failed) return null;
     }
   }
-  return r.failed ? null : { serial, paths, modes };
+  return r.failed ? null : { serial, paths, modes, isFull };
 }
 
 function readPath(v: Reader): PolicyPath | null {

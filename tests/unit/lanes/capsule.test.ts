@@ -176,6 +176,7 @@ test('policy messages round-trip; garbage is null, never a throw', (t) => {
     serial: fc.nat(),
     paths: fc.array(path, { maxLength: 4 }),
     modes: fc.array(mode, { maxLength: 3 }),
+    isFull: fc.boolean(),
   });
   fc.assert(fc.property(message, (m) => t.deepEqual(parsePolicy(encodePolicy(m)), m)));
   fc.assert(
@@ -186,6 +187,11 @@ test('policy messages round-trip; garbage is null, never a throw', (t) => {
       t.pass();
     }),
   );
-  const whole = encodePolicy({ serial: 3, paths: [], modes: [{ lane: 0, mode: 'auto', scheduler: 'min-rtt' }] });
+  const whole = encodePolicy({
+    serial: 3,
+    paths: [],
+    modes: [{ lane: 0, mode: 'auto', scheduler: 'min-rtt' }],
+    isFull: false,
+  });
   t.is(parsePolicy(whole.slice(0, -1)), null);
 });
