@@ -48,6 +48,8 @@ export class Host implements Edge {
   onEvent: ((nowUs: Micros, event: EngineEvent) => void) | null = null;
   packetsReceived = 0;
   pendingDrops = 0;
+  private clockShiftUs: Micros = 0;
+  private suspended = false;
   private readonly receiver: Receiver;
   private pending: SimPacket[] = [];
   private interruptAtUs: Micros = NEVER;
@@ -71,9 +73,38 @@ export class Host implements Edge {
     this.engine = factory(this.env, this);
   }
 
+  /** This host's clock. */
+  get nowUs(): Micros {
+    return this.network.nowUs + this.clockShiftUs;
+  }
+
+  get isSuspended(): boolean {
+    return this.suspended;
+  }
+
+  /** The machine sleeps: nothing runs, what arrives is lost. */
+  suspend(): void {
+    this.suspended = true;
+    for (const packet of this.pending.splice(0)) this.network.pool.release(packet);
+    this.interruptAtUs = NEVER;
+    this.network.deadlines.set(this.actor, NEVER);
+  }
+
+  /** It goes on, and its clock has jumped ahead by so much more than the time that it slept. */
+  wakeUp(clockJumpUs: Micros): void {
+    this.suspended = false;
+    this.clockShiftUs += clockJumpUs;
+    this.poke();
+  }
+
+  /** When the network must act for this host to have acted at `atUs` of its own clock. */
+  toNetworkUs(atUs: Micros): Micros {
+    return atUs === NEVER ? NEVER : Math.max(atUs - this.clockShiftUs, this.network.nowUs);
+  }
+
   addLink(link: LinkInfo): void {
     this.links.set(link.id, link);
-    this.engine.addLink(this.network.nowUs, link);
+    this.engine.addLink(this.nowUs, link);
     this.poke();
   }
 
@@ -81,7 +112,7 @@ export class Host implements Edge {
   updateLink(linkId: number, changes: Partial<LinkInfo>): void {
     const link = { ...this.links.get(linkId)!, ...changes };
     this.links.set(linkId, link);
-    this.engine.updateLink(this.network.nowUs, link);
+    this.engine.updateLink(this.nowUs, link);
     this.poke();
   }
 
@@ -92,7 +123,7 @@ export class Host implements Edge {
 
   /** A packet arrives; it is handed up at the next interrupt. */
   receive(packet: SimPacket, linkId: number): void {
-    if (this.pending.length >= MAX_PENDING_PACKETS) {
+    if (this.pending.length >= MAX_PENDING_PACKETS || this.suspended) {
       this.pendingDrops++;
       this.network.pool.release(packet);
       return;
@@ -111,9 +142,14 @@ export class Host implements Edge {
     if (this.isBlocked) this.poke();
   }
 
-  wake(nowUs: Micros): void {
+  wake(networkUs: Micros): void {
+    if (this.suspended) {
+      this.network.deadlines.set(this.actor, NEVER);
+      return;
+    }
     const engine = this.engine;
-    if (nowUs >= this.interruptAtUs) this.handUp(nowUs);
+    const nowUs = networkUs + this.clockShiftUs;
+    if (networkUs >= this.interruptAtUs) this.handUp(nowUs);
     if (engine.nextDeadline() <= nowUs) engine.onTimer(nowUs);
     this.isBlocked = false;
     engine.flush(nowUs, this);
@@ -172,7 +208,7 @@ export class Host implements Edge {
     if (deadlineUs === NEVER) return NEVER;
     if (!Number.isSafeInteger(deadlineUs))
       throw new Error(`host ${this.name}: the deadline is not in whole microseconds: ${deadlineUs}`);
-    const atUs = Math.max(deadlineUs, this.network.nowUs);
+    const atUs = this.toNetworkUs(deadlineUs);
     return slackUs > 0 ? Math.ceil(atUs / slackUs) * slackUs : atUs;
   }
 

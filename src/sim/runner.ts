@@ -1,23 +1,28 @@
 /**
- * Plays a scenario: builds the topology, opens the connections, joins every path that is up, follows the timeline, and
- * collects the result. The client here has the simplest path manager there is: every link that is up carries a subflow
- * of each connection; one that closes is tried again after a second, or at once when its link comes back.
+ * Plays a scenario: builds the topology, opens the connections, each with a path manager of its own at the client
+ * (flow-paths.ts), follows the timeline, and collects the result. What the ends would tell each other over the daemon's
+ * policy channel takes as long as the quickest path that works both ways.
  *
  *   client ── wifi ══ boxes ══╗
- *          ── lte  ══ boxes ══╬══ server (one address per family)
+ *          ── lte  ══ boxes ══╬══ server (one address per family, and a second one to gain)
  */
 import { type IpAddress, parseIp } from '../core/base/ip.js';
-import { type Micros, NEVER, US_PER_MS, US_PER_S } from '../core/base/time.js';
+import { type Micros, NEVER, US_PER_MS } from '../core/base/time.js';
 import type { ConnectionApi, EngineEvent } from '../core/engine/api.js';
+import type { PeerWish } from '../core/pathman/types.js';
+import { FlowPaths, type Way } from './flow-paths.js';
 import type { EngineFactory, Host } from './host.js';
-import { Nat } from './middleboxes/index.js';
+import { NarrowRouter, Nat } from './middleboxes/index.js';
 import { type Bottleneck, Network, type Tap, type Wire } from './network.js';
 import { Prng } from './prng.js';
 import {
+  BIN_US,
   type DirectionResult,
+  type HostStep,
   MAX_EVENTS,
   type PathResult,
   type PathSpec,
+  type PathStep,
   type Scenario,
   type ScenarioResult,
   type Step,
@@ -27,12 +32,15 @@ import {
 import { PatternReader, PatternWriter } from './traffic.js';
 
 const SERVER_ADDRESS = { 4: parseIp('10.9.0.1'), 6: parseIp('fd09::1') };
+const SECOND_SERVER_ADDRESS = parseIp('10.9.0.2');
 const SERVER_LINK = 0;
+const PEER_SAYS = 'the peer says that';
 const FIRST_SERVER_PORT = 5000;
 const FIRST_CLIENT_PORT = 40_000;
-const REJOIN_AFTER_US = US_PER_S;
-const JOIN_RETRY_US = 10 * US_PER_MS;
-const MAX_JOIN_RETRY_US = 30 * US_PER_S;
+/** A policy message that finds no path waits, and tries again. */
+const TELL_AGAIN_US = 100 * US_PER_MS;
+/** What one end hears nothing on for so long, it tells the other (as the daemons do). */
+const SILENCE_US = 300 * US_PER_MS;
 const MTU_BYTES = 1500;
 
 export function runScenario(scenario: Scenario, engine: EngineFactory, tap: Tap | null = null): ScenarioResult {
@@ -45,6 +53,7 @@ interface Flow {
   readonly index: number;
   client: ConnectionApi | null;
   server: ConnectionApi | null;
+  paths: FlowPaths | null;
   establishedUs: Micros;
   closedWhy: string | null;
   finishedUs: Micros;
@@ -63,6 +72,10 @@ class ScenarioRun {
   private readonly flows: Flow[];
   private readonly events: string[] = [];
   private readonly linkBytesAtWarmup: { up: number; down: number }[] = [];
+  /** Bytes delivered by each path until the ends of the bins. */
+  private readonly totals: { up: number[]; down: number[] }[] = [];
+  /** How often the client has had another address on a path. */
+  private readonly moves: number[] = [];
 
   constructor(
     private readonly scenario: Scenario,
@@ -82,17 +95,18 @@ class ScenarioRun {
       this.bottlenecks.set(name, network.addBottleneck(name, up, down));
     const luck = new Prng(scenario.seed).fork(7);
     for (const [i, spec] of scenario.paths.entries()) this.addPath(i, spec, luck.u32());
-    this.client.onEvent = (nowUs, event) => this.onClientEvent(nowUs, event);
-    this.server.onEvent = (nowUs, event) => this.note(nowUs, 'server', event);
+    this.client.onEvent = (_nowUs, event) => this.onClientEvent(event);
+    this.server.onEvent = (_nowUs, event) => this.onServerEvent(event);
     this.flows = scenario.traffic.map((spec, index) => this.makeFlow(spec, index));
   }
 
   run(): ScenarioResult {
     const { network, scenario } = this;
     for (const flow of this.flows) this.listen(flow);
-    for (const flow of this.flows) network.at(flow.spec.startUs ?? 0, () => this.connect(flow));
+    for (const flow of this.flows) network.at(flow.spec.startUs ?? 0, () => this.start(flow));
     for (const step of scenario.timeline ?? []) network.at(step.atUs, () => this.play(step));
     network.at(scenario.warmupUs ?? 0, () => this.markWarmup());
+    this.countBins();
     const pause = scenario.readerPause;
     if (pause !== undefined) {
       network.at(pause.fromUs, () => this.setPaused(true));
@@ -108,7 +122,7 @@ class ScenarioRun {
       id: index,
       name: spec.name,
       mtuBytes: MTU_BYTES,
-      addresses: [clientAddress(index, spec)],
+      addresses: [clientAddress(index, spec, 0)],
       isUp,
     });
     const wire = this.network.connect({
@@ -125,6 +139,7 @@ class ScenarioRun {
     });
     if (!isUp) wire.setState('down');
     this.wires.push(wire);
+    this.totals.push({ up: [], down: [] });
   }
 
   private bottleneckNamed(name: string): Bottleneck {
@@ -139,6 +154,7 @@ class ScenarioRun {
       index,
       client: null,
       server: null,
+      paths: null,
       establishedUs: -1,
       closedWhy: null,
       finishedUs: NEVER,
@@ -192,38 +208,48 @@ class ScenarioRun {
     };
   }
 
-  private connect(flow: Flow): void {
-    const link = [...this.client.links.values()].find(({ id, isUp }) => isUp && this.mayUse(flow, id));
-    if (link === undefined) {
-      this.network.at(this.network.nowUs + 100 * US_PER_MS, () => this.connect(flow));
-      return;
-    }
-    const localAddress = link.addresses[0]!;
-    const connection = this.client.engine.connect(this.network.nowUs, {
-      linkId: link.id,
+  private start(flow: Flow): void {
+    const { spec, index } = flow;
+    const { mode = 'aggregate', maxPathsPerLink = 1, paths } = this.scenario;
+    const links = [...this.client.links.values()].filter(({ name }) => spec.paths?.includes(name) ?? true);
+    const luck = new Prng(this.scenario.seed).fork(9000 + index);
+    const port = FIRST_SERVER_PORT + index;
+    flow.paths = new FlowPaths(this.network, this.client, {
+      config: { mode, maxPathsPerLink },
+      links: links.map((link) => ({ link, role: paths[link.id]!.role ?? 'always' })),
+      remotes: [SERVER_ADDRESS[6], SERVER_ADDRESS[4]].map((address) => ({ address, port })),
+      random: () => luck.unit(),
+      connect: (way) => this.connect(flow, way),
+      tell: (address, wish) => this.tellServer(flow, address, wish),
+      onTransition: ({ linkName, from, to, cause }) => this.log(`${linkName}: ${from} → ${to} (${cause})`),
+    });
+    flow.paths.start();
+  }
+
+  private connect(flow: Flow, way: Way): ConnectionApi {
+    const { linkId, localAddress, remote } = way;
+    const connection = this.client.engine.connect(this.client.nowUs, {
+      linkId,
       localAddress,
       localPort: FIRST_CLIENT_PORT + flow.index,
-      remote: { address: SERVER_ADDRESS[localAddress.family], port: FIRST_SERVER_PORT + flow.index },
+      remote,
       ...this.connectionOptions(flow.spec),
     });
     flow.client = connection;
     const { spec } = flow;
     if (spec.kind === 'bulk' && spec.heading === 'up') {
       connection.setReader(new PatternReader(this.network));
-      new PatternWriter(connection, this.network).send(
-        spec.bytes ?? Number.POSITIVE_INFINITY,
-        spec.bytes !== undefined,
-      );
+      new PatternWriter(connection, this.client).send(spec.bytes ?? Number.POSITIVE_INFINITY, spec.bytes !== undefined);
     } else {
       connection.setReader(flow.reader);
       flow.reader.onFinished = () => this.finish(flow);
       if (spec.kind === 'request-response') this.request(flow, connection, spec);
     }
-    this.client.poke();
+    return connection;
   }
 
   private request(flow: Flow, connection: ConnectionApi, spec: Traffic & { kind: 'request-response' }): void {
-    const writer = new PatternWriter(connection, this.network);
+    const writer = new PatternWriter(connection, this.client);
     const askedUs: Micros[] = [];
     const ask = () => {
       askedUs.push(this.network.nowUs);
@@ -243,55 +269,78 @@ class ScenarioRun {
     if (flow.finishedUs === NEVER) flow.finishedUs = this.network.nowUs;
   }
 
-  private onClientEvent(nowUs: Micros, event: EngineEvent): void {
-    this.note(nowUs, 'client', event);
-    if (event.type === 'connection-established') {
-      const flow = this.flows.find(({ client }) => client?.id === event.connectionId);
-      if (flow === undefined) return;
-      flow.establishedUs = nowUs;
-      for (const linkId of this.client.links.keys()) this.join(flow, linkId);
-    } else if (event.type === 'connection-closed') {
-      const flow = this.flows.find(({ client }) => client?.id === event.connectionId);
-      if (flow !== undefined) flow.closedWhy = event.why;
-    } else if (event.type === 'subflow-closed' && event.subflowId >= 0) {
-      const flow = this.flows.find(({ client }) => client?.id === event.connectionId);
-      if (flow !== undefined) this.network.at(nowUs + REJOIN_AFTER_US, () => this.join(flow, event.linkId));
-    }
+  private onClientEvent(event: EngineEvent): void {
+    this.note('client', event);
+    if (!('connectionId' in event)) return;
+    const flow = this.flows.find(({ client }) => client?.id === event.connectionId);
+    if (flow === undefined) return;
+    if (event.type === 'connection-established') flow.establishedUs = this.network.nowUs;
+    if (event.type === 'connection-closed') flow.closedWhy = event.why;
+    flow.paths?.onEngineEvent(event);
   }
 
-  private mayUse({ spec }: Flow, linkId: number): boolean {
-    return spec.paths?.includes(this.scenario.paths[linkId]!.name) ?? true;
-  }
-
-  /** A subflow for `flow` on a link that is up and has none. */
-  private join(flow: Flow, linkId: number, retryUs: Micros = JOIN_RETRY_US): void {
-    const connection = flow.client!;
-    const link = this.client.links.get(linkId)!;
-    if (!link.isUp || !this.mayUse(flow, linkId) || !connection.isMptcp || connection.state === 'closed') return;
-    if (connection.info().subflows.some((sf) => sf.linkId === linkId && sf.state !== 'closed')) return;
-    const localAddress = link.addresses[0]!;
-    const subflowId = connection.join(this.network.nowUs, {
-      linkId,
-      localAddress,
-      remote: { address: SERVER_ADDRESS[localAddress.family], port: connection.remote.port },
-      backup: this.scenario.paths[linkId]!.backup === true,
+  /** What the server hears nothing on, the client should know: it may believe that all is well. */
+  private onServerEvent(event: EngineEvent): void {
+    this.note('server', event);
+    if (event.type !== 'subflow-stalled' || event.why.startsWith(PEER_SAYS)) return;
+    const flow = this.flows.find(({ server }) => server?.id === event.connectionId);
+    if (flow === undefined) return;
+    const subflow = () => flow.server!.info().subflows.find(({ id }) => id === event.subflowId);
+    this.network.at(this.network.nowUs + SILENCE_US, () => {
+      const stalled = subflow();
+      if (stalled === undefined || !stalled.isStalled) return;
+      this.tell('down', () => {
+        const own = flow.client
+          ?.info()
+          .subflows.find(({ local }) => local.address.text === stalled.remote.address.text);
+        if (own === undefined) return;
+        flow.client!.suspectSubflow(this.client.nowUs, own.id, `${PEER_SAYS} it is silent`);
+        this.client.poke();
+      });
     });
-    // Until the server has confirmed MPTCP, joining is too early (RFC 8684 3.1, "fully established").
-    if (subflowId < 0)
-      this.network.at(this.network.nowUs + retryUs, () =>
-        this.join(flow, linkId, Math.min(2 * retryUs, MAX_JOIN_RETRY_US)),
-      );
-    this.client.poke();
+  }
+
+  private tellServer(flow: Flow, address: IpAddress, wish: PeerWish): void {
+    if (wish.what === 'returned') return;
+    this.tell('up', () => {
+      for (const subflow of flow.server?.info().subflows ?? []) {
+        if (subflow.remote.address.text !== address.text) continue;
+        if (wish.what === 'role') flow.server!.setLocalBackup(this.server.nowUs, subflow.id, wish.role === 'backup');
+        else if (wish.what === 'going') flow.server!.setLocalBackup(this.server.nowUs, subflow.id, true);
+        else flow.server!.suspectSubflow(this.server.nowUs, subflow.id, `${PEER_SAYS} it is ${wish.what}`);
+      }
+      this.server.poke();
+    });
+  }
+
+  /** Does `action` when a message over the quickest path that works arrives. */
+  private tell(heading: 'up' | 'down', action: () => void): void {
+    const working = this.wires.filter((w) => w.up.model.state === 'up' && w.down.model.state === 'up');
+    const delaysUs = working.map((w) => w[heading].model.config.delayUs);
+    if (delaysUs.length > 0) this.network.at(this.network.nowUs + Math.min(...delaysUs), action);
+    else this.network.at(this.network.nowUs + TELL_AGAIN_US, () => this.tell(heading, action));
   }
 
   private play(step: Step): void {
+    if ('path' in step) this.playOnPath(step);
+    else this.playOnHost(step);
+  }
+
+  private playOnPath(step: PathStep): void {
     const index = this.scenario.paths.findIndex(({ name }) => name === step.path);
     if (index < 0) throw new RangeError(`scenario ${this.scenario.name}: no path ${step.path}`);
     const wire = this.wires[index]!;
-    if (this.events.length < MAX_EVENTS) this.events.push(`${this.network.nowUs} ${step.path} ${step.what}`);
+    const boxes = wire.options.middleboxes ?? [];
+    this.log(`${step.path} ${step.what}`);
     switch (step.what) {
       case 'dies':
         wire.setState('blackhole');
+        break;
+      case 'dies-up':
+        wire.up.setState('blackhole');
+        break;
+      case 'dies-down':
+        wire.down.setState('blackhole');
         break;
       case 'pauses':
         wire.setState('suspended');
@@ -302,15 +351,26 @@ class ScenarioRun {
         break;
       case 'carrier-lost':
         wire.setState('down');
-        this.client.updateLink(index, { isUp: false });
+        this.updateLink(index, { isUp: false });
         break;
       case 'carrier-back':
         wire.setState('up');
-        this.client.updateLink(index, { isUp: true });
-        for (const flow of this.flows) if (flow.client !== null) this.join(flow, index);
+        this.updateLink(index, { isUp: true });
         break;
       case 'rebinds':
-        for (const box of wire.options.middleboxes ?? []) if (box instanceof Nat) box.rebind();
+        for (const box of boxes) if (box instanceof Nat) box.rebind();
+        break;
+      case 'narrows':
+        for (const box of boxes) if (box instanceof NarrowRouter) box.mtuBytes = step.mtuBytes;
+        break;
+      case 'moves':
+        this.moves[index] = (this.moves[index] ?? 0) + 1;
+        this.updateLink(index, { addresses: [clientAddress(index, this.scenario.paths[index]!, this.moves[index])] });
+        break;
+      case 'fades':
+      case 'clears':
+        for (const flow of this.flows)
+          flow.paths?.handle({ type: 'link-fading', linkId: index, isFading: step.what === 'fades' });
         break;
       case 'changes':
         if (step.up !== undefined) wire.up.configure(step.up);
@@ -319,13 +379,56 @@ class ScenarioRun {
     }
   }
 
+  private updateLink(index: number, changes: { isUp?: boolean; addresses?: readonly IpAddress[] }): void {
+    this.client.updateLink(index, changes);
+    for (const flow of this.flows) flow.paths?.onLink(this.client.links.get(index)!);
+  }
+
+  private playOnHost(step: HostStep): void {
+    const { server, client } = this;
+    const connections = this.flows.flatMap((flow) => flow.server ?? []);
+    this.log(step.what);
+    switch (step.what) {
+      case 'server-gains': {
+        server.updateLink(SERVER_LINK, {
+          addresses: [...server.links.get(SERVER_LINK)!.addresses, SECOND_SERVER_ADDRESS],
+        });
+        for (const connection of connections) connection.announce(server.nowUs, { address: SECOND_SERVER_ADDRESS });
+        break;
+      }
+      case 'server-loses': {
+        const lost = step.which === 'first' ? SERVER_ADDRESS[4] : SECOND_SERVER_ADDRESS;
+        server.updateLink(SERVER_LINK, {
+          addresses: server.links.get(SERVER_LINK)!.addresses.filter((a) => a !== lost),
+        });
+        for (const connection of connections) this.withdraw(connection, lost);
+        break;
+      }
+      case 'client-sleeps':
+        client.suspend();
+        break;
+      case 'client-wakes':
+        client.wakeUp(step.clockJumpUs);
+        for (const flow of this.flows) flow.paths?.wake();
+        break;
+    }
+    server.poke();
+  }
+
+  private withdraw(connection: ConnectionApi, address: IpAddress): void {
+    const gone = connection.info().subflows.filter(({ local }) => local.address.text === address.text);
+    connection.withdraw(this.server.nowUs, ...new Set(gone.map(({ localAddressId }) => localAddressId)));
+    for (const { id } of gone) connection.closeSubflow(this.server.nowUs, id, 'reset');
+  }
+
   private setPaused(isPaused: boolean): void {
     for (const flow of this.flows) {
       flow.reader.isPaused = isPaused;
       if (isPaused) continue;
       const isUpload = flow.spec.kind === 'bulk' && flow.spec.heading === 'up';
-      (isUpload ? flow.server : flow.client)?.resume(this.network.nowUs);
-      (isUpload ? this.server : this.client).poke();
+      const host = isUpload ? this.server : this.client;
+      (isUpload ? flow.server : flow.client)?.resume(host.nowUs);
+      host.poke();
     }
   }
 
@@ -338,11 +441,22 @@ class ScenarioRun {
       });
   }
 
-  private note(nowUs: Micros, who: string, event: EngineEvent): void {
-    if (this.events.length >= MAX_EVENTS) return;
+  private countBins(): void {
+    for (const [i, { up, down }] of this.wires.entries()) {
+      this.totals[i]!.up.push(up.model.counters.deliveredBytes);
+      this.totals[i]!.down.push(down.model.counters.deliveredBytes);
+    }
+    this.network.at(this.network.nowUs + BIN_US, () => this.countBins());
+  }
+
+  private log(line: string): void {
+    if (this.events.length < MAX_EVENTS) this.events.push(`${this.network.nowUs} ${line}`);
+  }
+
+  private note(who: string, event: EngineEvent): void {
     const { type, ...rest } = event;
     const details = Object.entries(rest).map(([key, value]) => `${key}=${typeof value === 'object' ? '…' : value}`);
-    this.events.push(`${nowUs} ${who} ${type} ${details.join(' ')}`);
+    this.log(`${who} ${type} ${details.join(' ')}`);
   }
 
   private result(): ScenarioResult {
@@ -399,7 +513,11 @@ class ScenarioRun {
   }
 
   private pathOf(address: IpAddress): number {
-    return this.scenario.paths.findIndex((spec, i) => clientAddress(i, spec).text === address.text);
+    return this.scenario.paths.findIndex((spec, i) => {
+      for (let move = 0; move <= (this.moves[i] ?? 0); move++)
+        if (clientAddress(i, spec, move).text === address.text) return true;
+      return false;
+    });
   }
 
   private pathResult(wire: Wire, index: number): PathResult {
@@ -408,12 +526,15 @@ class ScenarioRun {
     const direction = (way: 'up' | 'down'): DirectionResult => {
       const { deliveredBytes, deliveredPackets, maxQueuedBytes, drops } = wire[way].model.counters;
       const goodputBps = Math.round(((deliveredBytes - before[way]) * 8e6) / measuredUs);
-      return { deliveredBytes, deliveredPackets, goodputBps, maxQueuedBytes, drops: { ...drops } };
+      const totals = this.totals[index]![way];
+      const bins = totals.slice(1).map((total, i) => total - totals[i]!);
+      return { deliveredBytes, deliveredPackets, goodputBps, maxQueuedBytes, drops: { ...drops }, bins };
     };
     return { name: wire.name, up: direction('up'), down: direction('down') };
   }
 }
 
-function clientAddress(index: number, spec: PathSpec): IpAddress {
-  return parseIp(spec.family === 6 ? `fd00:${index + 1}::2` : `10.0.${index + 1}.2`);
+/** `move`: 0 for the first address that it has there, then 1, … */
+function clientAddress(index: number, spec: PathSpec, move: number): IpAddress {
+  return parseIp(spec.family === 6 ? `fd00:${index + 1}::${2 + move}` : `10.0.${index + 1}.${2 + move}`);
 }

@@ -3,6 +3,7 @@
  * budget that the result must keep. `runScenario` (runner.ts) plays it; the same scenario and seed give the same run.
  */
 import { type Micros, US_PER_MS } from '../core/base/time.js';
+import type { LinkRole, PathMode } from '../core/pathman/types.js';
 import type { HostOptions } from './host.js';
 import type { LinkConfig, LinkDropReason } from './link-model.js';
 import type { Middlebox } from './middlebox.js';
@@ -21,6 +22,9 @@ export interface Scenario {
   /** Default: the engine's own. */
   readonly congestion?: string;
   readonly scheduler?: string;
+  /** Of the client's path manager; default 'aggregate'. */
+  readonly mode?: PathMode;
+  readonly maxPathsPerLink?: number;
   readonly checksum?: boolean;
   /** False: plain TCP on the first path. */
   readonly mptcp?: boolean;
@@ -52,23 +56,48 @@ export interface PathSpec {
   /** The uplink's queue is the client's own: see WireOptions.leftPortBytes. */
   readonly portBytes?: number;
   readonly startsDown?: boolean;
+  /** What the client may use it for; default 'always'. */
+  readonly role?: LinkRole;
   /** Name of the bottleneck between this link and the server. */
   readonly bottleneck?: string;
-  /** Joined as a backup (RFC 8684 3.3.8). */
-  readonly backup?: boolean;
 }
 
 /**
  * dies         packets vanish, nobody is told            carrier-lost  as dies, and the client's system sees it
- * returns      the reverse of dies                       carrier-back  the reverse of carrier-lost
- * pauses       the radio holds packets                   resumes       it goes on
- * rebinds      the path's NAT forgets its translations
+ * dies-up      the same away from the client only        carrier-back  the reverse of carrier-lost
+ * dies-down    the same towards the client only          pauses        the radio holds packets
+ * returns      the reverse of the three                  resumes       it goes on
+ * rebinds      the path's NAT forgets its translations   moves         the client has another address there
+ * fades        the signal falls towards nothing          clears        the signal is good again
  */
-export type StepKind = 'dies' | 'returns' | 'carrier-lost' | 'carrier-back' | 'pauses' | 'resumes' | 'rebinds';
+export type StepKind =
+  | 'dies'
+  | 'dies-up'
+  | 'dies-down'
+  | 'returns'
+  | 'carrier-lost'
+  | 'carrier-back'
+  | 'pauses'
+  | 'resumes'
+  | 'rebinds'
+  | 'moves'
+  | 'fades'
+  | 'clears';
 
-export type Step = { readonly atUs: Micros; readonly path: string } & (
+export type Step = PathStep | HostStep;
+
+export type PathStep = { readonly atUs: Micros; readonly path: string } & (
   | { readonly what: StepKind }
   | { readonly what: 'changes'; readonly up?: Partial<LinkConfig>; readonly down?: Partial<LinkConfig> }
+  /** The path's NarrowRouter passes no more than this from now on. */
+  | { readonly what: 'narrows'; readonly mtuBytes: number }
+);
+
+/** What happens to a host and not to a link: the server's second address comes, one of both goes; the client sleeps. */
+export type HostStep = { readonly atUs: Micros } & (
+  | { readonly what: 'server-gains' | 'client-sleeps' }
+  | { readonly what: 'server-loses'; readonly which: 'first' | 'second' }
+  | { readonly what: 'client-wakes'; readonly clockJumpUs: Micros }
 );
 
 /** Each item is a connection of its own, opened by the client on the first of its paths that is up. */
@@ -160,10 +189,13 @@ export interface DirectionResult {
   readonly deliveredPackets: number;
   readonly goodputBps: number;
   readonly maxQueuedBytes: number;
+  /** IP bytes delivered in each bin of BIN_US from the start. */
+  readonly bins: readonly number[];
   readonly drops: Readonly<Record<LinkDropReason, number>>;
 }
 
 export const MAX_EVENTS = 1000;
+export const BIN_US: Micros = 10_000;
 
 export interface PathOptions extends Omit<Partial<PathSpec>, 'name' | 'up' | 'down'> {
   /** Queue as time at the rate; default 100. */
@@ -194,7 +226,7 @@ export function confinedTo(scenario: Scenario, pathName: string): Scenario {
     ...rest,
     name: `${scenario.name} [${pathName} alone]`,
     paths: scenario.paths.filter(({ name }) => name === pathName),
-    timeline: (scenario.timeline ?? []).filter((step) => step.path === pathName),
+    timeline: (scenario.timeline ?? []).filter((step) => !('path' in step) || step.path === pathName),
   };
 }
 

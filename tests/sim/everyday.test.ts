@@ -68,7 +68,7 @@ test('a backup carries nothing until the regular path is gone, and nothing again
   const result = assertScenario(t, {
     ...base,
     name: 'backup',
-    paths: [WIFI, { ...LTE, backup: true }],
+    paths: [WIFI, { ...LTE, role: 'backup' }],
     timeline: [
       { atUs: 3 * S, path: 'wifi', what: 'dies' },
       { atUs: 6 * S, path: 'wifi', what: 'returns' },

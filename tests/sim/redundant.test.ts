@@ -80,7 +80,7 @@ test('redundant: a backup carries copies only once no regular path is usable (RF
   const result = assertScenario(t, {
     ...base,
     name: 'redundant, backup',
-    paths: [path('wifi', 10, 20), path('lte', 10, 20, { backup: true })],
+    paths: [path('wifi', 10, 20), path('lte', 10, 20, { role: 'backup' })],
     traffic: [{ kind: 'bulk', heading: 'down', bytes: 3_000_000 }],
     timeline: [{ atUs: 1 * S, path: 'wifi', what: 'dies' }],
     durationUs: 10 * S,

@@ -82,7 +82,7 @@ function randomPath(luck: Prng, name: string, checksum: boolean): PathSpec {
     down: { ...common, rateBps, queueBytes },
     family: boxes.length === 0 && luck.chance(0.3) ? 6 : 4,
     middleboxes: (seed) => boxes.map((make, i) => make((seed + i) >>> 0)),
-    backup: luck.chance(0.15),
+    role: luck.chance(0.15) ? 'backup' : 'always',
   };
 }
 

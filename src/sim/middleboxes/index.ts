@@ -1,5 +1,6 @@
 export { BitFlipper, Duplicator, Reorderer } from './disorder.js';
 export { type PayloadEdit, PayloadEditor, ProxyAcker, RstInjector } from './meddle.js';
+export { NarrowRouter } from './narrow.js';
 export {
   OPTION_MPTCP,
   OPTION_SACK,
