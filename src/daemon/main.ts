@@ -23,6 +23,7 @@ import type {
   TunnelState,
   WhyDocument,
 } from '../control/protocol.js';
+import { TUNNEL_KEEPALIVE } from '../core/engine/config.js';
 import { BULK } from '../core/lanes/packet-lane.js';
 import { ClientDaemon } from './client.js';
 import { ControlServer } from './control-server.js';
@@ -106,6 +107,8 @@ class Daemon implements StatusSource {
         scheduler: config.traffic.scheduler,
         checksum: config.traffic.checksum,
         receiveBufferBytes: config.traffic.receiveBufferBytes,
+        // The client is the one behind a NAT.
+        tcp: config.mode === 'client' ? TUNNEL_KEEPALIVE : {},
       },
       {
         onEvent: (event) => {

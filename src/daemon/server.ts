@@ -130,6 +130,9 @@ export class ServerDaemon {
     if (event.type.startsWith('subflow-') || event.type === 'priority') {
       const s = this.sessions.ofConnection((event as { connectionId: number }).connectionId);
       if (s !== null) this.noteCarriers(s);
+      if (s !== null && (event.type === 'subflow-silent' || event.type === 'subflow-heard')) {
+        s.session.sendPolicy({ paths: silentPaths(s), modes: [] });
+      }
     }
     if (event.type !== 'subflow-stalled' || event.why.startsWith(PEER_SAYS)) return;
     const { connectionId } = event;
@@ -256,7 +259,7 @@ function silentPaths(s: ClientOfServer): PolicyPath[] {
     for (const subflow of c.connection.info().subflows) {
       const id = subflow.remoteAddressId;
       const path = paths.get(id) ?? { isStalled: false, lanes: [], name: subflow.remote.address.text };
-      path.isStalled ||= subflow.isStalled;
+      path.isStalled ||= subflow.isStalled || subflow.isSilent;
       path.lanes.push(c.index);
       paths.set(id, path);
     }

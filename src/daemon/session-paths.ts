@@ -248,6 +248,10 @@ export class SessionPaths {
           path.isStallReported = false;
         });
         break;
+      case 'subflow-silent':
+      case 'subflow-heard':
+        this.withMember(event.connectionId, event.subflowId, () => this.options.tellPeer());
+        break;
       case 'priority':
         this.withMember(event.connectionId, event.subflowId, (pathId) => {
           const role = event.backup ? 'backup' : 'always';
@@ -279,16 +283,21 @@ export class SessionPaths {
     describe: (linkId: number) => Pick<PolicyPath, 'name' | 'rateLimitBytesPerS' | 'congestion'>,
   ): PolicyPath[] {
     const lanes = this.options.connections();
-    return [...this.paths.values()].map((path) => ({
-      ...describe(path.way.linkId),
-      role: path.isBackup ? 'backup' : 'always',
-      state: path.state,
-      addressIds: lanes.flatMap(({ lane, connection }) => {
+    const infos = lanes.map(({ connection }) => connection.info());
+    return [...this.paths.values()].map((path) => {
+      const subflows = lanes.flatMap(({ lane, connection }, i) => {
         const own = path.members.find((m) => m.connection.id === connection.id);
-        const subflow = connection.info().subflows.find((s) => s.id === own?.subflowId);
-        return subflow === undefined ? [] : [{ lane, addressId: subflow.localAddressId }];
-      }),
-    }));
+        const subflow = infos[i]!.subflows.find((s) => s.id === own?.subflowId);
+        return subflow === undefined ? [] : [{ lane, subflow }];
+      });
+      const isSilent = path.state === 'ok' && subflows.some(({ subflow }) => subflow.isSilent);
+      return {
+        ...describe(path.way.linkId),
+        role: path.isBackup ? 'backup' : 'always',
+        state: isSilent ? 'silent' : path.state,
+        addressIds: subflows.map(({ lane, subflow }) => ({ lane, addressId: subflow.localAddressId })),
+      };
+    });
   }
 
   // ---- Commands ----------------------------------------------------------------------------------------------------

@@ -176,7 +176,8 @@ export class Session {
         const limit = path.rateLimitBytesPerS > 0 ? path.rateLimitBytesPerS : Number.POSITIVE_INFINITY;
         c.connection.limitSubflow(this.parts.now(), subflow.id, limit);
         if (wasState === path.state || isNew) continue;
-        if (path.state === 'gone' || path.state === 'silent') {
+        // Where nothing of ours is on its way nothing can be missed, whatever the peer makes of the silence.
+        if (path.state === 'gone' || (path.state === 'silent' && subflow.inFlightBytes > 0)) {
           c.connection.suspectSubflow(this.parts.now(), subflow.id, `${PEER_SAYS} ${path.name} is ${path.state}`);
         }
       }

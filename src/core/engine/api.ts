@@ -131,6 +131,8 @@ export interface SubflowInfo {
   readonly isBackupLocal: boolean;
   readonly isBackupRemote: boolean;
   readonly isStalled: boolean;
+  /** See the event `subflow-silent`. */
+  readonly isSilent: boolean;
   readonly srttUs: number;
   readonly minRttUs: number;
   readonly rttVarUs: number;
@@ -206,6 +208,8 @@ export type EngineEvent =
     }
   | { type: 'subflow-stalled'; connectionId: number; subflowId: number; linkId: number; why: string }
   | { type: 'subflow-recovered'; connectionId: number; subflowId: number; linkId: number; stalledUs: number }
+  /** Receiving: it was busy and is silent now while data behind a hole waits; the peer may not know. / Heard again. */
+  | { type: 'subflow-silent' | 'subflow-heard'; connectionId: number; subflowId: number; linkId: number }
   | { type: 'address-announced'; connectionId: number; addressId: number; endpoint: Endpoint }
   | { type: 'address-removed'; connectionId: number; addressId: number }
   | { type: 'priority'; connectionId: number; subflowId: number; backup: boolean }

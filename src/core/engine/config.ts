@@ -1,4 +1,5 @@
 /** Settings of an engine. */
+import { US_PER_S } from '../base/time.js';
 import { DEFAULT_CONTROLLER } from '../congestion/index.js';
 import { DEFAULT_SCHEDULER } from '../scheduler/index.js';
 import type { SubflowConfig } from '../tcp/subflow.js';
@@ -24,6 +25,18 @@ export interface EngineConfig {
   /** Overrides of the TCP settings of every subflow. */
   readonly tcp: Partial<SubflowConfig>;
 }
+
+/**
+ * Keepalives of a tunnel client's subflows. NATs and firewalls that forget an idle TCP connection within hours (RFC 5382
+ * REQ-5 says two) do so after one minute at the very earliest; each probe and its answer are 128 bytes (IPv6: 168), so two
+ * connections on an idle metered link cost about half a megabyte a day (tests/sim/handover-idle.test.ts prints it). What is
+ * not answered is asked again every two seconds; mptcp/stall.ts suspects the path before TCP would give it up.
+ */
+export const TUNNEL_KEEPALIVE: Partial<SubflowConfig> = {
+  keepalive: true,
+  keepaliveIdleUs: 55 * US_PER_S,
+  keepaliveIntervalUs: 2 * US_PER_S,
+};
 
 export const DEFAULT_ENGINE_CONFIG: EngineConfig = {
   congestion: DEFAULT_CONTROLLER,

@@ -45,6 +45,7 @@ import { PathHealth } from './path-health.js';
 import { DataReceiver } from './receiver.js';
 import { Reinjector } from './reinjector.js';
 import { DataSender } from './sender.js';
+import { Silence } from './silence.js';
 import { MptcpSubflow, type SubflowSide } from './subflow.js';
 
 export interface ConnectionSettings {
@@ -80,6 +81,7 @@ export class Connection implements ConnectionApi {
   readonly dataRto = new DataRto(this);
   readonly health = new PathHealth(this);
   readonly doubts = new Doubts(this);
+  readonly silence = new Silence(this);
   readonly addressSignals = new AddressSignals(this);
   readonly fallback = new Fallback(this);
   readonly closing = new Closing(this);
@@ -301,6 +303,7 @@ export class Connection implements ConnectionApi {
     this.runTimers(nowUs);
     this.health.check(nowUs);
     this.doubts.check(nowUs);
+    if (this.mode === 'mptcp') this.silence.check(nowUs);
     for (const sf of this.subflows) {
       if (sf.isLinkDown) continue;
       if (sf.signalAtUs <= nowUs) sf.pumpSignals(nowUs);
@@ -343,6 +346,7 @@ export class Connection implements ConnectionApi {
       closing.nextDeadline(),
       fastClose.nextDeadline(),
       dataRto.deadlineUs,
+      this.mode === 'mptcp' ? this.silence.nextDeadline() : NEVER,
     );
     for (const sf of this.subflows) {
       // Without its link a subflow stands still, clocks included; `kick` wakes it.

@@ -58,6 +58,7 @@ function subflowInfo(sf: MptcpSubflow): SubflowInfo {
     isBackupLocal: sf.isLocalBackup,
     isBackupRemote: sf.isRemoteBackup,
     isStalled: sf.isStalled,
+    isSilent: sf.isSilent,
     srttUs: tcp.rtt.srttUs,
     minRttUs: tcp.rtt.minRttUs,
     rttVarUs: tcp.rtt.rttVarUs,

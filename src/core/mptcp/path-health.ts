@@ -7,7 +7,15 @@ import { ipEquals } from '../base/ip.js';
 import { type Micros, NEVER } from '../base/time.js';
 import { RST_REASON } from '../wire/mptcp-options.js';
 import type { Connection } from './connection.js';
-import { giveUpAtUs, hasRecovered, isHopeless, probeIntervalUs, slowDownAtUs, suspicionAtUs } from './stall.js';
+import {
+  giveUpAtUs,
+  hasLostKeepalives,
+  hasRecovered,
+  isHopeless,
+  probeIntervalUs,
+  slowDownAtUs,
+  suspicionAtUs,
+} from './stall.js';
 import type { MptcpSubflow } from './subflow.js';
 
 export class PathHealth {
@@ -32,6 +40,7 @@ export class PathHealth {
     if (this.c.mode !== 'mptcp' || this.c.state === 'closed') return;
     for (const sf of this.c.subflows) {
       if (suspicionAtUs(sf) <= nowUs && this.hasAlternative(sf)) this.stall(nowUs, sf, 'no acknowledgment');
+      else if (hasLostKeepalives(sf)) this.stall(nowUs, sf, 'keepalives unanswered');
       else if (giveUpAtUs(sf) <= nowUs && this.hasAlternative(sf)) {
         // Only now are its copies dropped (RFC 8684 3.3.6). The last subflow is the path manager's to judge.
         this.c.resetSubflow(nowUs, sf, RST_REASON.unacceptablePerformance);
@@ -93,7 +102,10 @@ export class PathHealth {
   }
 
   suspect(nowUs: Micros, sf: MptcpSubflow, why: string): void {
-    if (!sf.isStalled) this.stall(nowUs, sf, why);
+    if (sf.isStalled) return;
+    this.stall(nowUs, sf, why);
+    // Somebody else says so: asked at once, a path that works after all is back within a round trip.
+    sf.tcp.kick(nowUs);
   }
 
   private hasAlternative(sf: MptcpSubflow): boolean {

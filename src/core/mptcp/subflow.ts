@@ -16,6 +16,7 @@ import { OptionsOut } from './options-out.js';
 import type { ReceiveMappings } from './receive-mapping.js';
 import type { OutboundMapping } from './send-buffer.js';
 import { SignalQueue, signalBytes } from './signals.js';
+import { Arrivals } from './silence.js';
 
 /** Option bytes on a data segment: DSS with 64-bit DATA_ACK and DSN (26, padded), or with checksum (28). */
 const DATA_OPTION_BYTES = 28;
@@ -49,6 +50,9 @@ export class MptcpSubflow implements SubflowOwner {
   /** Since when it is late (doubts.ts); NEVER: it is not. */
   doubtedAtUs: Micros = NEVER;
   isLinkDown = false;
+  /** When payload came in, and: it was busy and has gone silent while bytes behind a hole wait (silence.ts). */
+  readonly arrivals = new Arrivals();
+  isSilent = false;
   /** We or the peer are ending this subflow: no new data. */
   isClosing = false;
   /** Our FIN waits until outstanding data is safe (RFC 8684 3.3.3). */
@@ -235,6 +239,7 @@ export class MptcpSubflow implements SubflowOwner {
     firstOffset: number,
     lengthBytes: number,
   ): void {
+    this.connection.silence.onPayload(nowUs, this, lengthBytes);
     this.inbound.deliver(nowUs, seg.buf, firstSeq, firstOffset, lengthBytes);
   }
 

@@ -22,6 +22,11 @@ export class Keepalive {
     return lastReceivedUs + this.idleUs + this.#unanswered * this.config.keepaliveIntervalUs;
   }
 
+  /** Probes since anything was heard; the last of them may still be answered. */
+  get unanswered(): number {
+    return this.#unanswered;
+  }
+
   onReceived(): void {
     this.#unanswered = 0;
   }

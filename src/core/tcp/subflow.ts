@@ -251,6 +251,11 @@ export class TcpSubflow {
     if (idleUs !== undefined) keepalive.idleUs = idleUs;
   }
 
+  /** Keepalives sent since anything was heard. */
+  get keepalivesUnanswered(): number {
+    return this.#tcb.keepalive.unanswered;
+  }
+
   // ---- inputs
 
   /** One segment whose addresses and ports are this subflow's and whose checksum is good. */

@@ -46,7 +46,7 @@ export function shiftSack(packet: SimPacket, by: number): void {
 /** Network address and port translation: the host behind it (the left one) appears as `outside`, with ports of the box's choice. */
 export class Nat implements Middlebox {
   readonly name = 'nat';
-  private readonly inside = new Map<number, { address: Uint8Array; port: number }>();
+  private readonly inside = new Map<number, { address: Uint8Array; port: number; usedUs: number }>();
   private readonly outsidePorts = new Map<string, number>();
   private nextPort = 40_000;
 
@@ -54,6 +54,8 @@ export class Nat implements Middlebox {
   constructor(
     private readonly outside: Uint8Array,
     private readonly outbound: Heading = 'right',
+    /** A translation that no packet has used for longer than this is forgotten. */
+    private readonly maxIdleUs = Number.POSITIVE_INFINITY,
   ) {}
 
   publicAddresses(): readonly Uint8Array[] {
@@ -66,7 +68,17 @@ export class Nat implements Middlebox {
     this.outsidePorts.clear();
   }
 
-  process(_nowUs: number, heading: Heading, packet: SimPacket, out: MiddleboxOut): void {
+  private forgetIdle(nowUs: number): void {
+    if (this.maxIdleUs === Number.POSITIVE_INFINITY) return;
+    for (const [port, { usedUs }] of this.inside) {
+      if (nowUs - usedUs <= this.maxIdleUs) continue;
+      this.inside.delete(port);
+      for (const [key, own] of this.outsidePorts) if (own === port) this.outsidePorts.delete(key);
+    }
+  }
+
+  process(nowUs: number, heading: Heading, packet: SimPacket, out: MiddleboxOut): void {
+    this.forgetIdle(nowUs);
     if (!packet.isTcp || packet.addressBytes !== this.outside.length) {
       out.drop(packet, 'nat-protocol');
       return;
@@ -79,8 +91,9 @@ export class Nat implements Middlebox {
       if (port === undefined) {
         port = this.allocatePort();
         this.outsidePorts.set(key, port);
-        this.inside.set(port, { address, port: packet.sourcePort });
+        this.inside.set(port, { address, port: packet.sourcePort, usedUs: nowUs });
       }
+      this.inside.get(port)!.usedUs = nowUs;
       packet.buf.set(this.outside, at);
       packet.sourcePort = port;
     } else {
@@ -89,6 +102,7 @@ export class Nat implements Middlebox {
         out.drop(packet, 'nat-unknown');
         return;
       }
+      target.usedUs = nowUs;
       packet.buf.set(target.address, packet.destinationOffset);
       packet.destinationPort = target.port;
     }

@@ -1,5 +1,6 @@
 /** Which subflows work (DESIGN 3.4; RFC 8684 3.3.6): silence, timeouts, links and suspicions, and the way back. */
 import test from 'ava';
+import { TUNNEL_KEEPALIVE } from '../../../src/core/engine/config.js';
 import { PROBE_INTERVAL_US, SLOW_PROBE_INTERVAL_US } from '../../../src/core/mptcp/stall.js';
 import { MptcpScript } from '../../support/mptcp-script.js';
 
@@ -52,7 +53,12 @@ test('any byte acknowledged takes a stalled path back, and what waited because o
 test('a stalled path is probed every 250 ms, after 30 s every 15 s, and carries no new data', (t) => {
   const s = MptcpScript.joined(2);
   s.c.suspectSubflow(s.nowUs, s.p0.sf.id, 'test');
-  t.true(s.write(5000).every((x) => x.path === 1));
+  t.true(
+    s
+      .write(5000)
+      .filter((x) => x.len > 0)
+      .every((x) => x.path === 1),
+  );
   s.p1.ack(5002);
   const quick = s.advance(29 * S).filter((x) => x.path === 0);
   t.true(Math.abs(quick.length - 29 * (S / PROBE_INTERVAL_US)) <= 4, `${quick.length} probes`);
@@ -178,4 +184,68 @@ test('a link that was away for longer than a silent one is given up has its full
   t.is(s.c.subflows.length, 2);
   s.p0.send({ dss: { ack: 2 } });
   t.false(s.p0.sf.isStalled);
+});
+
+test('silence is too long after max(2 SRTT, 60 ms); a lone segment may wait for a delayed ACK as well', (t) => {
+  for (const [bytes, fromMs, toMs] of [
+    [10_000, 60, 75],
+    [1000, 100, 115],
+  ] as const) {
+    const s = MptcpScript.joined(2);
+    s.c.setLocalBackup(s.nowUs, s.p1.sf.id, true);
+    // Round trips of 20 ms, so that 2 SRTT is less than the floor.
+    for (let i = 0; i < 40; i++) {
+      s.write(1000);
+      s.advance(20 * MS);
+      s.p0.ack(s.c.sender.sndNxt);
+    }
+    t.true(s.p0.sf.tcp.rtt.srttUs < 30 * MS);
+    t.is(s.c.unackedBytes, 0);
+    s.write(bytes);
+    s.advance((fromMs - 1) * MS);
+    t.false(s.p0.sf.isStalled, `${bytes} bytes, before ${fromMs} ms`);
+    s.advance((toMs - fromMs + 1) * MS);
+    t.true(s.p0.sf.isStalled, `${bytes} bytes, by ${toMs} ms`);
+    t.is(s.p0.sf.tcp.rtoCount, 0, 'no timeout was waited for');
+  }
+});
+
+test('a stalled path is asked at once when it is the peer that says so, and is back within a round trip if it works', (t) => {
+  const s = MptcpScript.joined(2);
+  s.out();
+  s.c.suspectSubflow(s.nowUs, s.p0.sf.id, 'the peer says so');
+  t.is(s.out().filter((x) => x.path === 0).length, 1);
+  s.advance(20 * MS);
+  s.p0.send({ dss: { ack: 2 } });
+  t.false(s.p0.sf.isStalled);
+});
+
+test('keepalives of an idle path: after three without an answer it is suspected, long before TCP gives it up', (t) => {
+  const s = MptcpScript.joined(2, { config: { tcp: TUNNEL_KEEPALIVE } });
+  s.out();
+  const idle = s.advance(54 * S);
+  t.is(idle.length, 0);
+  let asked = 0;
+  for (let i = 0; i < 60 && !s.p0.sf.isStalled; i++) {
+    asked += s.advance(100 * MS).filter((x) => x.path === 0 && x.len === 0).length;
+  }
+  t.is(asked, 4, 'three, and the first probe of a suspected path');
+  t.true(s.p0.sf.isStalled, 'within a minute of the last sign of life');
+  t.is(s.p0.sf.stallReason, 'keepalives unanswered');
+  s.advance(100 * S);
+  t.is(s.c.subflows.length, 2, 'not closed');
+  s.p0.send({ dss: { ack: 2 } });
+  t.false(s.p0.sf.isStalled);
+});
+
+test('a keepalive that is answered costs one exchange a minute and suspects nobody', (t) => {
+  const s = MptcpScript.joined(1, { config: { tcp: TUNNEL_KEEPALIVE } });
+  let probes = 0;
+  for (let i = 0; i < 600; i++) {
+    const sent = s.advance(1 * S);
+    probes += sent.length;
+    if (sent.length > 0) s.p0.send({ dss: { ack: 2 } });
+  }
+  t.true(probes >= 10 && probes <= 11, `${probes} in ten minutes`);
+  t.is(s.counter('MPTcpExtSubflowStale'), 0);
 });
