@@ -106,15 +106,20 @@ async function measure({ sections, runs, quick }: BenchOptions): Promise<BenchDo
       await section.close();
     }
   }
+  const command = ['mptun', 'bench', ...process.argv.slice(2).filter((word) => word !== 'bench')].join(' ');
+  return { ...documentHead(command, startedAt, runs), sections: done };
+}
+
+/** What every document of figures begins with: what is needed to repeat it. */
+export function documentHead(command: string, startedAt: string, runs: number): Omit<BenchDocument, 'sections'> {
   return {
     schema: BENCH_SCHEMA,
     version: VERSION,
     commit: commitOf(),
-    command: ['mptun', 'bench', ...process.argv.slice(2).filter((word) => word !== 'bench')].join(' '),
+    command,
     startedAt,
     host: { node: process.version, kernel: release(), cpu: cpus()[0]?.model ?? 'unknown', cpus: cpus().length },
     runs,
-    sections: done,
   };
 }
 

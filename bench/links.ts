@@ -7,12 +7,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { backInUseMs } from '../src/lab/back-in-use.js';
-import { queueDefaultBytes } from '../src/lab/emulator-protocol.js';
 import {
   createLab,
   download,
   type Lab,
-  type LinkSpec,
   SITE,
   startTunnel,
   type TransferResult,
@@ -22,6 +20,7 @@ import {
 } from '../src/lab/index.js';
 import type { Section, SectionOptions } from './bench.js';
 import { peakMemoryBytes } from './cpu.js';
+import { EQUAL, HOME, LOSSY, NAMES, type Pair, setPair, sumBps, toSpecs, UNEQUAL } from './pairs.js';
 import { goNormal, goRealTime } from './priority.js';
 import type { LatencyResult } from './requests.js';
 import { type Row, round3, type Target } from './stats.js';
@@ -39,29 +38,9 @@ const QUICK_REQUESTS_UPLOAD_SECONDS = 9;
 const REQUESTS_AFTER_MS = 1000;
 const IDLE_REQUESTS = 100;
 
-interface Rate {
-  readonly downBps: number;
-  readonly upBps: number;
-  readonly delayMs: number;
-  readonly loss?: number;
-  readonly queueMs?: number;
-}
-
-/** WiFi (Ethernet) and cellular (raw IP). */
-type Pair = readonly [Rate, Rate];
-
-const HOME: Pair = [symmetric(50, 10), symmetric(30, 30)];
-const EQUAL: Pair = [symmetric(100, 10), symmetric(100, 10)];
-const UNEQUAL: Pair = [symmetric(50, 5), symmetric(5, 150)];
-const LOSSY: Pair = [
-  { ...symmetric(100, 5), loss: 0.005 },
-  { ...symmetric(20, 40), queueMs: 500 },
-];
-const NAMES = ['wlan0', 'wwan0'] as const;
-
 export async function openLinksBench({ quick, say }: SectionOptions): Promise<Section> {
   const isRealTime = goRealTime();
-  const lab = await createLab({ links: HOME.map(toSpec), prefix: 'mtb-links-' });
+  const lab = await createLab({ links: toSpecs(HOME), prefix: 'mtb-links-' });
   const bench = new LinksBench(lab, quick ? QUICK_SECONDS : SECONDS, quick, say);
   const kernel = `kernel TCP inside: ${congestionControl(lab)}`;
   return {
@@ -209,7 +188,7 @@ class LinksBench {
   }
 
   async #withTunnel<T>(pair: Pair, options: TunnelOptions, action: () => Promise<T>): Promise<T> {
-    await Promise.all(pair.map((rate, i) => this.#setLink(NAMES[i]!, rate)));
+    await setPair(this.#lab, pair);
     const tunnel = await startTunnel(this.#lab, options);
     this.#tunnel = tunnel;
     try {
@@ -225,32 +204,6 @@ class LinksBench {
       this.#tunnel = null;
     }
   }
-
-  async #setLink(name: string, { downBps, upBps, delayMs, loss = 0, queueMs }: Rate): Promise<void> {
-    const link = this.#lab.link(name);
-    const queueBytes = (rateBps: number) =>
-      queueMs === undefined ? queueDefaultBytes(rateBps) : Math.round((rateBps * queueMs) / 8000);
-    await link.set('down', { rateBps: downBps, delayMs, loss, queueBytes: queueBytes(downBps) });
-    await link.set('up', { rateBps: upBps, delayMs, loss, queueBytes: queueBytes(upBps) });
-  }
-}
-
-function symmetric(mbit: number, delayMs: number): Rate {
-  return { downBps: mbit * 1e6, upBps: mbit * 1e6, delayMs };
-}
-
-function toSpec({ downBps, upBps, delayMs }: Rate, index: number): LinkSpec {
-  return {
-    name: NAMES[index]!,
-    kind: index === 0 ? 'wifi' : 'lte',
-    rateDownBps: downBps,
-    rateUpBps: upBps,
-    delayMs,
-  };
-}
-
-function sumBps(pair: Pair, direction: 'downBps' | 'upBps'): number {
-  return pair[0][direction] + pair[1][direction];
 }
 
 function share(name: string, { rateBps }: TransferResult, ofBps: number, target?: number): Row {

@@ -1,6 +1,8 @@
 /** When the bytes of one transfer arrived: the basis of every rate and gap that the lab reports. */
 
 const BIN_MS = 10;
+/** Shorter times without a byte are not remembered one by one. */
+const NOTED_GAP_MS = 5;
 
 export interface ArrivalsJson {
   readonly startMs: number;
@@ -8,6 +10,8 @@ export interface ArrivalsJson {
   readonly bins: readonly number[];
   readonly gapMs: number;
   readonly gapStartMs: number;
+  /** Each time without a byte of 5 ms or more: when it began and ended. */
+  readonly gaps: readonly (readonly [number, number])[];
 }
 
 /** Times are milliseconds of one monotonic clock (`performance`-like), the same for every process of the machine. */
@@ -19,6 +23,7 @@ export class Arrivals {
   gapMs = 0;
   gapStartMs = Number.NaN;
   #bins: number[] = [];
+  #gaps: (readonly [startMs: number, endMs: number])[] = [];
 
   static fromJson(json: ArrivalsJson): Arrivals {
     const a = new Arrivals();
@@ -27,6 +32,7 @@ export class Arrivals {
     a.gapMs = json.gapMs;
     a.gapStartMs = json.gapStartMs;
     a.#bins = [...json.bins];
+    a.#gaps = [...json.gaps];
     a.totalBytes = json.bins.reduce((sum, bytes) => sum + bytes, 0);
     return a;
   }
@@ -38,6 +44,7 @@ export class Arrivals {
       bins: this.#bins,
       gapMs: this.gapMs,
       gapStartMs: this.gapStartMs,
+      gaps: this.#gaps,
     };
   }
 
@@ -49,11 +56,33 @@ export class Arrivals {
       this.gapMs = nowMs - this.lastMs;
       this.gapStartMs = this.lastMs;
     }
+    if (nowMs - this.lastMs >= NOTED_GAP_MS) this.#gaps.push([this.lastMs, nowMs]);
     this.lastMs = nowMs;
     this.totalBytes += bytes;
     const bin = Math.floor((nowMs - this.startMs) / BIN_MS);
     while (this.#bins.length <= bin) this.#bins.push(0);
     this.#bins[bin] = this.#bins[bin]! + bytes;
+  }
+
+  /**
+   * Longest time without a byte within [fromMs, toMs] of the clock; what of it lies outside does not count. A gap that is
+   * still open counts up to `toMs`. 0: none of 5 ms or more.
+   */
+  gapBetweenMs(fromMs: number, toMs: number): number {
+    let longestMs = 0;
+    for (const [startMs, endMs] of [...this.#gaps, [this.lastMs, Number.POSITIVE_INFINITY] as const]) {
+      longestMs = Math.max(longestMs, Math.min(endMs, toMs) - Math.max(startMs, fromMs));
+    }
+    return longestMs < NOTED_GAP_MS ? 0 : longestMs;
+  }
+
+  /** Bytes that came within [fromMs, toMs) of the clock, to the bin of 10 ms. */
+  bytesBetween(fromMs: number, toMs: number): number {
+    const first = Math.max(0, Math.round((fromMs - this.startMs) / BIN_MS));
+    const last = Math.min(this.#bins.length, Math.round((toMs - this.startMs) / BIN_MS));
+    let bytes = 0;
+    for (let i = first; i < last; i++) bytes += this.#bins[i]!;
+    return bytes;
   }
 
   /** Mean payload rate from `skipMs` after the first byte until `endMs` after it (default: the last byte), in bit/s. */

@@ -1,5 +1,6 @@
 /**
- * The web site of the lab: `node site.js` inside its namespace. Says "ready" when it listens; ends with its stdin.
+ * The web site of the lab: `node site.js` inside its namespace. Says "ready" when it listens; ends with its stdin. With a
+ * port (`node site.js 8080`) a further one, of HTTP only.
  *
  *   GET  /random?seed=S&bytes=N   the first N bytes of the stream of seed S (without bytes: endless)
  *   PUT  /upload                  takes a body; answers {"bytes","sha256","arrivals"}
@@ -14,6 +15,7 @@ import { openProbeResponders } from './probe-responder.js';
 import { randomStream } from './random-stream.js';
 
 const HTTP_PORT = 80;
+const isFurther = process.argv[2] !== undefined;
 
 function onRequest(request: IncomingMessage, response: ServerResponse): void {
   const url = new URL(request.url ?? '/', 'http://site');
@@ -55,10 +57,10 @@ function takeUpload(request: IncomingMessage, response: ServerResponse): void {
 const server = createServer(onRequest);
 server.requestTimeout = 0; // an upload may take as long as it takes
 await Promise.all([
-  openProbeResponders(),
+  isFurther ? undefined : openProbeResponders(),
   new Promise<void>((resolve, reject) => {
     server.once('error', reject);
-    server.listen(HTTP_PORT, () => resolve());
+    server.listen(isFurther ? Number(process.argv[2]) : HTTP_PORT, () => resolve());
   }),
 ]);
 process.stdin.resume().on('end', () => process.exit(0));

@@ -105,6 +105,11 @@ export class Lab {
     return this.namespaces.spawn(node, argv, options);
   }
 
+  /** A further web site on `port`, its program started by `wrapper` (such as `mptcpize run`). Resolves when it listens. */
+  async addSite(port: number, wrapper: readonly string[] = []): Promise<void> {
+    await startSite(this.namespaces, [...wrapper, process.execPath, labScript('site.js'), String(port)]);
+  }
+
   /** CPU seconds that the emulator has used. */
   async emulatorCpuS(): Promise<number> {
     const { value } = await this.#emulator.request({ cmd: 'counters', link: this.links[0]!.name });
@@ -291,10 +296,12 @@ function wireLink(namespaces: NamespaceSet, { name, kind }: LinkSpec, index: num
   ]);
 }
 
-async function startSite(namespaces: NamespaceSet): Promise<void> {
-  const child = namespaces.spawn('site', [process.execPath, labScript('site.js')], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-  });
+/** By default the lab's own site; see site.ts for a further one. */
+async function startSite(
+  namespaces: NamespaceSet,
+  command: readonly string[] = [process.execPath, labScript('site.js')],
+): Promise<void> {
+  const child = namespaces.spawn('site', command, { stdio: ['pipe', 'pipe', 'inherit'] });
   await new Promise<void>((resolve, reject) => {
     child.stdout!.once('data', () => resolve()); // it says that it listens
     child.once('exit', (code, signal) => reject(new Error(`the site ended (${signal ?? code})`)));

@@ -16,6 +16,14 @@ export interface TransferOptions {
   readonly warmUpSeconds?: number;
   /** Given up, with an error, when it takes longer. Default: four times `seconds`, plus 20. */
   readonly timeoutSeconds?: number;
+  /** Downloads: stops as after `seconds`. */
+  readonly signal?: AbortSignal;
+  /** Downloads: where to note what arrives, for those who look while it runs. */
+  readonly arrivals?: Arrivals;
+  /** Of the site; default 80. */
+  readonly port?: number;
+  /** Before the program at the client, such as `mptcpize run`. */
+  readonly wrapper?: readonly string[];
   /** Called now and then with the bytes that this end has moved (uploads: handed to curl). */
   readonly onProgress?: (bytes: number) => void;
 }
@@ -35,25 +43,27 @@ export interface TransferResult {
 export async function download(lab: Lab, options: TransferOptions): Promise<TransferResult> {
   const seed = nextSeed++;
   const query = options.bytes === undefined ? `seed=${seed}` : `seed=${seed}&bytes=${options.bytes}`;
-  const child = lab.spawn('client', httpGet(`http://${hostOf(options.address)}/random?${query}`), {
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
+  const argv = [...(options.wrapper ?? []), ...httpGet(`http://${hostOf(options)}/random?${query}`)];
+  const child = lab.spawn('client', argv, { stdio: ['ignore', 'pipe', 'pipe'] });
   const ending = endOf(child, options);
   const hash = createHash('sha256');
-  const arrivals = new Arrivals();
+  const arrivals = options.arrivals ?? new Arrivals();
   let isEnough = false;
+  const stop = () => {
+    isEnough = true;
+    child.kill('SIGTERM');
+  };
+  options.signal?.addEventListener('abort', stop);
   child.stdout!.on('data', (chunk: Buffer) => {
     const nowMs = monotonicMs();
     if (isEnough) return;
     arrivals.record(nowMs, chunk.length);
     hash.update(chunk);
     options.onProgress?.(arrivals.totalBytes);
-    if (options.seconds !== undefined && nowMs - arrivals.startMs >= options.seconds * 1000) {
-      isEnough = true;
-      child.kill('SIGTERM');
-    }
+    if (options.seconds !== undefined && nowMs - arrivals.startMs >= options.seconds * 1000) stop();
   });
   const failure = await ending;
+  options.signal?.removeEventListener('abort', stop);
   if (!isEnough && failure !== null) throw new Error(`download from ${options.address}: ${failure}`);
   const sha256 = hash.digest('hex');
   const expected = randomSha256(seed, options.bytes ?? arrivals.totalBytes);
@@ -69,7 +79,8 @@ export async function download(lab: Lab, options: TransferOptions): Promise<Tran
 /** From the client to the site. */
 export async function upload(lab: Lab, options: TransferOptions): Promise<TransferResult> {
   const seed = nextSeed++;
-  const child = lab.spawn('client', httpPut(`http://${hostOf(options.address)}/upload`), { stdio: 'pipe' });
+  const argv = [...(options.wrapper ?? []), ...httpPut(`http://${hostOf(options)}/upload`)];
+  const child = lab.spawn('client', argv, { stdio: 'pipe' });
   const ending = endOf(child, options);
   const source = limitedStream(seed, options);
   child.stdin!.on('error', () => {}); // the exit status tells
@@ -144,8 +155,9 @@ function endOf(child: ChildProcess, options: TransferOptions): Promise<string | 
   });
 }
 
-function hostOf(address: string): string {
-  return address.includes(':') ? `[${address}]` : address;
+function hostOf({ address, port }: TransferOptions): string {
+  const host = address.includes(':') ? `[${address}]` : address;
+  return port === undefined ? host : `${host}:${port}`;
 }
 
 /** curl, or on a machine without it the same with Node. */

@@ -23,6 +23,8 @@ export interface TunnelOptions {
   /** Merged into the client's and the server's config, key by key. */
   readonly client?: Readonly<Record<string, unknown>>;
   readonly server?: Readonly<Record<string, unknown>>;
+  /** Further environment variables of the client. */
+  readonly clientEnv?: Readonly<Record<string, string>>;
   /** Default 15 s. */
   readonly startTimeoutMs?: number;
 }
@@ -43,6 +45,8 @@ export interface TunnelEnd {
   readonly process: ChildProcess;
   readonly configFile: string;
   readonly logFile: string;
+  /** Path of its control socket. */
+  readonly socket: string;
   status(): Promise<StatusDocument>;
 }
 
@@ -82,7 +86,7 @@ export async function startTunnel(lab: TunnelSite, options: TunnelOptions = {}):
     await waitUntil(server, 'mptun run (server)', timeoutMs, (status) =>
       status.state === 'up' ? null : stateText(status),
     );
-    const client = startEnd(lab, 'client', dir, {
+    const clientConfig = {
       mode: 'client',
       name: 'lab-client',
       key_file: keys.client.file,
@@ -90,7 +94,8 @@ export async function startTunnel(lab: TunnelSite, options: TunnelOptions = {}):
       paths: lab.links.map((link) => ({ match: { name: link.name }, role: roleOf(link.name) })),
       ...(options.traffic !== undefined && { traffic: options.traffic }),
       ...options.client,
-    });
+    };
+    const client = startEnd(lab, 'client', dir, clientConfig, options.clientEnv);
     ends.push(client);
     const wanted = lab.links.map((link) => link.name).filter((name) => roleOf(name) !== 'never');
     await waitUntil(client, 'mptun run (client)', timeoutMs, (status) => whyNotReady(status, wanted));
@@ -106,7 +111,13 @@ const SERVER_PORT = 443;
 const POLL_MS = 50;
 
 /** Node's own options (--cpu-prof) go to the daemons as well. */
-function startEnd(lab: TunnelSite, node: 'client' | 'server', dir: string, config: object): TunnelEnd {
+function startEnd(
+  lab: TunnelSite,
+  node: 'client' | 'server',
+  dir: string,
+  config: object,
+  env: Readonly<Record<string, string>> = {},
+): TunnelEnd {
   const home = join(dir, node);
   mkdirSync(home);
   const configFile = join(home, 'mptun.yaml');
@@ -116,15 +127,13 @@ function startEnd(lab: TunnelSite, node: 'client' | 'server', dir: string, confi
   const process_ = lab.spawn(
     node,
     [process.execPath, ...process.execArgv, labScript('../cli/main.js'), 'run', configFile],
-    {
-      stdio: ['ignore', 'pipe', 'pipe'],
-    },
+    { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } },
   );
   const log = createWriteStream(logFile);
   process_.stdout!.pipe(log, { end: false });
   process_.stderr!.pipe(log, { end: false });
   const status = () => getJson<StatusDocument>(socket, '/v1/status');
-  return { process: process_, configFile, logFile, status };
+  return { process: process_, configFile, logFile, socket, status };
 }
 
 /** Polls the status of `end` until `problem` finds none. Throws what it found last, or that the process ended. */

@@ -7,6 +7,7 @@ import test from 'ava';
 import { listNamespaces } from '../../src/lab/namespaces.js';
 
 const BENCH = fileURLToPath(new URL('../../bench/index.js', import.meta.url));
+const HANDOVER = fileURLToPath(new URL('../../bench/handover.js', import.meta.url));
 
 interface Document {
   schema: string;
@@ -14,15 +15,19 @@ interface Document {
   command: string;
   sections: {
     name: string;
-    results: { name: string; unit: string; runs: number[]; median: number; worst: number }[];
+    results: { name: string; unit: string; runs: number[]; median: number; worst: number; verdict?: string }[];
   }[];
 }
 
 function bench(...args: string[]): { document: Document; stdout: string } {
+  return run(BENCH, ...args);
+}
+
+function run(program: string, ...args: string[]): { document: Document; stdout: string } {
   const dir = mkdtempSync(join(tmpdir(), 'mptun-bench-'));
   try {
     const file = join(dir, 'bench.json');
-    const stdout = execFileSync(process.execPath, [BENCH, ...args, '--json', file], {
+    const stdout = execFileSync(process.execPath, [program, ...args, '--json', file], {
       encoding: 'utf8',
       timeout: 120_000,
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -80,4 +85,19 @@ test.serial('bench: a section that does not exist is wrong usage', (t) => {
   const error = t.throws(() => bench('--only', 'codec,nothing')) as { status?: number; stderr?: string };
   t.is(error.status, 2);
   t.regex(String(error.stderr), /"nothing" is none of codec, engine, port, tunnel/);
+});
+
+test.serial('bench:handover: a row that was asked for has its figure, its target and a verdict', (t) => {
+  const { document, stdout } = run(HANDOVER, '--quick', '--no-kernel', '--only', 'duplicates');
+  t.is(document.schema, 'mptun.bench/1');
+  t.regex(document.command, /^bench:handover --quick --no-kernel --only duplicates/);
+  const { name, results } = document.sections[0]!;
+  t.is(name, 'handover');
+  t.deepEqual(
+    results.map((row) => row.name),
+    ['bytes that came twice, aggregate, steady'],
+  );
+  const { median, verdict } = results[0]!;
+  t.true(median >= 0 && (verdict === 'reached' || verdict === 'missed'), verdict);
+  t.regex(stdout, /came twice.* <= 1 +(reached|missed)/);
 });

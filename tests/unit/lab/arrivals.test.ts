@@ -37,6 +37,25 @@ test('a hole that is filled at once moves the slope less than the mean of a wind
   t.true(Math.abs(a.slopeBps(1000, 4000) - 10e6) < 0.1e6);
 });
 
+test('gaps of a part: only what lies within it, and one that is still open', (t) => {
+  const a = new Arrivals();
+  steady(a, 1000, 2000);
+  steady(a, 2100, 3000);
+  t.is(a.gapBetweenMs(1000, 1900), 0);
+  t.is(a.gapBetweenMs(1000, 3000), 101);
+  t.is(a.gapBetweenMs(2050, 2500), 50);
+  t.is(a.gapBetweenMs(2500, 3400), 401);
+  t.is(Arrivals.fromJson(JSON.parse(JSON.stringify(a.toJson()))).gapBetweenMs(1000, 3000), 101);
+});
+
+test('bytes of a part, by the clock', (t) => {
+  const a = new Arrivals();
+  steady(a, 1000, 2000);
+  t.is(a.bytesBetween(1500, 1600), 100 * 1250);
+  t.is(a.bytesBetween(0, 1100), 100 * 1250);
+  t.is(a.bytesBetween(1990, 5000), 10 * 1250);
+});
+
 test('JSON and back', (t) => {
   const a = new Arrivals();
   steady(a, 0, 300);

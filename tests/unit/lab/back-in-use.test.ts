@@ -7,9 +7,9 @@ const FROM_MS = 5_003;
 /** The bin that `FROM_MS` falls into. */
 const FIRST_MS = 5_000;
 
-function backAfter(bytes: readonly number[]): Promise<number | null> {
+function backAfter(bytes: readonly number[], share?: number): Promise<number | null> {
   const link = { timeline: async () => ({ fromMs: FIRST_MS, binMs: 10, bytes }) } as unknown as LabLink;
-  return backInUseMs(link, 8e6, FROM_MS, FIRST_MS + 10 * bytes.length);
+  return backInUseMs(link, 8e6, FROM_MS, FIRST_MS + 10 * bytes.length, share);
 }
 
 const bins = (count: number, bytes: number): number[] => Array.from({ length: count }, () => bytes);
@@ -29,4 +29,10 @@ test('probes do not count, nor what begins too late to be seen to go on', async 
 
 test('at once is not before it came back', async (t) => {
   t.is(await backAfter(bins(60, 10_000)), 0);
+});
+
+test('half of its share comes later than some of it', async (t) => {
+  const bytes = [...bins(20, 0), ...bins(30, 1_000), ...bins(60, 5_000)];
+  t.is(await backAfter(bytes), 200 - (FROM_MS - FIRST_MS));
+  t.is(await backAfter(bytes, 0.5), 500 - (FROM_MS - FIRST_MS));
 });
