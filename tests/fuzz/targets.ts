@@ -190,6 +190,7 @@ const capsule: Target = {
 
 const POLICY = {
   serial: 7,
+  isFull: true,
   paths: [
     {
       name: 'wlan0',
