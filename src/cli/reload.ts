@@ -12,7 +12,7 @@ export function reloadCommand(): Command {
     .action(async (name: string | undefined, options: TargetOptions) => {
       try {
         const result = await controlClient(name, options).post('/v1/reload');
-        process.stdout.write(`${result.message}\n`);
+        process.stdout.write([result.message, ...result.details.map((line) => `  ${line}`), ''].join('\n'));
       } catch (err) {
         if (err instanceof RefusedError && err.result.details.length > 0)
           throw new CliError(err.message, EXIT.configInvalid);

@@ -8,9 +8,9 @@ export function runCommand(): Command {
     .addHelpText('after', '\nExample:\n  mptun run /etc/mptun/home.yaml')
     .action(async (file: string) => {
       // Loaded here and not above: the other verbs need neither the loader, nor the native addon, nor the stack.
-      const { loadConfig } = await import('../config/load.js');
-      const config = loadConfig(file);
+      const { loadConfigInDetail } = await import('../config/load.js');
+      const loaded = loadConfigInDetail(file);
       const { runDaemon } = await import('../daemon/main.js');
-      process.exitCode = await runDaemon(config);
+      process.exitCode = await runDaemon(loaded);
     });
 }

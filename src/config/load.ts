@@ -5,6 +5,7 @@ import type { z } from 'zod';
 
 import { ConfigDocument, formatKeyPath, type KeyPath } from './document.js';
 import { type ConfigError, ConfigErrors } from './errors.js';
+import { lintClient, lintServer } from './lint.js';
 import { type Derived, Resolver } from './resolve.js';
 import { clientSchema, didYouMean, type RawClient, type RawConfig, type RawServer, serverSchema } from './schema.js';
 import type { Config } from './types.js';
@@ -70,6 +71,8 @@ export function parseConfig(file: string, text: string): LoadedConfig {
   }
   const raw: RawClient | RawServer = parsed.data;
   const config = raw.mode === 'client' ? resolver.client(raw) : resolver.server(raw);
+  if (config.mode === 'client') lintClient(config, report);
+  else lintServer(config, report);
   if (errors.length > 0) throw new ConfigErrors(byPosition(errors));
   return { config: deepFreeze(config), document, raw, derived: resolver.derived };
 }

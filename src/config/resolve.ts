@@ -82,7 +82,7 @@ export class Resolver {
         deny: raw.egress.deny.map(toPrefix),
         allow: raw.egress.allow.map(toPrefix),
       },
-      announce: raw.announce.map(parseIp),
+      announce: raw.signal.map(parseIp),
     };
   }
 

@@ -230,7 +230,7 @@ export const serverSchema = z.strictObject({
       allow: z.array(prefix()).default([]),
     })
     .prefault({}),
-  announce: z.array(ip()).default([]),
+  signal: z.array(ip()).default([]),
 });
 
 export type RawClient = z.output<typeof clientSchema>;

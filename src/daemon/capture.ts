@@ -45,7 +45,7 @@ export class Capture {
 
   constructor(
     private readonly rt: Rtnetlink,
-    private readonly config: CaptureConfig,
+    private config: CaptureConfig,
     private readonly tunIndex: number,
   ) {}
 
@@ -62,6 +62,12 @@ export class Capture {
   /** Families that the server carries to the Internet. */
   setFamilies(families: readonly Family[]): void {
     this.families = families;
+    this.apply();
+  }
+
+  /** Other destinations; table and priority stay what they are. */
+  setConfig(config: CaptureConfig): void {
+    this.config = config;
     this.apply();
   }
 

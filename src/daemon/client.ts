@@ -187,6 +187,7 @@ export class ClientDaemon {
   reload(config: ClientConfig): void {
     this.config = config;
     this.orders.clear();
+    this.capture.setConfig(config.capture);
     this.monitor.setRules(config.paths);
     this.applyOrders();
     this.applyMode();
@@ -426,7 +427,7 @@ export class ClientDaemon {
 
   private applyOrders(): void {
     for (const link of this.monitor.links) this.applyPolicy(link);
-    this.paths.applyLimits();
+    this.paths.applyRules();
   }
 
   /** The rule's or the operator's limit in bit/s. */

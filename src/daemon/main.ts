@@ -4,11 +4,12 @@
  */
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { pino } from 'pino';
+import { type Logger, pino } from 'pino';
 import { PinoPretty as pretty } from 'pino-pretty';
+import { type Values, valuesOf } from '../config/diff.js';
 import { ConfigErrors } from '../config/errors.js';
-import { loadConfig } from '../config/load.js';
-import type { ClientConfig, Config, ServerConfig } from '../config/types.js';
+import { type LoadedConfig, loadConfigInDetail } from '../config/load.js';
+import type { Config } from '../config/types.js';
 import type {
   CommandResult,
   EventRecord,
@@ -33,6 +34,7 @@ import type { HostLink } from './link-monitor.js';
 import { SystemdNotifier } from './notify-systemd.js';
 import { ReceiptFile } from './receipt-file.js';
 import { type ReceiptBook, receiptText } from './receipts.js';
+import { planReload } from './reload.js';
 import { ServerDaemon } from './server.js';
 import {
   commonStatus,
@@ -55,11 +57,11 @@ const SAMPLE_MS = 1_000;
 const RECEIPTS_MS = 250;
 
 /** Runs until a signal ends it; resolves to the exit code. Throws what stops it from starting. */
-export async function runDaemon(config: Config): Promise<number> {
+export async function runDaemon(loaded: LoadedConfig): Promise<number> {
   compileEarly();
   warmUp();
   collectSeldom();
-  const daemon = await Daemon.start(config);
+  const daemon = await Daemon.start(loaded);
   return daemon.ended;
 }
 
@@ -82,6 +84,9 @@ class Daemon implements StatusSource {
 
   private constructor(
     private config: Config,
+    /** What is in force, key by key. */
+    private values: Values,
+    private readonly log: Logger,
     private readonly journal: Journal,
     private readonly driver: Driver,
     private readonly client: ClientDaemon | null,
@@ -95,8 +100,10 @@ class Daemon implements StatusSource {
     );
   }
 
-  static async start(config: Config): Promise<Daemon> {
-    const journal = new Journal(logger(config));
+  static async start(loaded: LoadedConfig): Promise<Daemon> {
+    const { config } = loaded;
+    const log = logger(config);
+    const journal = new Journal(log);
     const identity = await loadIdentity(config.keyFile);
     let client: ClientDaemon | null = null;
     let server: ServerDaemon | null = null;
@@ -127,7 +134,7 @@ class Daemon implements StatusSource {
     try {
       if (config.mode === 'client') client = new ClientDaemon(config, driver, journal, identity);
       else server = new ServerDaemon(config, driver, journal, identity);
-      const daemon = new Daemon(config, journal, driver, client, server);
+      const daemon = new Daemon(config, valuesOf(loaded), log, journal, driver, client, server);
       daemon.control = await ControlServer.start(daemon, {
         socketPath: config.control.socketPath,
         metricsListen: config.metrics.listen,
@@ -323,14 +330,17 @@ class Daemon implements StatusSource {
     this.notifier.reloading(this.driver.nowUs());
     let result: CommandResult;
     try {
-      const next = loadConfig(this.config.file);
-      if (next.mode !== this.config.mode || next.name !== this.config.name) {
-        result = { ok: false, message: 'mode and name cannot be changed by a reload: restart' };
+      const next = loadConfigInDetail(this.config.file);
+      if (next.config.mode !== this.config.mode) {
+        result = { ok: false, message: `this is a ${this.config.mode}: its mode needs a restart` };
       } else {
-        if (next.mode === 'client') this.client!.reload(next as ClientConfig);
-        else this.server!.reload(next as ServerConfig);
-        this.config = next;
-        result = { ok: true, message: 'configuration reloaded' };
+        const { config, values, result: told } = planReload(this.config, this.values, next);
+        if (config.mode === 'client') this.client!.reload(config);
+        else this.server!.reload(config);
+        this.config = config;
+        this.values = values;
+        this.log.level = config.log.level;
+        result = told;
       }
     } catch (error) {
       const details = error instanceof ConfigErrors ? error.message.split('\n') : [(error as Error).message];
@@ -445,7 +455,7 @@ class Daemon implements StatusSource {
   }
 }
 
-function logger(config: Config) {
+function logger(config: Config): Logger {
   const { level, format } = config.log;
   const isPretty = format === 'pretty' || (format === 'auto' && process.stdout.isTTY);
   return isPretty ? pino({ level }, pretty({ sync: true, colorize: process.stdout.isTTY })) : pino({ level });

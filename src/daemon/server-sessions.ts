@@ -55,6 +55,8 @@ export interface ServerSessionsOptions {
   /** Families that clients may send to the Internet. */
   readonly families: readonly (4 | 6)[];
   readonly now: () => Micros;
+  /** Congestion control of what we send, where the client has no wish. */
+  congestion(): string;
   readonly hashSeed: number;
   openStream(connection: ConnectionApi): ConnectionStream;
   readonly events: ServerSessionEvents;
@@ -257,6 +259,7 @@ export class ServerSessions {
       lane,
       writer: options.writer,
       now: options.now,
+      congestion: () => options.congestion(),
       rule: () => rule,
       onControl: (from, type, value) => this.onControl(opened, from, type, value),
       onDown: (gone, why) => {

@@ -37,11 +37,13 @@ export class ServerDaemon {
   private readonly egress: Egress;
   private readonly loop: TunLoop;
   private readonly guard: PortGuard;
-  private readonly listener: { close(): void };
+  private listener: { close(): void };
   /** Connections with a stall that is too young to tell of. */
   private readonly graces = new Map<number, NodeJS.Timeout>();
   private readonly books = new Map<ClientOfServer, ReceiptBook>();
   onReceipt: (receipt: Omit<HandoverReceipt, 'id'>) => void = () => {};
+  /** Address ids of what was announced, by connection and address. */
+  private readonly announced = new Map<number, Map<string, number>>();
   private readonly fullWatches = new WeakMap<ClientOfServer, FullWatch>();
   private readonly loadTimer: NodeJS.Timeout;
 
@@ -74,6 +76,7 @@ export class ServerDaemon {
       mtuBytes: tun.mtuBytes,
       families: offeredFamilies(this.rt, tunIndex),
       now: () => driver.nowUs(),
+      congestion: () => this.config.traffic.congestion,
       hashSeed: randomInt(2 ** 31),
       openStream: (connection) => driver.openStream(connection),
       events: {
@@ -101,14 +104,7 @@ export class ServerDaemon {
     this.monitor = new LinkMonitor(this.rt, [PLAIN_RULE], this.tun.name, (change) => this.onLink(change), true);
     for (const link of this.monitor.links) driver.addLink(this.listening(link));
     this.guard = driver.acquirePort(config.listen.port);
-    this.listener = driver.engine.listen({
-      port: config.listen.port,
-      checksum: config.traffic.checksum,
-      congestion: config.traffic.congestion,
-      scheduler: config.traffic.scheduler,
-      receiveBufferBytes: config.traffic.receiveBufferBytes,
-      onAccept: (connection) => this.sessions.accept(connection),
-    });
+    this.listener = this.listen();
     this.loop = new TunLoop(
       this.tun,
       (batch) => this.sessions.onTun(driver.nowUs(), batch),
@@ -127,6 +123,7 @@ export class ServerDaemon {
 
   /** What we hear nothing on for a while, the client should know: it may believe that all is well. */
   onEvent(event: EngineEvent): void {
+    if (event.type === 'connection-closed') this.announced.delete(event.connectionId);
     if (event.type.startsWith('subflow-') || event.type === 'priority') {
       const s = this.sessions.ofConnection((event as { connectionId: number }).connectionId);
       if (s !== null) this.noteCarriers(s);
@@ -177,10 +174,45 @@ export class ServerDaemon {
     return this.identity.pin;
   }
 
-  /** Takes over what can be changed while running: the clients. */
+  /** Takes over what can be changed while running (config/diff.ts says what that is). */
   reload(config: ServerConfig): void {
+    const before = this.config;
     this.config = config;
     this.sessions.setClients(knownClients(config));
+    this.listener.close();
+    this.listener = this.listen();
+    const isIn = (list: readonly IpAddress[], a: IpAddress) => list.some((other) => ipEquals(other, a));
+    const nowUs = this.driver.nowUs();
+    for (const s of this.sessions.sessions) {
+      for (const c of s.session.connections) {
+        if (c === null) continue;
+        for (const address of config.announce)
+          if (!isIn(before.announce, address)) this.announceTo(c.connection, address);
+        const ids = this.announced.get(c.connection.id);
+        for (const address of before.announce) {
+          const id = ids?.get(address.text);
+          if (id === undefined || isIn(config.announce, address)) continue;
+          c.connection.withdraw(nowUs, id);
+          ids?.delete(address.text);
+        }
+      }
+      s.session.reapply();
+    }
+    this.driver.flushSoon();
+  }
+
+  /** For connections to come. */
+  private listen(): { close(): void } {
+    const { listen, traffic } = this.config;
+    return this.driver.engine.listen({
+      port: listen.port,
+      checksum: traffic.checksum,
+      congestion: traffic.congestion,
+      scheduler: traffic.scheduler,
+      maxSubflows: traffic.maxSubflows,
+      receiveBufferBytes: traffic.receiveBufferBytes,
+      onAccept: (connection) => this.sessions.accept(connection),
+    });
   }
 
   /** The receipts of all sessions. */
@@ -223,7 +255,13 @@ export class ServerDaemon {
   }
 
   private announce(connection: ConnectionApi): void {
-    for (const address of this.config.announce) connection.announce(this.driver.nowUs(), { address });
+    for (const address of this.config.announce) this.announceTo(connection, address);
+  }
+
+  private announceTo(connection: ConnectionApi, address: IpAddress): void {
+    const id = connection.announce(this.driver.nowUs(), { address });
+    const ids = this.announced.get(connection.id) ?? new Map<string, number>();
+    this.announced.set(connection.id, ids.set(address.text, id));
   }
 
   private onLink({ before, after }: LinkChange): void {

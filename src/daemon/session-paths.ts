@@ -140,11 +140,16 @@ export class SessionPaths {
     if (this.awaited.has(linkId)) this.handle({ type: 'packet-received', linkId });
   }
 
-  /** The rules of the links have changed: what may leave over each is set anew. */
-  applyLimits(): void {
+  /** The rules of the links have changed: what may leave over each, and how, is set anew. */
+  applyRules(): void {
     for (const { way, members } of this.paths.values()) {
+      const nowUs = this.options.nowUs();
       const limit = this.options.rateLimitOf(way.linkId);
-      for (const m of members) m.connection.limitSubflow(this.options.nowUs(), m.subflowId, limit);
+      const congestion = this.options.congestionOf(way.linkId);
+      for (const m of members) {
+        m.connection.limitSubflow(nowUs, m.subflowId, limit);
+        m.connection.setCongestion(nowUs, m.subflowId, congestion);
+      }
     }
     this.options.tellPeer();
     this.options.flushSoon();

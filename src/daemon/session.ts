@@ -30,6 +30,8 @@ export interface SessionParts {
   readonly lane: PacketLane;
   readonly writer: TunWriter;
   readonly now: () => Micros;
+  /** Server: congestion control of ours where the client has no wish. */
+  congestion?(): string;
   /** Address rule for what comes out of this session. */
   rule(): AddressRule;
   /** A control capsule other than policy. False: malformed, the connection is closed. */
@@ -147,6 +149,12 @@ export class Session {
     this.parts.onPolicy(message);
   }
 
+  /** Our own settings have changed: what the peer has no wish about follows them. */
+  reapply(): void {
+    if (this.peerPolicy === null) return;
+    for (const c of this.connections) if (c !== null) this.applyPolicy(this.peerPolicy, this.peerPolicy, c, false);
+  }
+
   /** Paths are named by the client's address ids, whoever speaks. */
   private isOn(path: PolicyPath, lane: LaneIndex, subflow: SubflowInfo): boolean {
     const own = this.parts.side === 'client' ? subflow.localAddressId : subflow.remoteAddressId;
@@ -172,9 +180,7 @@ export class Session {
       const wasState = before?.paths.find((p) => p.name === path.name)?.state;
       for (const subflow of subflows) {
         if (!this.isOn(path, c.index, subflow)) continue;
-        if (this.parts.side === 'server') this.applyRole(c.connection, subflow, path);
-        const limit = path.rateLimitBytesPerS > 0 ? path.rateLimitBytesPerS : Number.POSITIVE_INFINITY;
-        c.connection.limitSubflow(this.parts.now(), subflow.id, limit);
+        if (this.parts.side === 'server') this.applyRule(c.connection, subflow, path);
         if (wasState === path.state || isNew) continue;
         // Where nothing of ours is on its way nothing can be missed, whatever the peer makes of the silence.
         if (path.state === 'gone' || (path.state === 'silent' && subflow.inFlightBytes > 0)) {
@@ -185,9 +191,15 @@ export class Session {
   }
 
   /** The client decides what its links are for; in the other direction only what was observed counts. */
-  private applyRole(connection: ConnectionApi, subflow: SubflowInfo, path: PolicyPath): void {
+  private applyRule(connection: ConnectionApi, subflow: SubflowInfo, path: PolicyPath): void {
+    const nowUs = this.parts.now();
+    const limit = path.rateLimitBytesPerS > 0 ? path.rateLimitBytesPerS : Number.POSITIVE_INFINITY;
+    connection.limitSubflow(nowUs, subflow.id, limit);
+    const congestion = path.congestion === '' ? this.parts.congestion?.() : path.congestion;
+    if (congestion !== undefined && congestion !== subflow.congestion)
+      connection.setCongestion(nowUs, subflow.id, congestion);
     const isBackup = path.role === 'backup' || path.role === 'never' || path.state === 'going';
-    if (isBackup !== subflow.isBackupLocal) connection.setLocalBackup(this.parts.now(), subflow.id, isBackup);
+    if (isBackup !== subflow.isBackupLocal) connection.setLocalBackup(nowUs, subflow.id, isBackup);
   }
 }
 

@@ -65,6 +65,8 @@ export class LoopbackConnection implements ConnectionApi {
   /** Limits by subflow id. */
   readonly limits = new Map<number, number>();
 
+  setCongestion(): void {}
+
   limitSubflow(_nowUs: Micros, subflowId: number, bytesPerS: number): void {
     this.limits.set(subflowId, bytesPerS);
   }

@@ -89,6 +89,8 @@ export interface ConnectionApi {
   setBackup(nowUs: Micros, subflowId: number, backup: boolean): void;
   /** At most this much of ours leaves on this subflow, bytes/s; Infinity: no limit. */
   limitSubflow(nowUs: Micros, subflowId: number, bytesPerS: number): void;
+  /** Another congestion controller for what we send on this subflow; a name that is not known means the default. */
+  setCongestion(nowUs: Micros, subflowId: number, name: string): void;
   /** Our own choice for our sending: not while another path is usable. */
   setLocalBackup(nowUs: Micros, subflowId: number, backup: boolean): void;
   /** ADD_ADDR / REMOVE_ADDR. */

@@ -444,6 +444,14 @@ export class Connection implements ConnectionApi {
     this.host.markDirty(this);
   }
 
+  setCongestion(_nowUs: Micros, subflowId: number, name: string): void {
+    const tcp = this.subflow(subflowId)?.tcp;
+    if (tcp === undefined || tcp.cc.name === name) return;
+    this.coupling.leave(tcp.cc);
+    tcp.setController(this.host.controller(name));
+    this.host.markDirty(this);
+  }
+
   setLocalBackup(_nowUs: Micros, subflowId: number, backup: boolean): void {
     const sf = this.subflow(subflowId);
     if (sf !== undefined) sf.isLocalBackup = backup;

@@ -4,7 +4,8 @@ import { prefixContains } from '../base/prefix.js';
 import type { Path } from './path.js';
 import type { AddressChoice, LinkRole, PathLink, PathManagerConfig, PathMode, RemoteEndpoint } from './types.js';
 
-const ROLE_RANK: Record<LinkRole, number> = { always: 0, overflow: 1, backup: 2, never: 3 };
+/** The higher the more reserved. */
+export const ROLE_RANK: Record<LinkRole, number> = { always: 0, overflow: 1, backup: 2, never: 3 };
 
 /** Of two wishes the more reserved one. */
 export function strictestRole(a: LinkRole, b: LinkRole): LinkRole {

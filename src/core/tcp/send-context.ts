@@ -18,7 +18,8 @@ export interface SendContext {
   readonly sf: TcpSubflow;
   readonly owner: SubflowOwner;
   readonly rtt: RttEstimator;
-  readonly cc: CongestionController;
+  /** Another one after `Sender.setController`. */
+  cc: CongestionController;
   readonly ts: Timestamps;
   readonly stats: SubflowStats;
   readonly writer: SegmentWriter;

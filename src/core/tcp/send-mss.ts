@@ -25,7 +25,7 @@ export class SendMss {
     private readonly owner: SubflowOwner,
     private readonly pmtu: PathMtu,
     private readonly ts: Timestamps,
-    private readonly cc: CongestionController,
+    public cc: CongestionController,
   ) {
     this.#ipHeaderBytes = sf.flow.family === 6 ? 40 : 20;
     this.#peerMss = pmtu.mtuBytes - this.#ipHeaderBytes - TCP_HEADER; // until the peer's SYN says

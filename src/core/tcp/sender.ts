@@ -37,6 +37,7 @@ export class Sender implements ScoreboardObserver {
   readonly recovery: LossRecovery;
   lastProgressUs: Micros = 0;
 
+  readonly #ctx: SendContext;
   readonly #initialCwndSegments: number;
   readonly #pmtu: PathMtu;
   readonly #ecn = new EcnReaction();
@@ -55,7 +56,7 @@ export class Sender implements ScoreboardObserver {
     private readonly owner: SubflowOwner,
     config: SubflowConfig,
     private readonly rtt: RttEstimator,
-    readonly cc: CongestionController,
+    public cc: CongestionController,
     private readonly ts: Timestamps,
     private readonly stats: SubflowStats,
     writer: SegmentWriter,
@@ -64,7 +65,7 @@ export class Sender implements ScoreboardObserver {
     this.board = new Scoreboard(this);
     this.#pmtu = new PathMtu(config.mtuBytes, sf.flow.family === 6);
     this.mss = new SendMss(sf, owner, this.#pmtu, ts, cc);
-    const ctx: SendContext = {
+    const ctx: SendContext = (this.#ctx = {
       sf,
       owner,
       rtt,
@@ -79,7 +80,7 @@ export class Sender implements ScoreboardObserver {
       mss: this.mss,
       ecn: this.#ecn,
       pathProbe: this.#pathProbe,
-    };
+    });
     this.recovery = new LossRecovery(ctx);
     this.#transmitter = new Transmitter(ctx, this.recovery, config.maxSuperBytes, config.noDelay);
     this.#probes = new Probes(ctx, this.recovery, this.#transmitter);
@@ -133,6 +134,15 @@ export class Sender implements ScoreboardObserver {
     this.mss.refresh();
     const segments = this.#initialCwndSegments;
     this.cc.onInitialWindow(initialWindowBytes(segments, this.mss.bytes, retransmits));
+  }
+
+  /** Another congestion controller from here on. It knows nothing of the path, so it begins as after a handshake. */
+  setController(cc: CongestionController): void {
+    this.cc = cc;
+    this.#ctx.cc = cc;
+    this.mss.cc = cc;
+    cc.onMssChange(this.mss.bytes);
+    cc.onInitialWindow(initialWindowBytes(this.#initialCwndSegments, this.mss.bytes, 0));
   }
 
   // ---- acknowledgments

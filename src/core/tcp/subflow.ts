@@ -11,7 +11,7 @@ import { type CoreEnv, randomU32 } from '../base/env.js';
 import { unwrap32 } from '../base/seq.js';
 import type { Micros } from '../base/time.js';
 import { NEVER } from '../base/time.js';
-import type { CongestionController } from '../congestion/controller.js';
+import type { CongestionController, ControllerFactory } from '../congestion/controller.js';
 import type { IcmpErrorClass } from '../wire/icmp.js';
 import { type SegmentView, TCP_ACK, TCP_RST, TCP_SYN } from '../wire/segment.js';
 import { type AnsweredSyn, synOf } from './answered-syn.js';
@@ -69,6 +69,11 @@ export class TcpSubflow {
   }
   get cc(): CongestionController {
     return this.#tcb.sender.cc;
+  }
+  /** Changes the congestion controller in mid-flight. */
+  setController(create: ControllerFactory): void {
+    const { initialCwndSegments, coupling } = this.config;
+    this.#tcb.sender.setController(create({ mssBytes: this.mssBytes, initialCwndSegments, coupling }));
   }
   get sndUna(): number {
     return this.#tcb.sender.space.sndUna;

@@ -150,7 +150,7 @@ test('the limit of a link holds for every subflow over it, and for what the serv
   rig.limits.clear();
   rig.limits.set(1, 250_000);
   const { told } = rig;
-  rig.paths.applyLimits();
+  rig.paths.applyRules();
   t.deepEqual(
     [...sparse.limits],
     [

@@ -59,6 +59,7 @@ class TestServer {
       mtuBytes: MTU,
       families,
       now: () => 0,
+      congestion: () => 'bbr',
       hashSeed: 1,
       openStream: (connection) => new LoopbackStream(connection as LoopbackConnection),
       events: {
