@@ -32,8 +32,11 @@ function causeOfPath({ state, isStalled, why }: PathStatus): HandoverCause {
   if (isStalled) return 'silent';
   if (why !== null && /peer says/.test(why)) return 'peer';
   if (why !== null && /fading/.test(why)) return 'fading';
-  if (state === 'down')
-    return why === 'link is down' ? 'link-down' : why === 'its address is gone' ? 'address-gone' : 'policy';
+  if (state === 'down') {
+    if (why === 'its address is gone') return 'address-gone';
+    // Otherwise the link's own reason (no carrier, no address, no route).
+    return why === 'its role is never' || why === 'its addresses are excluded' ? 'policy' : 'link-down';
+  }
   if (state === 'draining') return 'policy';
   if (state === 'probing' || state === 'joining' || state === 'blocked') return 'closed';
   return 'preferred';

@@ -23,9 +23,12 @@ import { type CapReached, type CapUsage, UsageMeter, usageKey } from './caps.js'
 import { Capture, cleanCapture } from './capture.js';
 import { clientCarriers, explainChange } from './carriers.js';
 import { ClientSession } from './client-session.js';
+import { type Pause, PauseWatch, pauseText } from './clock.js';
 import type { Driver } from './driver.js';
+import { type HostSources, openHostSources } from './host-sources.js';
 import type { Journal } from './journal.js';
-import { type HostLink, type LinkChange, LinkMonitor } from './link-monitor.js';
+import type { LinkFacts } from './link-facts.js';
+import { type HostLink, type LinkChange, LinkMonitor, type LinkNews } from './link-monitor.js';
 import { cappedRole, capText, linkPolicy } from './link-policy.js';
 import { OperatorOrders } from './operator.js';
 import { LOAD_MS, OverflowWatch } from './overflow.js';
@@ -58,6 +61,8 @@ export class ClientDaemon {
   upSinceUs: Micros | null = null;
 
   private readonly rt = new Rtnetlink();
+  private readonly sources: HostSources;
+  private readonly pauses: PauseWatch;
   private readonly capture: Capture;
   private readonly loop: TunLoop;
   private readonly guards = new Map<number, PortGuard>();
@@ -162,7 +167,22 @@ export class ClientDaemon {
       onSettled: () => this.noteCarriers(),
       flushSoon: () => driver.flushSoon(),
     });
-    this.monitor = new LinkMonitor(this.rt, config.paths, this.tun.name, (change) => this.onLink(change));
+    this.sources = openHostSources((message) => journal.record('warn', 'problem', message));
+    this.monitor = new LinkMonitor(
+      {
+        rt: this.rt,
+        rules: config.paths,
+        ownTun: this.tun.name,
+        side: 'client',
+        ...this.sources,
+        hasRoute: (link) => this.hasRoute(link),
+      },
+      {
+        onChange: (change) => this.onLink(change),
+        onNews: (link, news) => this.onLinkNews(link, news),
+      },
+    );
+    this.pauses = new PauseWatch(this.sources.clocks, (pause) => this.onPause(pause));
     this.countUsage();
     for (const link of this.monitor.links) this.addLink(link);
     this.timers = [setInterval(() => this.lookAtLoad(), LOAD_MS), setInterval(() => this.countUsage(), USAGE_MS)];
@@ -257,7 +277,9 @@ export class ClientDaemon {
     this.usage.close();
     this.paths.close();
     this.loop.close();
+    this.pauses.close();
     this.monitor.close();
+    this.sources.clocks.close();
     this.capture.remove();
     this.session.close('the client is stopping');
     for (const guard of this.guards.values()) guard.release();
@@ -372,20 +394,21 @@ export class ClientDaemon {
   // ---- Links -------------------------------------------------------------------------------------------------------
 
   private addLink(link: HostLink): void {
-    const { id, name, isUp, addresses } = link;
+    const { id, name, isUp, whyDown, addresses } = link;
     const policy = linkPolicy(link, this.roleOf(link));
     // Nothing is opened on a link that is not to be used; it is only shown.
     if (policy.role !== 'never') this.driver.addLink(link);
     this.setCapturedLinks();
     this.policies.set(id, JSON.stringify(policy));
-    this.paths.handle({ type: 'link-added', link: { id, name, isUp, addresses, ...policy } });
+    this.paths.handle({ type: 'link-added', link: { id, name, isUp, whyDown, addresses, ...policy } });
   }
 
   private onLink({ before, after }: LinkChange): void {
     const name = (after ?? before)!.name;
     const isUp = after?.isUp ?? false;
     if ((before?.isUp ?? false) !== isUp) {
-      this.journal.record('info', 'link', `${name} is ${isUp ? 'up' : 'down'}`, { path: name });
+      const why = after?.whyDown ?? 'interface is gone';
+      this.journal.record('info', 'link', isUp ? `${name} is up` : `${name} is down: ${why}`, { path: name });
     }
     if (before === null) {
       this.addLink(after!);
@@ -396,18 +419,53 @@ export class ClientDaemon {
       this.setCapturedLinks();
       this.paths.handle({ type: 'link-removed', linkId: before.id });
     } else {
+      if (before.name !== after.name) {
+        this.journal.record('info', 'link', `${before.name} is called ${after.name} now`, { path: after.name });
+        this.addLink(after);
+      }
       this.countUsage();
       this.applyPolicy(after);
-      this.paths.handle({ type: 'link-changed', linkId: after.id, isUp, addresses: after.addresses });
+      this.paths.handle({
+        type: 'link-changed',
+        linkId: after.id,
+        isUp,
+        whyDown: after.whyDown,
+        addresses: after.addresses,
+      });
     }
-    if (isUp) this.resolve();
+    if (after !== null && hasAddress(after)) this.resolve();
     this.driver.flushSoon();
     this.onStateChange();
+  }
+
+  /** Looks as before, but whatever kept packets away may be over. */
+  private onLinkNews(link: HostLink, news: LinkNews): void {
+    this.journal.record('debug', 'link-news', `${link.name}: ${news}`, { path: link.name });
+    this.paths.handle({ type: 'link-changed', linkId: link.id });
+    this.driver.flushSoon();
+  }
+
+  /** The host slept, or this process did not run: the network may be another one, and nobody told us. */
+  private onPause(pause: Pause): void {
+    const data = { slept_s: pause.sleptUs / 1e6, stopped_s: pause.stoppedUs / 1e6 };
+    this.journal.record('info', 'resumed', `resumed: ${pauseText(pause)}; every path is probed`, { data });
+    this.monitor.reread();
+    this.paths.probeAll('the host was asleep');
+    this.resolve();
+  }
+
+  /** Whether any address of the server has a way out over this link. Which it is, the path manager finds out. */
+  private hasRoute(link: LinkFacts): boolean {
+    const remotes = [...this.resolver.addresses, ...[...this.announced.values()].map((e) => e.address)];
+    const canReach = (remote: IpAddress) =>
+      link.addresses.some((own) => own.family === remote.family && this.rt.nextHop(link.id, remote, own) !== null);
+    return remotes.length === 0 || remotes.some(canReach);
   }
 
   /** The server's addresses, as configured, resolved or announced. */
   private setRemotes(): void {
     const { port } = this.config.server;
+    this.monitor.look();
     const known = this.resolver.addresses.map((address): RemoteEndpoint => ({ address, port }));
     const more = [...this.announced].map(([addressId, e]): RemoteEndpoint => ({ ...e, addressId }));
     const isNew = (r: RemoteEndpoint) => !known.some((k) => k.port === r.port && k.address.text === r.address.text);
@@ -517,7 +575,7 @@ export class ClientDaemon {
     this.isResolving = true;
     void (async () => {
       for (const link of this.monitor.links) {
-        if (link.isUp && this.roleOf(link) !== 'never' && (await this.resolver.refresh(link.name))) break;
+        if (hasAddress(link) && this.roleOf(link) !== 'never' && (await this.resolver.refresh(link.name))) break;
       }
       this.isResolving = false;
       if (!this.isClosed) this.setRemotes();
@@ -584,5 +642,11 @@ function orderText(name: string, role: PathRole | null, limitBps: number | null)
   ];
   return said.length === 0 ? `${name}: as configured` : `${name}: ${said.join(', ')}, until reset or a reload`;
 }
+
+/** It can ask a name server, whatever the server's addresses as last known. */
+function hasAddress(link: LinkFacts): boolean {
+  return link.hasCarrier && link.addresses.length > 0;
+}
+
 /** Interfaces' counters begin anew with the host. */
 const BOOT_ID = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();

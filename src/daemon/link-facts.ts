@@ -33,7 +33,7 @@ export interface LinkFacts {
   readonly addresses: readonly IpAddress[];
   /** Best first. Empty where routes are not followed (server). */
   readonly defaultRoutes: readonly DefaultRoute[];
-  /** Carrier and an address. Whether something answers there is the path manager's business. */
+  /** Carrier, an address, and (client) a route to the server. Whether something answers is the path manager's business. */
   readonly isUp: boolean;
   /** Why not, in words; null when it is up. */
   readonly whyDown: string | null;

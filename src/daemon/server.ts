@@ -101,7 +101,10 @@ export class ServerDaemon {
       },
     });
     // A server takes connections on whatever link they come in.
-    this.monitor = new LinkMonitor(this.rt, [PLAIN_RULE], this.tun.name, (change) => this.onLink(change), true);
+    this.monitor = new LinkMonitor(
+      { rt: this.rt, rules: [PLAIN_RULE], ownTun: this.tun.name, side: 'server' },
+      { onChange: (change) => this.onLink(change) },
+    );
     for (const link of this.monitor.links) driver.addLink(this.listening(link));
     this.guard = driver.acquirePort(config.listen.port);
     this.listener = this.listen();

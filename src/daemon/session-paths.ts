@@ -155,6 +155,19 @@ export class SessionPaths {
     this.options.flushSoon();
   }
 
+  /** Nothing that was known of any path can be trusted any more (the host slept): each is asked at once. */
+  probeAll(why: string): void {
+    const nowUs = this.options.nowUs();
+    for (const { way, members } of this.paths.values()) {
+      for (const m of members) {
+        if (!m.isEstablished) continue;
+        m.connection.suspectSubflow(nowUs, m.subflowId, why);
+        m.connection.onLinkState(nowUs, way.linkId, true);
+      }
+    }
+    this.options.flushSoon();
+  }
+
   status(): PathStatus[] {
     return this.manager.paths(this.options.nowUs());
   }

@@ -3,3 +3,4 @@ export { NetlinkMonitor, type NetlinkTopic } from './monitor.js';
 export { type NewRoute, type NewRule, type NextHop, parsePrefix, Rtnetlink } from './rtnetlink.js';
 export { NetlinkError, NetlinkSocket } from './socket.js';
 export * from './types.js';
+export { Nl80211, type WifiState } from './wifi.js';
