@@ -48,6 +48,18 @@ export class AddressSignals {
     via?.signal(nowUs, { kind: 'remove-addr', ids: addressIds });
   }
 
+  /**
+   * `sf` is given up while its link is away: no RST can say so, and the peer would keep its end for minutes. It is told by
+   * another subflow that the address is gone (3.4.2).
+   */
+  abandon(nowUs: Micros, sf: MptcpSubflow): void {
+    const { c } = this;
+    if (c.mode !== 'mptcp' || !sf.isConfirmed || c.state === 'closed') return;
+    const others = c.subflows.filter((other) => other !== sf && other.closeReason === null);
+    if (others.some((other) => other.localAddressId === sf.localAddressId)) return;
+    if (others.some((other) => other.isUsable && !other.isStalled)) this.withdraw(nowUs, [sf.localAddressId]);
+  }
+
   nextDeadline(): Micros {
     let at = this.c.addresses.nextDeadline();
     for (const { untilUs } of this.doubtful.values()) at = Math.min(at, untilUs);

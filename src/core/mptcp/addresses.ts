@@ -39,10 +39,15 @@ export class AddressBook {
     this.remote.set(0, { endpoint: remote, isObserved: false });
   }
 
-  /** Id of a local address, assigned at first use; -1 when all 255 are taken. */
-  localId(address: IpAddress): number {
+  /**
+   * Id of a local address, assigned at first use; -1 when all 255 are taken. Of more than MAX_ADDRESSES the oldest that is
+   * neither announced nor, by `isInUse`, that of a subflow gives up its id: leases come and go for as long as a connection
+   * lives.
+   */
+  localId(address: IpAddress, isInUse: (addressId: number) => boolean = () => true): number {
     const known = this.localIds.get(address.text);
     if (known !== undefined) return known;
+    if (this.localIds.size >= MAX_ADDRESSES) this.recycle(isInUse);
     const used = new Set(this.localIds.values());
     for (let id = 1; id <= 255; id++) {
       if (used.has(id)) continue;
@@ -50,6 +55,14 @@ export class AddressBook {
       return id;
     }
     return -1;
+  }
+
+  private recycle(isInUse: (addressId: number) => boolean): void {
+    for (const [text, id] of this.localIds) {
+      if (id === 0 || isInUse(id) || this.announcements.some((a) => a.addressId === id)) continue;
+      this.localIds.delete(text);
+      return;
+    }
   }
 
   /** Local addresses that have an id. */
@@ -88,7 +101,8 @@ export class AddressBook {
 
   /** MP_JOIN came from this endpoint under this id (3.4.1: such ids are stored as well). */
   observe(addressId: number, endpoint: Endpoint): void {
-    if (this.remote.has(addressId) || this.remote.size >= MAX_ADDRESSES) return;
+    const known = this.remote.get(addressId);
+    if (known === undefined ? this.remote.size >= MAX_ADDRESSES : !known.isObserved) return;
     this.remote.set(addressId, { endpoint, isObserved: true });
   }
 

@@ -485,6 +485,7 @@ export class Connection implements ConnectionApi {
   resetSubflow(nowUs: Micros, sf: MptcpSubflow, reason: number): void {
     sf.resetReason = reason;
     this.reinjector.takeFrom(sf);
+    if (sf.isLinkDown) this.addressSignals.abandon(nowUs, sf);
     sf.tcp.abort(nowUs, true);
     this.host.markDirty(this);
   }

@@ -18,7 +18,7 @@ export const MAX_SUBFLOWS = 16;
 export function join(nowUs: Micros, c: Connection, options: JoinOptions): number {
   const { remote, linkId } = options;
   const why = refusalOf(c, options);
-  const localAddressId = why === null ? c.addresses.localId(options.localAddress) : -1;
+  const localAddressId = why === null ? c.addresses.localId(options.localAddress, isIdInUse(c)) : -1;
   if (localAddressId < 0) return refuse(c, linkId, why ?? 'no address id left');
   const flow: FlowTuple = {
     linkId,
@@ -38,6 +38,10 @@ export function join(nowUs: Micros, c: Connection, options: JoinOptions): number
   sf.tcp.connect(nowUs);
   c.host.markDirty(c);
   return sf.id;
+}
+
+function isIdInUse(c: Connection): (addressId: number) => boolean {
+  return (addressId) => c.subflows.some((sf) => sf.localAddressId === addressId);
 }
 
 /** The peer may open this further subflow now: asked at its SYN, and again when the third packet makes it a subflow. */

@@ -278,3 +278,17 @@ test('REMOVE_ADDR in a segment outside the window is not read', (t) => {
   t.is(script.counter('MPTcpExtRmAddr'), 0);
   t.false(script.p1.sf.isStalled);
 });
+
+test('a subflow that is given up while its link is away: the peer hears on another one that the address is gone', (t) => {
+  const s = MptcpScript.joined(2);
+  const id = s.p1.sf.localAddressId;
+  s.engine.updateLink(s.nowUs, { ...s.engine.link(1)!, isUp: false });
+  s.out();
+  s.c.closeSubflow(s.nowUs, s.p1.sf.id, 'reset');
+  const said = drain(s.engine, s.nowUs);
+  t.deepEqual(
+    said.map((p) => [p.linkId, p.seg.mptcp.removeIds]),
+    [[0, [id]]],
+  );
+  t.is(s.c.subflows.length, 1);
+});
