@@ -25,6 +25,7 @@ import { clientCarriers, explainChange } from './carriers.js';
 import { ClientSession } from './client-session.js';
 import { type Pause, PauseWatch, pauseText } from './clock.js';
 import type { Driver } from './driver.js';
+import { FadingWatch } from './fading-watch.js';
 import { type HostSources, openHostSources } from './host-sources.js';
 import type { Journal } from './journal.js';
 import type { LinkFacts } from './link-facts.js';
@@ -63,6 +64,7 @@ export class ClientDaemon {
   private readonly rt = new Rtnetlink();
   private readonly sources: HostSources;
   private readonly pauses: PauseWatch;
+  private readonly fading = new FadingWatch();
   private readonly capture: Capture;
   private readonly loop: TunLoop;
   private readonly guards = new Map<number, PortGuard>();
@@ -180,6 +182,7 @@ export class ClientDaemon {
       {
         onChange: (change) => this.onLink(change),
         onNews: (link, news) => this.onLinkNews(link, news),
+        onSignal: (link, signalDbm) => this.onSignal(link, signalDbm),
       },
     );
     this.pauses = new PauseWatch(this.sources.clocks, (pause) => this.onPause(pause));
@@ -433,6 +436,8 @@ export class ClientDaemon {
         addresses: after.addresses,
       });
     }
+    if (after === null) this.fading.forget(before!.id);
+    else if (!isUp && this.fading.reset(after.id) === false) this.setFading(after, false, 'link is down');
     if (after !== null && hasAddress(after)) this.resolve();
     this.driver.flushSoon();
     this.onStateChange();
@@ -442,6 +447,21 @@ export class ClientDaemon {
   private onLinkNews(link: HostLink, news: LinkNews): void {
     this.journal.record('debug', 'link-news', `${link.name}: ${news}`, { path: link.name });
     this.paths.handle({ type: 'link-changed', linkId: link.id });
+    this.driver.flushSoon();
+  }
+
+  private onSignal(link: HostLink, signalDbm: number): void {
+    const subflows = this.connections
+      .flatMap(({ connection }) => connection.info().subflows)
+      .filter((s) => s.linkId === link.id);
+    const verdict = this.fading.sample(this.driver.nowUs(), link, signalDbm, subflows);
+    if (verdict !== null) this.setFading(link, verdict, `${Math.round(signalDbm)} dBm`);
+  }
+
+  private setFading(link: HostLink, isFading: boolean, detail: string): void {
+    const message = `${link.name}: ${isFading ? 'its signal is fading' : 'its signal is not fading any more'} (${detail})`;
+    this.journal.record('info', 'link-fading', message, { path: link.name, data: { fading: isFading } });
+    this.paths.handle({ type: 'link-fading', linkId: link.id, isFading });
     this.driver.flushSoon();
   }
 

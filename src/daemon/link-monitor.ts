@@ -43,7 +43,7 @@ export interface LinkEvents {
   /** Not called for what is there at first: read `links`. */
   onChange(change: LinkChange): void;
   onNews?(link: HostLink, news: LinkNews): void;
-  /** Every SAMPLE_MS, for each WiFi link with a carrier whose signal is known. */
+  /** Every SAMPLE_MS, for each WiFi link that is up and whose signal is known. */
   onSignal?(link: HostLink, signalDbm: number): void;
 }
 
@@ -143,7 +143,7 @@ export class LinkMonitor {
       this.#current.set(link.id, { ...link, signalDbm: reading.signalDbm });
     }
     for (const link of this.links) {
-      if (link.hasCarrier && link.signalDbm !== null) this.events.onSignal?.(link, link.signalDbm);
+      if (link.isUp && link.signalDbm !== null) this.events.onSignal?.(link, link.signalDbm);
     }
   }
 
