@@ -11,8 +11,11 @@ import type { Micros } from '../core/base/time.js';
 export const MIN_SILENCE_US = 5_000;
 /** Silences kept; the oldest goes. At the shortest they cover 1.28 s, which is more than a receipt looks back. */
 const KEPT_SILENCES = 256;
-/** Data was coming steadily if this many of the 32 last bins had some: half a second, so that one request is not enough. */
-const BIN_US = 16_000;
+/**
+ * Data was coming steadily if this many of the 32 last bins had some: 0.8 of 1.6 s, so that one request is not enough, and a
+ * busy host, which takes in what came in lumps, does not matter.
+ */
+const BIN_US = 50_000;
 const STEADY_BINS = 16;
 
 export class DeliveryTrack {
@@ -38,9 +41,9 @@ export class DeliveryTrack {
     this.lastUs = nowUs;
   }
 
-  /** The silence that lasts since the last delivery is one in which data is due. */
-  isSilent(nowUs: Micros): boolean {
-    return nowUs - this.lastUs >= MIN_SILENCE_US && this.isSteady;
+  /** Data was coming steadily, and nothing has come for `leastUs`. */
+  isSilent(nowUs: Micros, leastUs = MIN_SILENCE_US): boolean {
+    return nowUs - this.lastUs >= leastUs && this.isSteady;
   }
 
   /**

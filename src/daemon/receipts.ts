@@ -20,6 +20,8 @@ const LOOK_BACK_US = 1_000_000;
 const LOOK_BACK_TOLD_US = 50_000;
 /** A silence that lasts at the change is its, if it is not older than this (a transfer that ended just before is not). */
 const TOLD_LATE_US = 500_000;
+/** Data stands still when nothing has come for so long, and is then waited for; a packet now and then comes slower. */
+const STILL_US = 50_000;
 /** Data that has not come back for so long after a path was there is not waited for. */
 const GIVE_UP_US = 10_000_000;
 /** Counters are kept this often, and a receipt starts from those of at least a moment before its change. */
@@ -105,7 +107,7 @@ export class ReceiptBook {
     const isFirst = this.known.size === 0;
     const isJoinOnly = from.every((n) => to.includes(n)) && to.every((n) => from.includes(n) || !this.known.has(n));
     for (const name of to) this.known.add(name);
-    if (this.open !== null && (this.open.darkSinceUs !== NEVER || this.isSilent(nowUs))) this.join(nowUs, to);
+    if (this.open !== null && (this.open.darkSinceUs !== NEVER || this.isStill(nowUs))) this.join(nowUs, to);
     else if (!isFirst && !isJoinOnly) this.begin(nowUs, from, change);
   }
 
@@ -113,7 +115,7 @@ export class ReceiptBook {
   onTimer(nowUs: Micros): void {
     const { open } = this;
     if (open === null || open.darkSinceUs !== NEVER || nowUs < open.changedUs + SETTLE_US) return;
-    if (this.isSilent(nowUs) && nowUs < open.changedUs + GIVE_UP_US) return;
+    if (this.isStill(nowUs) && nowUs < open.changedUs + GIVE_UP_US) return;
     this.finish(nowUs);
   }
 
@@ -175,14 +177,16 @@ export class ReceiptBook {
   private gapUs(open: OpenReceipt, nowUs: Micros): number | null {
     let longest: number | null = null;
     for (const lane of this.lanes) {
+      // Nothing has come since: how long it would have taken, nobody knows.
+      if (lane.lastUs < open.atUs) continue;
       const us = lane.longestSilenceUs(open.lookFromUs, nowUs);
       if (us !== null && us > (longest ?? -1)) longest = us;
     }
     return longest;
   }
 
-  private isSilent(nowUs: Micros): boolean {
-    return this.lanes.some((lane) => lane.isSilent(nowUs));
+  private isStill(nowUs: Micros): boolean {
+    return this.lanes.some((lane) => lane.isSilent(nowUs, STILL_US));
   }
 
   private baseline(nowUs: Micros): SessionTotals {
