@@ -4,6 +4,7 @@
  */
 import { ipEquals, ipEqualsAt } from '../base/ip.js';
 import type { MptcpSubflow } from '../mptcp/subflow.js';
+import type { FlowTuple } from '../tcp/flow.js';
 import type { SegmentView } from '../wire/segment.js';
 
 export class Demux {
@@ -16,14 +17,7 @@ export class Demux {
     if (bucket === undefined) {
       this.byPorts.set(key, [sf]);
     } else {
-      for (const other of bucket) {
-        if (
-          ipEquals(other.flow.localAddress, sf.flow.localAddress) &&
-          ipEquals(other.flow.remoteAddress, sf.flow.remoteAddress)
-        ) {
-          return false;
-        }
-      }
+      if (bucket.some((other) => isSameTuple(other.flow, sf.flow))) return false;
       bucket.push(sf);
     }
     this.size++;
@@ -38,6 +32,11 @@ export class Demux {
     bucket.splice(i, 1);
     this.size--;
     if (bucket.length === 0) this.byPorts.delete(key);
+  }
+
+  /** The subflow that has this four-tuple. */
+  ofFlow(flow: FlowTuple): MptcpSubflow | undefined {
+    return this.byPorts.get(portsKey(flow.localPort, flow.remotePort))?.find((sf) => isSameTuple(sf.flow, flow));
   }
 
   /** The subflow a received segment belongs to. */
@@ -71,4 +70,9 @@ export class Demux {
 
 function portsKey(localPort: number, remotePort: number): number {
   return localPort * 65536 + remotePort;
+}
+
+/** Of two flows with the same ports. */
+function isSameTuple(a: FlowTuple, b: FlowTuple): boolean {
+  return ipEquals(a.localAddress, b.localAddress) && ipEquals(a.remoteAddress, b.remoteAddress);
 }

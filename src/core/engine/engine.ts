@@ -204,6 +204,20 @@ export class Engine implements EngineApi, ConnectionHost {
     this.isnAbove = -1;
   }
 
+  /**
+   * A path that was given up in good order is opened again, and the four-tuple is the same (one port for all subflows of a
+   * connection). Where both ends have timestamps, PAWS keeps old segments out, so TIME-WAIT need not be waited for (RFC 6191 2).
+   * Returns the number above which the new ones must lie; -1: nothing was in the way.
+   */
+  private endTimeWait(nowUs: Micros, flow: FlowTuple): number {
+    const old = this.demux.ofFlow(flow);
+    if (old === undefined || !old.tcp.mayBeReplaced) return -1;
+    old.tcp.abort(nowUs, false);
+    this.demux.remove(old);
+    this.markDirty(old.connection);
+    return (old.tcp.iss + old.tcp.sndNxt) >>> 0;
+  }
+
   private onOtherProtocol(nowUs: Micros): void {
     const { seg, icmp } = this;
     const result = parseIcmpError(seg, icmp);
@@ -318,10 +332,12 @@ export class Engine implements EngineApi, ConnectionHost {
     if (this.byToken.get(localToken) === connection) this.byToken.delete(localToken);
   }
 
+  /** A subflow of ours that waits in TIME-WAIT on this four-tuple makes way, and the number lies above its own. */
   isn(nowUs: Micros, flow: FlowTuple): number {
     const isn = this.isns.next(nowUs, flow);
-    const isAbove = this.isnAbove < 0 || ((isn - this.isnAbove) | 0) > 0;
-    return isAbove ? isn : (this.isnAbove + ISN_STEP) >>> 0;
+    const above = this.isnAbove < 0 ? this.endTimeWait(nowUs, flow) : this.isnAbove;
+    const isAbove = above < 0 || ((isn - above) | 0) > 0;
+    return isAbove ? isn : (above + ISN_STEP) >>> 0;
   }
 
   tsOffset(flow: FlowTuple): number {

@@ -180,6 +180,11 @@ export class TcpSubflow {
     return unwrap32(syn.seq, this.irs, this.rcvNxt) > this.rcvNxt;
   }
 
+  /** In TIME-WAIT, and a new connection of ours on the same four-tuple is safe all the same (RFC 6191 2). */
+  get mayBeReplaced(): boolean {
+    return this.#tcb.state === 'time-wait' && this.#tcb.ts.enabled;
+  }
+
   // ---- owner's controls
 
   /** A pure ACK leaves at the next poll, whatever else does: it carries options that the owner wants out. */

@@ -7,6 +7,7 @@ import { CSUM_VALID, ReceiveBatch, TransmitBatch } from '../../../src/core/engin
 import { parseSegment, SegmentView } from '../../../src/core/wire/segment.js';
 import { nodeEnv } from '../../support/node-env.js';
 import { ACK, addTcp, FIN, SYN } from '../../support/packets.js';
+import { connected, LOCAL, S, SERVER } from '../../support/two-hosts.js';
 
 interface Sent {
   readonly flags: number;
@@ -65,4 +66,26 @@ test('T13: a SYN above the old numbers opens a new connection out of TIME-WAIT, 
   t.true(((synAck!.seq - last) | 0) > 0);
   receive(ACK, 5_001, (synAck!.seq + 1) >>> 0);
   t.is(accepted.length, 2);
+});
+
+test('a subflow that was closed in good order can be opened again at once, on the same four-tuple', (t) => {
+  const { network, client, ours, theirs } = connected();
+  const received = () => theirs.info().bytesReceived;
+  let nowUs = S;
+  const join = () => ours.join(nowUs, { linkId: 1, localAddress: LOCAL[1], remote: { address: SERVER, port: 5000 } });
+  for (let round = 0; round < 3; round++) {
+    const id = join();
+    t.true(id > 0, `round ${round}`);
+    client.poke();
+    network.run((nowUs += S));
+    t.is(ours.info().subflows.find((s) => s.id === id)?.state, 'established', `round ${round}`);
+    const before = received();
+    ours.write(nowUs, new Uint8Array(3_000_000));
+    client.poke();
+    network.run((nowUs += S));
+    t.is(received() - before, 3_000_000);
+    ours.closeSubflow(nowUs, id, 'fin');
+    client.poke();
+    network.run((nowUs += S / 10));
+  }
 });
