@@ -5,7 +5,7 @@
  *   carriers change → a receipt is open → data flows again and the change is SETTLE_US old → the receipt is written
  *
  * The gap is the longest silence in what was delivered (delivery.ts), over the session's lanes. Every silence counts for one
- * receipt only: a change that comes while the data still stands still joins the receipt that is open.
+ * receipt only: a change that comes at once, or while the data still stands still, joins the receipt that is open.
  */
 import type { HandoverCause, HandoverReceipt } from '../control/protocol.js';
 import { type Micros, NEVER } from '../core/base/time.js';
@@ -20,6 +20,8 @@ const LOOK_BACK_US = 1_000_000;
 const LOOK_BACK_TOLD_US = 50_000;
 /** A silence that lasts at the change is its, if it is not older than this (a transfer that ended just before is not). */
 const TOLD_LATE_US = 500_000;
+/** A change so soon after another is the same disturbance: what was on its way makes a dead path look alive for a moment. */
+const SAME_US = 500_000;
 /** Data stands still when nothing has come for so long, and is then waited for; a packet now and then comes slower. */
 const STILL_US = 50_000;
 /** Data that has not come back for so long after a path was there is not waited for. */
@@ -67,6 +69,7 @@ interface OpenReceipt {
   readonly detail: string;
   readonly lookFromUs: Micros;
   readonly before: SessionTotals;
+  to: readonly string[];
   changedUs: Micros;
   /** Since when nothing carries; NEVER: something does. */
   darkSinceUs: Micros;
@@ -107,7 +110,7 @@ export class ReceiptBook {
     const isFirst = this.known.size === 0;
     const isJoinOnly = from.every((n) => to.includes(n)) && to.every((n) => from.includes(n) || !this.known.has(n));
     for (const name of to) this.known.add(name);
-    if (this.open !== null && (this.open.darkSinceUs !== NEVER || this.isStill(nowUs))) this.join(nowUs, to);
+    if (this.open !== null && this.isSame(nowUs, this.open)) this.join(nowUs, to);
     else if (!isFirst && !isJoinOnly) this.begin(nowUs, from, change);
   }
 
@@ -135,10 +138,15 @@ export class ReceiptBook {
       detail,
       lookFromUs: Math.max(lookFromUs, this.closedUs),
       before: this.baseline(nowUs),
+      to: carriers,
       changedUs: nowUs,
       darkSinceUs: carriers.length === 0 ? nowUs : NEVER,
       darkUs: 0,
     };
+  }
+
+  private isSame(nowUs: Micros, open: OpenReceipt): boolean {
+    return open.darkSinceUs !== NEVER || nowUs - open.changedUs < SAME_US || this.isStill(nowUs);
   }
 
   private join(nowUs: Micros, to: readonly string[]): void {
@@ -146,6 +154,7 @@ export class ReceiptBook {
     if (open.darkSinceUs !== NEVER) open.darkUs += nowUs - open.darkSinceUs;
     open.darkSinceUs = to.length === 0 ? nowUs : NEVER;
     open.changedUs = nowUs;
+    open.to = to;
   }
 
   private finish(nowUs: Micros): void {
@@ -153,7 +162,7 @@ export class ReceiptBook {
     this.open = null;
     this.closedUs = nowUs;
     const gapUs = this.gapUs(open, nowUs);
-    const isBack = sameNames(open.from, this.carriers) && open.darkUs === 0;
+    const isBack = sameNames(open.from, open.to) && open.darkUs === 0;
     if (isBack && (gapUs === null || gapUs < BLIP_US)) return;
     const after = this.options.totals(nowUs);
     const carried = open.before.connectionIds.filter((id) => after.connectionIds.includes(id)).length;
@@ -161,7 +170,7 @@ export class ReceiptBook {
       time: this.options.wallTime(open.atUs),
       session: this.options.session,
       from: [...open.from],
-      to: [...this.carriers],
+      to: [...open.to],
       cause: open.cause,
       detail: open.detail,
       gap_s: gapUs === null ? null : gapUs / 1e6,

@@ -130,14 +130,14 @@ test('leaving and returning are two receipts, and a silence is in one of them on
   const rig = Rig.busy();
   rig.carriers(['b']);
   rig.run(2_100, false);
-  rig.run(2_500);
+  rig.run(2_700);
   rig.carriers(['b', 'a'], 'returned');
   rig.run(5_000);
   t.deepEqual(
-    rig.written.map((r) => [r.cause, r.gap_s]),
+    rig.written.map((r) => [r.cause, r.from.join(), r.to.join(), r.gap_s]),
     [
-      ['link-down', 0.11],
-      ['returned', 0.01],
+      ['link-down', 'a,b', 'b', 0.11],
+      ['returned', 'b', 'b,a', 0.01],
     ],
   );
 });
@@ -150,6 +150,20 @@ test('a path that is doubted for a moment, without a gap, is no handover; with o
   rig.run(4_000);
   t.is(rig.written.length, 1, 'the data stood still');
   t.is(rig.written[0]!.gap_s, 0.21);
+});
+
+test('a dead path that looks alive for a moment is one handover', (t) => {
+  const rig = Rig.busy();
+  rig.carriers(['b'], 'peer');
+  rig.run(2_080);
+  rig.carriers(['a', 'b'], 'returned');
+  rig.run(2_300);
+  rig.carriers(['b'], 'silent');
+  rig.run(5_000);
+  t.deepEqual(
+    rig.written.map((r) => [r.cause, r.from.join(), r.to.join()]),
+    [['peer', 'a,b', 'b']],
+  );
 });
 
 test('data that never comes back is not waited for for ever', (t) => {
