@@ -125,7 +125,7 @@ export const mutations: readonly Mutation[] = [
   {
     row: 'T13',
     file: 'src/core/engine/engine.ts',
-    find: 'return isAbove ? isn : (this.isnAbove + ISN_STEP) >>> 0;',
+    find: 'return isAbove ? isn : (above + ISN_STEP) >>> 0;',
     replace: 'return isn;',
   },
   {
