@@ -120,9 +120,8 @@ export const mutations: readonly Mutation[] = [
   {
     row: 'J13',
     file: 'src/core/mptcp/addresses.ts',
-    find: `    if (known !== undefined) return known;
-    const used`,
-    replace: '    const used',
+    find: '    if (known !== undefined) return known;\n    if (this.localIds.size',
+    replace: '    if (this.localIds.size',
   },
   {
     row: 'J14',
