@@ -127,6 +127,14 @@ export interface PathsDocument {
   schema: typeof PATHS_SCHEMA;
   time: string;
   paths: PathStatus[];
+  /** The host's other interfaces, and why they are no paths. */
+  left_out: LeftOut[];
+}
+
+export interface LeftOut {
+  name: string;
+  type: string;
+  reason: string;
 }
 
 /** One MPTCP connection (a lane of a session, or one captured TCP flow). */
@@ -311,6 +319,7 @@ export interface StatusSource {
   readonly name: string;
   status(): StatusDocument;
   flows(): FlowStatus[];
+  leftOut(): LeftOut[];
   /** Monotonic counters by name (the engine's and the lanes'), for /metrics. */
   counters(): Readonly<Record<string, number>>;
   /** Events kept with seq > `afterSeq`, then each new one, until the returned function is called. */

@@ -113,7 +113,8 @@ export class ControlServer {
         return sendJson(res, 200, this.source.status());
       case 'GET /v1/paths': {
         const { time, paths } = this.source.status();
-        return sendJson(res, 200, { schema: PATHS_SCHEMA, time, paths } satisfies PathsDocument);
+        const left_out = this.source.leftOut();
+        return sendJson(res, 200, { schema: PATHS_SCHEMA, time, paths, left_out } satisfies PathsDocument);
       }
       case 'GET /v1/flows': {
         const time = new Date().toISOString();

@@ -15,6 +15,7 @@ import type {
   EventRecord,
   FlowStatus,
   HandoverReceipt,
+  LeftOut,
   PathChange,
   PathStatus,
   Problem,
@@ -261,6 +262,11 @@ class Daemon implements StatusSource {
         needs_user: failure.isAuthentication,
       });
     }
+    for (const link of this.client?.monitor.links ?? []) {
+      if (link.connectivity !== 'portal' || !link.hasCarrier) continue;
+      const message = `${link.name}: a login page answers in place of the Internet (NetworkManager)`;
+      problems.push({ kind: 'portal', message, remedy: 'log in there with a browser', needs_user: true });
+    }
     if (this.driver.guardProblem !== '') {
       problems.push({ kind: 'resource', message: this.driver.guardProblem, remedy: null, needs_user: false });
     }
@@ -310,6 +316,11 @@ class Daemon implements StatusSource {
   changeMode(mode: TrafficMode | null): CommandResult {
     if (this.client === null) return { ok: false, message: 'the mode is chosen by the client' };
     return this.client.changeMode(mode);
+  }
+
+  leftOut(): LeftOut[] {
+    const { leftOut } = (this.client ?? this.server)!.monitor;
+    return leftOut.map(({ name, type, why }) => ({ name, type, reason: why }));
   }
 
   why(): WhyDocument {

@@ -4,6 +4,7 @@ import {
   type EventRecord,
   type FlowStatus,
   type HandoverReceipt,
+  type LeftOut,
   type PathChange,
   type PathStatus,
   STATUS_SCHEMA,
@@ -32,6 +33,10 @@ export class FakeDaemon implements StatusSource {
 
   flows(): FlowStatus[] {
     return [];
+  }
+
+  leftOut(): LeftOut[] {
+    return [{ name: 'docker0', type: 'other', reason: "a bridge of Docker's" }];
   }
 
   counters(): Readonly<Record<string, number>> {

@@ -177,6 +177,10 @@ test('a server shows its clients', async (t) => {
 test('paths are listed', async (t) => {
   const { socket } = await fakeDaemon(t);
   t.regex((await mptun(['paths', '--socket', socket])).stdout, /^ {2}wwan0 .*backup: wlan0 works$/m);
+  t.regex(
+    (await mptun(['paths', '--all', '--socket', socket])).stdout,
+    /^ {2}NOT USED\n {2}docker0 {2}a bridge of Docker's$/m,
+  );
   const { stdout } = await mptun(['paths', '--json', '--socket', socket]);
   t.is((JSON.parse(stdout) as PathsDocument).paths.length, 3);
 });
