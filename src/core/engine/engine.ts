@@ -259,7 +259,7 @@ export class Engine implements EngineApi, ConnectionHost {
         c.poll(nowUs);
         // A deadline that does not lie ahead would spin the driver: counted, because it is a bug of ours.
         const at = Math.ceil(c.nextDeadline()); // estimators are fractional, time is not
-        if (at <= nowUs) this.count('deadline_in_the_past');
+        if (at <= nowUs && !this.dirty.has(c)) this.count('deadline_in_the_past');
         this.timers.set(c, Math.max(at, nowUs + 50));
       }
     }

@@ -152,6 +152,9 @@ export class InboundData {
     const { rcvNxt } = this.sf.tcp;
     if (this.mappings.heldBytes > 0 && this.currentLength > 0) this.deliverHeld(nowUs);
     if (hadPayload) {
+      const { receiver, closing } = this.sf.connection;
+      // The DATA_FIN may have come before bytes that it follows (3.3.3).
+      if (receiver.isFinished) closing.closeIfDone(nowUs);
       this.mappings.prune(rcvNxt);
       for (const [ssn, a] of this.assemblies) if (ssn + a.mapping.lengthBytes <= rcvNxt) this.assemblies.delete(ssn);
     }
