@@ -113,6 +113,14 @@ export interface PathStatus extends Totals {
   reinjected_bytes: number;
   /** Packets that the host dropped because our receive buffer was full; not network loss. */
   host_drops: number;
+  /** What has gone over the link against its cap (null: it has none); `reached`: the limit that is used up, or null. */
+  cap: {
+    day_bytes: number;
+    month_bytes: number;
+    daily_limit_bytes: number | null;
+    monthly_limit_bytes: number | null;
+    reached: 'daily' | 'monthly' | null;
+  } | null;
 }
 
 export interface PathOrder {

@@ -75,6 +75,11 @@ export class UsageBook {
     return bytes;
   }
 
+  /** Whether counting goes on from this counter. */
+  knows(link: string, counterId: string): boolean {
+    return this.links.get(link)?.counter.id === counterId;
+  }
+
   usage(link: string, cap: UsageCap, now: Date): CapUsage {
     const days = this.links.get(link)?.days ?? new Map<string, number>();
     const today = this.settle(days, now);
@@ -150,6 +155,7 @@ export class UsageMeter {
   private unsavedBytes = 0;
   private savedAtMs: number;
   private isWriting = false;
+  private isUrgent = false;
   private hasFailed = false;
   /** The last writing that was begun; for tests. */
   written: Promise<void> = Promise.resolve();
@@ -161,6 +167,8 @@ export class UsageMeter {
 
   /** What the link's counter says now (received and sent). */
   sample(link: string, counter: Counter): void {
+    // From where to count must be known after a crash as well.
+    this.isUrgent ||= !this.book.knows(link, counter.id);
     this.unsavedBytes += this.book.count(link, counter, this.options.now());
   }
 
@@ -170,13 +178,14 @@ export class UsageMeter {
 
   /** Writes the file if it is worth it, in the background: a slow disk must not hold up packets. */
   save(): void {
-    if (this.unsavedBytes === 0 || this.isWriting) return;
+    if ((this.unsavedBytes === 0 && !this.isUrgent) || this.isWriting) return;
     const nowMs = this.options.now().getTime();
     // A clock that was set back must not keep us from writing.
     const ageMs = nowMs >= this.savedAtMs ? nowMs - this.savedAtMs : SAVE_MS;
     const isDue = ageMs >= SAVE_MS || (this.unsavedBytes >= SAVE_BYTES && ageMs >= SAVE_AT_LEAST_MS);
-    if (!isDue) return;
+    if (!isDue && !this.isUrgent) return;
     this.savedAtMs = nowMs;
+    this.isUrgent = false;
     this.isWriting = true;
     const { unsavedBytes } = this;
     this.written = writeWhole(this.options.file, this.book.encode()).then(

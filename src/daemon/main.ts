@@ -444,6 +444,7 @@ class Daemon implements StatusSource {
           session: this.client === null ? null : this.client.config.server.host,
           connections,
           hostDrops: this.driver.hostDrops(link.id),
+          usage: this.client?.usageOf(link) ?? null,
           limitBps: this.client?.limitOf(link) ?? null,
           role: this.client?.roleOf(link) ?? link.rule.role,
           order: this.client?.orders.of(link.name) ?? null,

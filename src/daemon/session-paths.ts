@@ -348,7 +348,7 @@ export class SessionPaths {
         break;
       case 'join': {
         const way = wayOf(command);
-        this.pathOf(way).isBackup = command.backup;
+        Object.assign(this.pathOf(way), { isBackup: command.backup, state: 'ok' });
         const hasRoute = this.options.hasRoute(way);
         if (hasRoute) for (const { connection } of this.options.connections()) this.open(way, connection);
         if (this.pathOf(way).members.length === 0) {
@@ -367,7 +367,11 @@ export class SessionPaths {
         break;
       case 'set-backup': {
         const path = this.paths.get(command.pathId);
-        if (path !== undefined) path.isBackup = command.backup;
+        if (path !== undefined) {
+          path.isBackup = command.backup;
+          // It was about to be given up, and is wanted again.
+          if (!command.backup && path.state === 'going') path.state = 'returned';
+        }
         this.each(command.pathId, (m) => {
           m.connection.setBackup(nowUs, m.subflowId, command.backup);
           m.connection.setLocalBackup(nowUs, m.subflowId, command.backup);

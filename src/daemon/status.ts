@@ -1,7 +1,7 @@
 /** From the daemon's parts to the documents of the control protocol: plain copies, made when somebody asks. */
 import { readdirSync } from 'node:fs';
 import { isMetered } from '../config/match.js';
-import type { Config } from '../config/types.js';
+import type { Config, UsageCap } from '../config/types.js';
 import {
   type FlowStatus,
   type PathStatus,
@@ -13,6 +13,7 @@ import type { Micros } from '../core/base/time.js';
 import type { ConnectionApi, Endpoint, SubflowInfo } from '../core/engine/api.js';
 import type { PacketLane } from '../core/lanes/packet-lane.js';
 import { VERSION } from '../version.js';
+import type { CapUsage } from './caps.js';
 import type { HostLink } from './link-monitor.js';
 import { laneName } from './session.js';
 import type { TunWriter } from './tun-writer.js';
@@ -59,6 +60,8 @@ export interface PathInput {
   readonly session: string | null;
   readonly connections: readonly LaneConnection[];
   readonly hostDrops: number;
+  /** What has gone over it, where it has a cap. */
+  readonly usage: CapUsage | null;
   readonly limitBps: number | null;
   readonly role: PathStatus['role'];
   readonly order: PathStatus['order'];
@@ -101,12 +104,24 @@ export function pathStatus(input: PathInput, meter: RateMeter, nowMs: number): P
     retransmitted_bytes: sum((s) => s.bytesRetransmitted),
     reinjected_bytes: sum((s) => s.bytesReinjected),
     host_drops: input.hostDrops,
+    cap: capStatus(link.rule.cap, input.usage),
     ...meter.totals(
       `path/${link.id}`,
       sent,
       sum((s) => s.bytesReceived),
       nowMs,
     ),
+  };
+}
+
+function capStatus(cap: UsageCap | null, usage: CapUsage | null): PathStatus['cap'] {
+  if (cap === null || usage === null) return null;
+  return {
+    day_bytes: usage.dayBytes,
+    month_bytes: usage.monthBytes,
+    daily_limit_bytes: cap.dailyBytes,
+    monthly_limit_bytes: cap.monthlyBytes,
+    reached: usage.reached?.period ?? null,
   };
 }
 

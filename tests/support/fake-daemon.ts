@@ -99,6 +99,7 @@ export function samplePath(fields: Partial<PathStatus> = {}): PathStatus {
     retransmitted_bytes: 1448,
     reinjected_bytes: 0,
     host_drops: 0,
+    cap: null,
     tx_bps: 1_200_000,
     rx_bps: 41_000_000,
     tx_bytes: 31_000_000,

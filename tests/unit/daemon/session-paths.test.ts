@@ -300,3 +300,15 @@ test('received packets are told to the path manager only where a path waits for 
   rig.paths.onReceived(2);
   t.is(rig.stateOf(2), 'active');
 });
+
+test('a path that was about to be given up and is wanted again is not told as going any more', (t) => {
+  const rig = setUp(t);
+  const sparse = rig.connect(SPARSE);
+  rig.event('subflow-established', sparse, 1);
+  const states = () =>
+    rig.paths.policyPaths(() => ({ name: 'x', rateLimitBytesPerS: 0, congestion: '' })).map((p) => [p.role, p.state]);
+  rig.paths.handle({ type: 'link-policy', linkId: 2, policy: { role: 'never' } });
+  t.deepEqual(states()[1], ['backup', 'going']);
+  rig.paths.handle({ type: 'link-policy', linkId: 2, policy: { role: 'always' } });
+  t.deepEqual(states()[1], ['always', 'returned']);
+});
