@@ -26,9 +26,9 @@ async function codeOf(promise: Promise<unknown>): Promise<string> {
   }
 }
 
-/** True within ten seconds. */
+/** True within twenty seconds. */
 async function soon(isSo: () => boolean): Promise<boolean> {
-  for (let i = 0; i < 1000 && !isSo(); i++) await delay(10);
+  for (let i = 0; i < 2000 && !isSo(); i++) await delay(10);
   return isSo();
 }
 
