@@ -212,6 +212,9 @@ export type EngineEvent =
   | { type: 'subflow-recovered'; connectionId: number; subflowId: number; linkId: number; stalledUs: number }
   /** Receiving: it was busy and is silent now while data behind a hole waits; the peer may not know. / Heard again. */
   | { type: 'subflow-silent' | 'subflow-heard'; connectionId: number; subflowId: number; linkId: number }
+  /** It works, but all together were slower with it, or it costs more delay than it is worth: set aside, and tried again. */
+  | { type: 'subflow-demoted'; connectionId: number; subflowId: number; linkId: number; why: string }
+  | { type: 'subflow-promoted'; connectionId: number; subflowId: number; linkId: number; why: string }
   | { type: 'address-announced'; connectionId: number; addressId: number; endpoint: Endpoint }
   | { type: 'address-removed'; connectionId: number; addressId: number }
   | { type: 'priority'; connectionId: number; subflowId: number; backup: boolean }

@@ -2,7 +2,7 @@
  * One MPTCP connection (RFC 8684), which after a fallback is one TCP connection: what applications hold (ConnectionApi), the
  * engine drives, and subflows report to. It puts the parts together and owns their order. Read first: RFC 8684 3.1 to 3.8;
  * then, beside this file, by concern: handshake.ts, joining.ts, subflow.ts; sender.ts, dispatch.ts, reinjector.ts,
- * data-rto.ts; receiver.ts; path-health.ts, doubts.ts; address-signals.ts; fallback.ts; closing.ts.
+ * data-rto.ts; receiver.ts; path-health.ts, doubts.ts, harm-watch.ts; address-signals.ts; fallback.ts; closing.ts.
  *
  * Per poll (engine flush): each subflow sends its own affairs (handshake, retransmissions, ACKs, signals), then the
  * dispatcher spreads new and reinjected data, then the DATA_FIN, then whatever is over is dropped.
@@ -36,6 +36,7 @@ import { Doubts } from './doubts.js';
 import { Fallback } from './fallback.js';
 import { FastClose } from './fast-close.js';
 import * as handshake from './handshake.js';
+import { HarmWatch } from './harm-watch.js';
 import type { ConnectionHost } from './host.js';
 import { connectionInfo } from './info.js';
 import type { JoinRequest } from './join-requests.js';
@@ -82,6 +83,7 @@ export class Connection implements ConnectionApi {
   readonly health = new PathHealth(this);
   readonly doubts = new Doubts(this);
   readonly silence = new Silence(this);
+  readonly harm = new HarmWatch(this);
   readonly addressSignals = new AddressSignals(this);
   readonly fallback = new Fallback(this);
   readonly closing = new Closing(this);
@@ -304,6 +306,7 @@ export class Connection implements ConnectionApi {
     this.health.check(nowUs);
     this.doubts.check(nowUs);
     if (this.mode === 'mptcp') this.silence.check(nowUs);
+    this.harm.check(nowUs);
     for (const sf of this.subflows) {
       if (sf.isLinkDown) continue;
       if (sf.signalAtUs <= nowUs) sf.pumpSignals(nowUs);
@@ -317,7 +320,7 @@ export class Connection implements ConnectionApi {
       if (isDue) sf.tcp.pollTransmit(nowUs, this.host.sink(sf.flow.linkId));
     }
     if (this.state !== 'closed') {
-      if (this.mode === 'mptcp' && this.sender.isWindowLimited) this.reinjector.unblockWindow();
+      this.reinjector.unblock(nowUs);
       this.dispatcher.run(nowUs);
       this.fallback.finish(nowUs);
       if (this.onSpace !== null && this.unsentBytes <= this.lowWaterBytes && this.canWrite) this.onSpace();
@@ -391,6 +394,7 @@ export class Connection implements ConnectionApi {
 
   afterSegment(nowUs: Micros, sf: MptcpSubflow): void {
     this.health.onSegment(nowUs, sf);
+    if (sf.lateAtUs !== NEVER) this.reinjector.onProgress(sf);
     this.host.markDirty(this);
   }
 

@@ -72,6 +72,7 @@ export class Dispatcher {
     }
     if (this.hasWork) {
       this.noteWaiting(nowUs);
+      c.harm.onWaiting(nowUs);
     } else {
       this.wasEmpty = true;
       for (const sf of c.subflows) sf.tcp.forgetCredit();
@@ -212,7 +213,7 @@ export class Dispatcher {
     const tcp = sf.tcp;
     s.id = sf.id;
     s.isBackup = sf.isBackup;
-    s.isUsable = sf.isUsable;
+    s.isUsable = sf.isUsable && !this.connection.harm.isSetAside(sf);
     s.isStalled = sf.isStalled;
     s.isDoubted = sf.doubtedAtUs !== NEVER;
     s.srttUs = tcp.rtt.srttUs;
@@ -221,6 +222,13 @@ export class Dispatcher {
     s.cwndBytes = tcp.cc.cwndBytes;
     s.inFlightBytes = tcp.inFlightBytes;
     s.availableBytes = s.isUsable && !this.connection.host.isLinkBusy(sf.flow.linkId) ? tcp.availableBytes(nowUs) : 0;
+    if (sf.lateAtUs !== NEVER) s.availableBytes = 0;
+    const { penalty } = sf;
+    if (penalty.windowBytes !== Number.POSITIVE_INFINITY) {
+      penalty.relax(nowUs, s.srttUs, s.cwndBytes);
+      s.cwndBytes = Math.min(s.cwndBytes, penalty.windowBytes);
+      s.availableBytes = Math.max(0, Math.min(s.availableBytes, penalty.windowBytes - s.inFlightBytes));
+    }
     s.readyAtUs = s.availableBytes > 0 ? nowUs : tcp.readyAtUs(nowUs);
     s.rateBytesPerS = tcp.deliveryRateBytesPerS;
     s.mssBytes = tcp.mssBytes;

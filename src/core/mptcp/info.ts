@@ -89,5 +89,7 @@ function idleReason(sf: MptcpSubflow): string | null {
   if (sf.isStalled) return sf.stallReason;
   if (sf.isRemoteBackup) return 'backup (peer)';
   if (sf.isLocalBackup) return 'backup';
+  const why = sf.demotedWhy ?? sf.passedOverWhy;
+  if (why !== null) return `demoted: ${why}`;
   return null;
 }

@@ -3,16 +3,23 @@
  * lost on a slow path, or they block the peer's window. The queue they wait in is reinjection.ts; what DATA_ACK alone can
  * tell is in data-rto.ts. TCP goes on retransmitting on the old subflow as well.
  */
+import { type Micros, NEVER, US_PER_MS } from '../base/time.js';
 import type { Connection } from './connection.js';
 import type { OutboundMapping } from './send-buffer.js';
 import type { MptcpSubflow } from './subflow.js';
 
-/** Bytes that block the window go again in steps of this. */
+/** Bytes that block go again in steps, which double while one follows the other within an RTT of the path that blocks. */
 const UNBLOCK_BYTES = 65_536;
+const UNBLOCK_LATE_BYTES = 262_144;
+const UNBLOCK_MAX_BYTES = 1 << 20;
+/** Silence that is late: four deviations of the RTT, and never less than this, for a delayed ACK or a busy machine. */
+const LATE_MIN_US: Micros = 40 * US_PER_MS;
 
 export class Reinjector {
   /** Everything below went again already because it blocked the window. */
   private unblockedTo = 0;
+  private unblockedUs: Micros = Number.NEGATIVE_INFINITY;
+  private stepBytes = UNBLOCK_BYTES;
 
   constructor(private readonly c: Connection) {}
 
@@ -51,26 +58,67 @@ export class Reinjector {
   }
 
   /**
-   * The peer's window is full behind bytes that a slow path still carries: they go again on a quicker one ("opportunistic
-   * reinjection", DESIGN 3.5), a step at a time and each byte once.
+   * Opportunistic reinjection and penalisation (DESIGN 3.5). The peer's window is full behind bytes that a slow path still
+   * carries, or those bytes are late by that path's own measure while quicker paths go on delivering behind them: they go
+   * again on a quicker one, a step at a time and each byte once, and the slow path's window is halved. One that is late gets
+   * no new bytes until it acknowledges something.
    */
-  unblockWindow(): void {
+  unblock(nowUs: Micros): void {
     const { c } = this;
     const s = c.sender;
-    if (s.sndUna < this.unblockedTo || c.subflows.length < 2) return;
-    this.unblockedTo = s.sndUna + 1;
-    const blocker = c.subflows.find((sf) => sf.isUsable && this.hasOutstanding(sf, s.sndUna));
-    if (blocker === undefined) return;
-    const { srttUs } = blocker.tcp.rtt;
-    const isQuicker = (sf: MptcpSubflow) => sf.isUsable && !sf.isStalled && 2 * sf.tcp.rtt.srttUs < srttUs;
-    if (!c.subflows.some((sf) => sf !== blocker && isQuicker(sf))) return;
-    const limit = s.sndUna + UNBLOCK_BYTES;
+    if (c.mode !== 'mptcp' || c.subflows.length < 2 || s.sndUna < this.unblockedTo || s.unackedBytes === 0) return;
+    if (c.copies.areWanted) return;
+    if (s.isWindowLimited) {
+      this.unblockedTo = s.sndUna + 1;
+      const blocker = c.subflows.find((sf) => sf.isUsable && this.hasOutstanding(sf, s.sndUna));
+      if (blocker !== undefined && this.hasQuicker(blocker))
+        this.takeHeadFrom(nowUs, blocker, UNBLOCK_BYTES, 'window_unblocked');
+      return;
+    }
+    for (const sf of c.subflows) {
+      if (sf.lateAtUs !== NEVER || !sf.isUsable || sf.isStalled || !isLate(nowUs, sf) || !this.hasQuicker(sf)) continue;
+      sf.lateAtUs = nowUs;
+      break;
+    }
+    for (const sf of c.subflows) {
+      if (sf.lateAtUs === NEVER || !this.hasOutstanding(sf, s.sndUna)) continue;
+      this.takeHeadFrom(nowUs, sf, UNBLOCK_LATE_BYTES, 'head_unblocked');
+      return;
+    }
+  }
+
+  /** A path that was late has acknowledged something: it takes new bytes again. */
+  onProgress(sf: MptcpSubflow): void {
+    if (sf.tcp.lastProgressUs > sf.lateAtUs || sf.tcp.oldestUnackedSentUs === NEVER) sf.lateAtUs = NEVER;
+  }
+
+  /** Another path delivers in less than half the time, and has done so since `slow` sent its oldest bytes. */
+  private hasQuicker(slow: MptcpSubflow): boolean {
+    const { srttUs } = slow.tcp.rtt;
+    const sentUs = slow.tcp.oldestUnackedSentUs;
+    for (const sf of this.c.subflows) {
+      if (sf === slow || !sf.isUsable || sf.isStalled || this.c.harm.isSetAside(sf)) continue;
+      if (2 * sf.tcp.rtt.srttUs < srttUs && (sf.tcp.lastProgressUs > sentUs || this.c.sender.isWindowLimited))
+        return true;
+    }
+    return false;
+  }
+
+  private takeHeadFrom(nowUs: Micros, blocker: MptcpSubflow, firstStepBytes: number, counter: string): void {
+    const { c } = this;
+    const isInRow = nowUs - this.unblockedUs < blocker.tcp.rtt.srttUs;
+    this.stepBytes = isInRow ? Math.min(2 * this.stepBytes, UNBLOCK_MAX_BYTES) : firstStepBytes;
+    this.unblockedUs = nowUs;
+    const limit = c.sender.sndUna + this.stepBytes;
     forEachOutstanding(blocker, (dsn, endDsn) => {
       if (dsn >= limit) return;
-      s.reinject(dsn, endDsn, blocker.id);
+      c.sender.reinject(dsn, endDsn, blocker.id);
       this.unblockedTo = Math.max(this.unblockedTo, endDsn);
     });
-    c.host.count('window_unblocked');
+    c.host.count(counter);
+    const { tcp } = blocker;
+    if (blocker.penalty.impose(nowUs, tcp.rtt.srttUs, tcp.cc.cwndBytes, tcp.inFlightBytes, tcp.mssBytes))
+      c.host.count('path_penalised');
   }
 
   hasOutstanding(sf: MptcpSubflow, dsn: number): boolean {
@@ -80,6 +128,13 @@ export class Reinjector {
     });
     return found;
   }
+}
+
+/** Its oldest bytes ought to have been acknowledged by now, and nothing at all has been for a while. */
+function isLate(nowUs: Micros, sf: MptcpSubflow): boolean {
+  const { oldestUnackedSentUs, lastProgressUs, rtt } = sf.tcp;
+  if (oldestUnackedSentUs === NEVER) return false;
+  return nowUs - Math.max(lastProgressUs, oldestUnackedSentUs + rtt.srttUs) > Math.max(LATE_MIN_US, 4 * rtt.rttVarUs);
 }
 
 /** Data ranges that `sf` has sent and TCP has not seen acknowledged, not even by SACK. */

@@ -13,6 +13,7 @@ import * as handshake from './handshake.js';
 import { InboundData } from './inbound-data.js';
 import { OptionsIn } from './options-in.js';
 import { OptionsOut } from './options-out.js';
+import { Penalty } from './penalty.js';
 import type { ReceiveMappings } from './receive-mapping.js';
 import type { OutboundMapping } from './send-buffer.js';
 import { SignalQueue, signalBytes } from './signals.js';
@@ -49,6 +50,14 @@ export class MptcpSubflow implements SubflowOwner {
   quickSinceUs: Micros = 0;
   /** Since when it is late (doubts.ts); NEVER: it is not. */
   doubtedAtUs: Micros = NEVER;
+  /** Since when it has kept the head of line waiting for longer than it should (reinjector.ts); NEVER: it does not. */
+  lateAtUs: Micros = NEVER;
+  /** Why it is set aside although it works (harm-watch.ts), or null. */
+  demotedWhy: string | null = null;
+  /** Why the scheduler passes it over, as of harm-watch's last look, or null. */
+  passedOverWhy: string | null = null;
+  /** Halved when it blocks others. */
+  readonly penalty = new Penalty();
   isLinkDown = false;
   /** When payload came in, and: it was busy and has gone silent while bytes behind a hole wait (silence.ts). */
   readonly arrivals = new Arrivals();

@@ -52,6 +52,8 @@ const PEAK_US = 1_000_000;
 /** How long a path that failed its trial is passed over by rule 2. */
 const PASSED_OVER_US = 60_000_000;
 
+/** A refusal is the path's state for so long. */
+const REFUSAL_SHOWN_US = 2_000_000;
 /** Paths that are remembered at most. */
 const MAX_PATHS = 64;
 
@@ -66,6 +68,9 @@ class PathMemory {
   lastRoundUs: Micros = Number.NEGATIVE_INFINITY;
   lastTrialUs: Micros = Number.NEGATIVE_INFINITY;
   passedOverUntilUs: Micros = 0;
+  /** When its price was found too high, and the delay that it would have added then. */
+  refusedUs: Micros = Number.NEGATIVE_INFINITY;
+  refusedExtraUs: Micros = 0;
 }
 
 export class Adaptive implements Scheduler {
@@ -126,7 +131,17 @@ export class Adaptive implements Scheduler {
     const price = extraUs * quickRate;
     if (price <= WORTH_US_PER_RATE_RATIO * memory.peakBytesPerS) return true;
     const isCheap = extraUs <= HARMLESS_TRIAL_US || price <= WORTH_US_PER_RATE_RATIO * HOPED_FOR_BYTES_PER_S;
-    return isCheap && mayTry(nowUs, memory);
+    if (isCheap && mayTry(nowUs, memory)) return true;
+    memory.refusedUs = nowUs;
+    memory.refusedExtraUs = extraUs;
+    return false;
+  }
+
+  whyNot(nowUs: Micros, id: number): string | null {
+    const memory = this.#memory.get(id);
+    if (memory === undefined || nowUs - memory.refusedUs > REFUSAL_SHOWN_US) return null;
+    const [ms, mbit] = [memory.refusedExtraUs / 1e3, (8 * memory.peakBytesPerS) / 1e6];
+    return `would add ${ms.toFixed(0)} ms of delay, too much for the ${mbit.toFixed(1)} Mbit/s seen on it`;
   }
 }
 

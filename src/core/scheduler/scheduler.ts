@@ -47,6 +47,8 @@ export interface Scheduler {
   readonly name: string;
   /** Paths that are late are doubted, and what they have outstanding is copied (mptcp/doubts.ts). */
   readonly copiesOnDoubt?: boolean;
+  /** Why the path with this id was passed over lately although it had room, or null. */
+  whyNot?(nowUs: Micros, id: number): string | null;
   /** Index of the path for the next bytes, or -1 to wait. */
   select(input: SchedulerInput): number;
   /**
