@@ -1,7 +1,7 @@
 /** `mptun status`: the truth about the tunnel on one screen. */
 import { Command, Option } from 'commander';
 
-import type { PathOrder, PathStatus, StatusDocument } from '../control/protocol.js';
+import type { BestLinkEstimate, PathOrder, PathStatus, StatusDocument } from '../control/protocol.js';
 import { parseSeconds } from './arguments.js';
 import { EXIT, type ExitCode } from './exit.js';
 import {
@@ -74,12 +74,21 @@ export function statusLines(status: StatusDocument, style: Style): string[] {
     `  policy   ${status.traffic.mode}${status.traffic.mode_ordered ? ' (ordered)' : ''}, ${status.traffic.scheduler}, ${status.traffic.congestion}` +
       `${status.traffic.checksum ? ', checksums' : ''}`,
   ];
+  lines.push(...estimateLines(status));
   for (const problem of status.problems) {
     lines.push(`  ${style.bad('problem')}  ${problem.message}${problem.remedy === null ? '' : `; ${problem.remedy}`}`);
   }
   if (!isClient) lines.push('', ...sessionLines(status, style));
   lines.push('', ...pathLines(status.paths, isClient, style));
   return lines;
+}
+
+/** Beside the best link alone: only where there is something to compare. */
+function estimateLines({ estimate }: StatusDocument): string[] {
+  const part = (way: string, e: BestLinkEstimate | null) =>
+    e === null ? [] : [`${way} ${formatRate(e.best_bps)} (${e.best_path}), all together ${formatRate(e.all_bps)} now`];
+  const parts = [...part('down', estimate.rx), ...part('up', estimate.tx)];
+  return parts.length === 0 ? [] : [`  best link alone would give  ${parts.join('   ')}`];
 }
 
 function sessionLines(status: StatusDocument, style: Style): string[] {

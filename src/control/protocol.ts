@@ -55,11 +55,24 @@ export interface StatusDocument {
   /** As it is now; `mode_ordered`: the mode is an operator's order (`mptun mode`), not the configuration's. */
   traffic: { mode: string; mode_ordered: boolean; scheduler: string; congestion: string; checksum: boolean };
   totals: Totals;
+  /** What the best link alone would give, each way; null: nothing was carried lately, or this is a server. */
+  estimate: { tx: BestLinkEstimate | null; rx: BestLinkEstimate | null };
   /** Client: one at most. Server: one per connected client. */
   sessions: SessionStatus[];
   paths: PathStatus[];
   /** Bytes of memory that are resident, CPU seconds used, open file descriptors. */
   process: { memory_bytes: number; cpu_s: number; fds: number | null };
+}
+
+/**
+ * Running estimate for one direction: the highest rate that one link carried lately, of all bytes of ours on it, beside what
+ * all links carry now. `ratio` is below 1 when there is less to send, or when using several links does harm.
+ */
+export interface BestLinkEstimate {
+  best_path: string;
+  best_bps: number;
+  all_bps: number;
+  ratio: number;
 }
 
 /** Traffic through the TUN. */

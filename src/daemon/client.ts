@@ -270,7 +270,23 @@ export class ClientDaemon {
       this.announced.delete(event.addressId);
       this.setRemotes();
     }
+    if (event.type === 'subflow-demoted' || event.type === 'subflow-promoted') this.noteDemotion(event);
     this.paths.onEngineEvent(event);
+  }
+
+  private noteDemotion(event: Extract<EngineEvent, { type: 'subflow-demoted' | 'subflow-promoted' }>): void {
+    const isDemoted = event.type === 'subflow-demoted';
+    const name = this.monitor.link(event.linkId)?.name ?? `link ${event.linkId}`;
+    const what = isDemoted ? 'demoted' : 'taken back';
+    this.journal.record(
+      isDemoted ? 'warn' : 'info',
+      `path-${isDemoted ? 'demoted' : 'promoted'}`,
+      `${name} ${what}: ${event.why}`,
+      {
+        path: name,
+        data: { connection: event.connectionId, why: event.why },
+      },
+    );
   }
 
   close(): void {

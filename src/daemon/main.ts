@@ -38,6 +38,7 @@ import { type ReceiptBook, receiptText } from './receipts.js';
 import { planReload } from './reload.js';
 import { ServerDaemon } from './server.js';
 import {
+  BestLinkMeter,
   commonStatus,
   endpointText,
   flowStatus,
@@ -74,6 +75,7 @@ class Daemon implements StatusSource {
   readonly ended: Promise<number>;
   private readonly startedAt = new Date();
   private readonly meter = new RateMeter();
+  private readonly bestLink = new BestLinkMeter();
   private readonly seen = new Map<string, { state: string; since: string }>();
   private readonly notifier = SystemdNotifier.fromEnvironment();
   private control: ControlServer | null = null;
@@ -281,6 +283,7 @@ class Daemon implements StatusSource {
     const { state, reason } = this.state === 'stopping' ? { state: this.state, reason: null } : this.judge();
     const { totals, sessions, addresses } =
       this.client !== null ? this.clientSessions(this.client, nowMs) : this.serverSessions(this.server!, nowMs);
+    const paths = this.paths(nowMs);
     return {
       ...commonStatus(this.config, this.trafficMode(), this.startedAt, new Date()),
       state,
@@ -290,7 +293,8 @@ class Daemon implements StatusSource {
       tun: { name: part.tun.name, mtu_bytes: this.config.tun.mtuBytes, addresses },
       totals,
       sessions,
-      paths: this.paths(nowMs),
+      estimate: this.client === null ? { tx: null, rx: null } : this.bestLink.estimate(paths, nowMs),
+      paths,
     };
   }
 

@@ -3,6 +3,7 @@ import { readdirSync } from 'node:fs';
 import { isMetered } from '../config/match.js';
 import type { Config, UsageCap } from '../config/types.js';
 import {
+  type BestLinkEstimate,
   type FlowStatus,
   type PathStatus,
   STATUS_SCHEMA,
@@ -12,6 +13,7 @@ import {
 import type { Micros } from '../core/base/time.js';
 import type { ConnectionApi, Endpoint, SubflowInfo } from '../core/engine/api.js';
 import type { PacketLane } from '../core/lanes/packet-lane.js';
+import { BestAlone, type BestPath } from '../core/scheduler/best-alone.js';
 import { VERSION } from '../version.js';
 import type { CapUsage } from './caps.js';
 import type { HostLink } from './link-monitor.js';
@@ -48,6 +50,42 @@ export class RateMeter {
   }
 }
 
+/** Keeps the estimate "what the best link alone would give" from the byte counters that `paths` bring. */
+export class BestLinkMeter {
+  private readonly tx = new BestAlone();
+  private readonly rx = new BestAlone();
+
+  estimate(paths: readonly PathStatus[], nowMs: number): StatusDocument['estimate'] {
+    const nowUs = Math.round(nowMs * 1_000);
+    for (const p of paths) {
+      this.tx.note(nowUs, p.name, p.tx_bytes);
+      this.rx.note(nowUs, p.name, p.rx_bytes);
+    }
+    const sum = (f: (p: PathStatus) => number) => paths.reduce((n, p) => n + f(p), 0);
+    return {
+      tx: bestLink(
+        this.tx.best(nowUs),
+        sum((p) => p.tx_bps),
+      ),
+      rx: bestLink(
+        this.rx.best(nowUs),
+        sum((p) => p.rx_bps),
+      ),
+    };
+  }
+}
+
+function bestLink(best: BestPath | null, allBps: number): BestLinkEstimate | null {
+  if (best === null) return null;
+  const bestBps = Math.round(8 * best.bytesPerS);
+  return {
+    best_path: best.path,
+    best_bps: bestBps,
+    all_bps: allBps,
+    ratio: Math.round((1000 * allBps) / bestBps) / 1000,
+  };
+}
+
 export interface LaneConnection {
   readonly session: string;
   readonly lane: number;
@@ -78,7 +116,10 @@ export function pathStatus(input: PathInput, meter: RateMeter, nowMs: number): P
     connection.info().subflows.filter((s) => s.linkId === link.id),
   );
   const open = subflows.filter((s) => s.state === 'established');
-  const { state, reason } = input.known ?? pathState(link, subflows, open);
+  const known = input.known ?? pathState(link, subflows, open);
+  const { state } = known;
+  // The path is in use, yet some connection of ours sets it aside.
+  const reason = known.reason ?? open.find((s) => s.idleReason?.startsWith('demoted'))?.idleReason ?? null;
   const sum = (f: (s: SubflowInfo) => number) => subflows.reduce((n, s) => n + f(s), 0);
   const best = open.filter((s) => s.srttUs > 0).sort((a, b) => a.srttUs - b.srttUs)[0];
   const sent = sum((s) => s.bytesSent);

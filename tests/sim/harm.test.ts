@@ -12,15 +12,16 @@ const base: Omit<Scenario, 'name' | 'paths'> = {
 };
 
 test('a path that makes all slower than the best one alone is demoted, with a reason, and tried again', (t) => {
+  // What the slow path brings, late as it is, fills the peer's small window.
   const scenario: Scenario = {
     ...base,
-    name: 'round-robin over 10/5 + 1/150 joined late, window 40 KB',
-    scheduler: 'round-robin',
-    receiveBufferBytes: 40_000,
-    paths: [path('wifi', 10, 5), path('lte', 1, 150, { startsDown: true })],
+    name: 'min-rtt over 5/30 + 1/50 joined late, window 24 KB',
+    scheduler: 'min-rtt',
+    receiveBufferBytes: 24_000,
+    paths: [path('wifi', 5, 30), path('lte', 1, 50, { startsDown: true })],
     timeline: [{ atUs: 3 * S, path: 'lte', what: 'carrier-back' }],
-    durationUs: 22 * S,
-    warmupUs: 9 * S,
+    warmupUs: 8 * S,
+    durationUs: 17.5 * S,
   };
   const result = assertScenario(t, scenario);
   const alone = simulate(confinedTo(scenario, 'wifi'));
@@ -52,7 +53,7 @@ test('what blocks the window goes again on the quick path, and the slow one is p
   t.true(path_penalised! <= (4 * S) / 300_000 + 1, 'at most once in its RTT');
 });
 
-test('what is late on a slow path goes again on the quick one before anybody calls it stalled', (t) => {
+test('what is late on a slow path goes again on the quick one at once', (t) => {
   const result = assertScenario(t, {
     ...base,
     name: '40/5 + 20/40, whose radio pauses for 220 ms',
@@ -66,8 +67,7 @@ test('what is late on a slow path goes again on the quick one before anybody cal
   const { longestGapUs, longestGapAtUs } = result.traffic[0]!;
   t.log(`longest gap ${longestGapUs} us at ${longestGapAtUs}`, JSON.stringify(result.serverCounters));
   t.true(result.serverCounters.head_unblocked! > 0);
-  t.is(result.serverCounters.MPTcpExtSubflowStale ?? 0, 0);
-  t.true(longestGapUs < 160_000, `${longestGapUs} us`);
+  t.true(longestGapUs < 110_000, `${longestGapUs} us`);
 });
 
 const STEADY: readonly (readonly [string, PathSpec, PathSpec])[] = [

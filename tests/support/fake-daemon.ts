@@ -124,6 +124,7 @@ export function sampleStatus(fields: Partial<StatusDocument> = {}): StatusDocume
     tun: { name: 'mt-home', mtu_bytes: 1500, addresses: ['10.77.0.2/32', 'fd77::2/128'] },
     traffic: { mode: 'auto', mode_ordered: false, scheduler: 'min-rtt', congestion: 'cubic', checksum: false },
     totals: { tx_bps: 1_200_000, rx_bps: 62_100_000, tx_bytes: 31_000_000, rx_bytes: 5_000_000_000 },
+    estimate: { tx: null, rx: null },
     sessions: [],
     paths: [
       samplePath(),

@@ -50,7 +50,10 @@ export class Dispatcher {
   run(nowUs: Micros): void {
     const c = this.connection;
     this.readyAtUs = NEVER;
-    if (c.sender.isWindowLimited) this.input.windowFullUs = nowUs;
+    if (c.sender.isWindowLimited) {
+      this.input.windowFullUs = nowUs;
+      c.harm.onWaiting(nowUs);
+    }
     if (!this.hasWork) {
       this.wasEmpty = true;
       return;

@@ -10,8 +10,8 @@ import type { MptcpSubflow } from './subflow.js';
 
 const LOOK_US: Micros = 1_000_000;
 /** Saturated: bytes were waiting in so many of these slots of each look. */
-const SLOT_US: Micros = 50_000;
-const BUSY_SLOTS = 18;
+const SLOT_US: Micros = 100_000;
+const BUSY_SLOTS = 7;
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
@@ -28,7 +28,7 @@ export class HarmWatch {
     return this.judge.bestAloneBytesPerS(nowUs);
   }
 
-  /** Bytes waited for a path at the end of a dispatch. */
+  /** Bytes wait for a path, or for the peer's window, which a slow path may keep full. */
   onWaiting(nowUs: Micros): void {
     if (nowUs < this.slotEndUs) return;
     this.slotEndUs = nowUs + SLOT_US;

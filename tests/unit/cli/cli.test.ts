@@ -59,6 +59,19 @@ test('wrong usage is 2, with a suggestion; help that was asked for is 0', async 
   t.regex(help.stdout, /status \[options\] \[name\]/);
 });
 
+test('status says what the best link alone would give, where that is known', async (t) => {
+  const { daemon, socket } = await fakeDaemon(t);
+  t.notRegex((await mptun(['status', '--socket', socket])).stdout, /best link/);
+  const rx = { best_path: 'wlan0', best_bps: 47_000_000, all_bps: 75_000_000, ratio: 1.596 };
+  daemon.document = sampleStatus({ estimate: { tx: null, rx } });
+  t.regex(
+    (await mptun(['status', '--socket', socket])).stdout,
+    /best link alone would give {2}down 47\.0 Mbit\/s \(wlan0\), all together 75\.0 Mbit\/s now/,
+  );
+  const json = JSON.parse((await mptun(['status', '--json', '--socket', socket])).stdout);
+  t.deepEqual(json.estimate, { tx: null, rx });
+});
+
 test('no daemon is 3', async (t) => {
   const { code, stderr } = await mptun(['status', '--socket', join(temporaryDirectory(t), 'none.sock')]);
   t.is(code, 3);
