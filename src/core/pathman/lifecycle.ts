@@ -6,7 +6,7 @@ import { type Micros, NEVER } from '../base/time.js';
 import { failed } from './facts.js';
 import type { PathOrders } from './orders.js';
 import type { Path } from './path.js';
-import { CLOSE_US, COOL_US, DRAIN_ALONE_US, DRAIN_US, RECOVER_US, STALL_REPLACE_US } from './timing.js';
+import { CLOSE_US, COOL_US, DRAIN_ALONE_US, DRAIN_US, OVERLAP_US, RECOVER_US, STALL_REPLACE_US } from './timing.js';
 
 /** What is due by now: an attempt's answer, a suspended or stalled subflow, draining, a block. */
 export function expire(m: PathOrders, nowUs: Micros, path: Path): void {
@@ -47,6 +47,12 @@ export function isCooling(path: Path): boolean {
   return path.link.keepWarm === false && path.state === 'warm';
 }
 
+/** Another path works, but none has carried data for long enough to have found its rate. */
+function hasYoungSuccessor(m: PathOrders, nowUs: Micros, path: Path): boolean {
+  const others = m.table.working().filter((p) => p !== path && m.table.roleOf(p) !== 'never');
+  return others.length > 0 && others.every((p) => p.state !== 'active' || nowUs < p.stateSinceUs + OVERLAP_US);
+}
+
 function drain(m: PathOrders, nowUs: Micros, path: Path): void {
   if (path.isCloseSent) {
     if (nowUs < path.deadlineUs) return;
@@ -85,6 +91,8 @@ export function reach(m: PathOrders, nowUs: Micros, path: Path): void {
   }
   const isInUse = path.state === 'warm' || path.state === 'active';
   if (isThere && isInUse) {
+    // Its successor is taken into use first (carriers.ts), and both overlap.
+    if (path.state === 'active' && m.config.side === 'client' && hasYoungSuccessor(m, nowUs, path)) return;
     m.setBackup(path, true);
     m.tell(path, { what: 'going' });
     m.move(nowUs, path, 'drop', 'role is never');

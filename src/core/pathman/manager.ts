@@ -47,6 +47,7 @@ export class PathManager {
       if (us > this.#settledUs && us < next) next = us;
     };
     consider(this.#orders.saturatedUntilUs);
+    consider(this.#orders.restAtUs);
     for (const us of this.#orders.saturatedLinks.values()) consider(us);
     for (const path of this.#orders.table.all()) {
       consider(path.deadlineUs);

@@ -18,6 +18,8 @@ export class PathOrders {
   session: 'none' | 'connected' | 'ready' = 'none';
   /** Until when overflow links count as needed: all of them, or one. */
   saturatedUntilUs: Micros = Number.NEGATIVE_INFINITY;
+  /** When a path that still overlaps with its successor is to rest. */
+  restAtUs: Micros = NEVER;
   readonly saturatedLinks = new Map<number, Micros>();
 
   constructor(

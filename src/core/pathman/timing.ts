@@ -15,5 +15,7 @@ export const CLOSE_US = 3_000_000;
 export const STABLE_US = 10_000_000;
 /** A path that is not kept warm is given up after resting this long. */
 export const COOL_US = 5_000_000;
+/** Make before break: the path that is relieved goes on carrying data this long (a few round trips) beside its successor. */
+export const OVERLAP_US = 200_000;
 /** Overflow links stay in use this long after saturation ended. */
 export const OVERFLOW_HOLD_US = 5_000_000;

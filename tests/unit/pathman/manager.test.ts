@@ -1,4 +1,5 @@
 /** The path manager by scenario: what the world does, what it orders, how it ends. */
+import { readFileSync } from 'node:fs';
 import test from 'ava';
 import { parseIp } from '../../../src/core/base/ip.js';
 import { PathManager } from '../../../src/core/pathman/manager.js';
@@ -10,6 +11,21 @@ const S = 1_000_000;
 
 test('the transition table', (t) => {
   t.snapshot(printTransitions());
+  t.true(
+    readFileSync('docs/paths.md', 'utf8').includes(`\`\`\`\n${printTransitions()}\n\`\`\``),
+    'as the docs show it',
+  );
+});
+
+test('no state is terminal: each has a way on, and one leads to carrying data', (t) => {
+  const edges = printTransitions()
+    .split('\n')
+    .map((line) => line.split(/\s+/) as [string, string, string]);
+  for (const from of new Set(edges.flatMap(([a, , b]) => [a, b]))) {
+    const reached = new Set([from]);
+    for (const state of reached) for (const [a, , b] of edges) if (a === state) reached.add(b);
+    t.true(reached.has('active'), from);
+  }
 });
 
 test('start: the best path connects, the others join when the session is ready', (t) => {
@@ -186,12 +202,10 @@ test('backup: warm, used when nothing else works, rests when it does again; make
     .run(5 * S)
     .setUp(1, true)
     .run(0.1 * S);
-  t.deepEqual(rig.takeLog(), [
-    'link-state wifi up',
-    'tell-peer wifi returned',
-    'set-backup lte true',
-    'tell-peer lte role backup',
-  ]);
+  t.deepEqual(rig.takeLog(), ['link-state wifi up', 'tell-peer wifi returned']);
+  t.deepEqual(rig.states(), { wifi: 'active', lte: 'active' }, 'both, until the one that is back has found its rate');
+  rig.run(0.2 * S);
+  t.deepEqual(rig.takeLog(), ['set-backup lte true', 'tell-peer lte role backup']);
   t.deepEqual(rig.states(), { wifi: 'active', lte: 'warm' });
 });
 
@@ -499,4 +513,18 @@ test('news of a link whose subflow is silent: the engine is to probe it at once'
     .takeLog();
   rig.event({ type: 'link-news', linkId: 1 });
   t.deepEqual(rig.takeLog(), ['link-state wifi up']);
+});
+
+test('never in handover mode: the warm path is taken into use, both carry for a moment, then the old one drains and closes', (t) => {
+  const rig = twoLinks({ mode: 'handover' }).run(5 * S);
+  rig.takeLog();
+  rig.event({ type: 'link-policy', linkId: 1, policy: { role: 'never' } });
+  t.deepEqual(rig.takeLog(), ['set-backup lte false', 'tell-peer lte role always']);
+  t.deepEqual(rig.states(), { wifi: 'active', lte: 'active' });
+  rig.run(0.21 * S);
+  t.deepEqual(rig.takeLog(), ['set-backup wifi true', 'tell-peer wifi role backup', 'tell-peer wifi going']);
+  t.deepEqual(rig.states(), { wifi: 'draining', lte: 'active' });
+  rig.run(1 * S);
+  t.deepEqual(rig.takeLog(), ['close wifi fin']);
+  t.deepEqual(rig.states(), { wifi: 'down', lte: 'active' });
 });
