@@ -402,12 +402,11 @@ export class ClientDaemon {
     if (this.policies.get(link.id) === text) return;
     this.policies.set(link.id, text);
     this.paths.handle({ type: 'link-policy', linkId: link.id, policy });
-    this.setCapturedLinks();
   }
 
-  /** Sockets that are bound to a link in use are not captured. */
+  /** Sockets that are bound to a link are not captured; nor could a route over it be found otherwise. */
   private setCapturedLinks(): void {
-    this.capture.setLinks(this.monitor.links.filter((l) => this.roleOf(l) !== 'never').map((l) => l.name));
+    this.capture.setLinks(this.monitor.links.map((l) => l.name));
   }
 
   // ---- Links -------------------------------------------------------------------------------------------------------
