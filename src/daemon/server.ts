@@ -130,6 +130,14 @@ export class ServerDaemon {
     if (event.type.startsWith('subflow-') || event.type === 'priority') {
       const s = this.sessions.ofConnection((event as { connectionId: number }).connectionId);
       if (s !== null) this.noteCarriers(s);
+      if (event.type === 'subflow-demoted' || event.type === 'subflow-promoted') {
+        const isDemoted = event.type === 'subflow-demoted';
+        const message = `a path of ${s?.client.name ?? 'a client'} ${isDemoted ? 'demoted' : 'taken back'}: ${event.why}`;
+        this.journal.record(isDemoted ? 'warn' : 'info', isDemoted ? 'path-demoted' : 'path-promoted', message, {
+          session: s?.client.name ?? null,
+          data: { connection: event.connectionId, subflow: event.subflowId, why: event.why },
+        });
+      }
       if (s !== null && (event.type === 'subflow-silent' || event.type === 'subflow-heard')) {
         s.session.sendPolicy({ paths: silentPaths(s), modes: [] });
       }
