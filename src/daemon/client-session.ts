@@ -61,7 +61,7 @@ export interface ClientSessionEvents {
   onRoutes(routes: readonly RouteEntry[]): void;
   onPeerPolicy(message: PolicyMessage): void;
   /** See SessionParts. */
-  onDelivered(lane: LaneIndex): void;
+  onDelivered(bytes: number): void;
 }
 
 export class ClientSession {
@@ -85,7 +85,7 @@ export class ClientSession {
         this.dialers[gone.index]!.lost();
       },
       onPolicy: (message) => options.events.onPeerPolicy(message),
-      onDelivered: (lane) => options.events.onDelivered(lane),
+      onDelivered: (bytes) => options.events.onDelivered(bytes),
     });
     this.dialers = LANES.map((lane) => new LaneDialer(lane, options, (up) => this.onUpgraded(up)));
   }

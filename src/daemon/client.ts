@@ -133,7 +133,7 @@ export class ClientDaemon {
         onAddresses: (addresses, peerMtu) => this.onAddresses(addresses, peerMtu),
         onRoutes: (routes) => this.onRoutes(routes),
         onPeerPolicy: () => {},
-        onDelivered: (lane) => this.receipts.delivered(driver.nowUs(), lane),
+        onDelivered: (bytes) => this.receipts.delivered(driver.nowUs(), bytes),
       },
     });
     this.loop = new TunLoop(
@@ -146,7 +146,6 @@ export class ClientDaemon {
     );
     this.receipts = new ReceiptBook({
       session: config.server.host,
-      laneCount: LANES.length,
       totals: (nowUs) => sessionTotals(nowUs, this.connections, this.lane),
       wallTime: (atUs) => wallTime(atUs, driver.nowUs()),
       onReceipt: (receipt) => this.onReceipt(receipt),

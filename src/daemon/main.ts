@@ -55,8 +55,8 @@ import { whyDocument } from './why.js';
 
 /** Rates are sampled this often even when nobody asks. */
 const SAMPLE_MS = 1_000;
-/** Receipts that have settled are looked for this often. */
-const RECEIPTS_MS = 250;
+/** Receipts that have settled are looked for this often, and limits are shared anew. */
+const LOOK_MS = 250;
 
 /** Runs until a signal ends it; resolves to the exit code. Throws what stops it from starting. */
 export async function runDaemon(loaded: LoadedConfig): Promise<number> {
@@ -82,7 +82,7 @@ class Daemon implements StatusSource {
   private state: TunnelState = 'starting';
   private end: (code: number) => void = () => {};
   private sampler: NodeJS.Timeout | null = null;
-  private receiptTimer: NodeJS.Timeout | null = null;
+  private lookTimer: NodeJS.Timeout | null = null;
   private readonly receiptFile: ReceiptFile;
 
   private constructor(
@@ -164,9 +164,11 @@ class Daemon implements StatusSource {
     this.client?.start();
     this.server?.start();
     this.sampler = setInterval(() => this.sample(), SAMPLE_MS);
-    this.receiptTimer = setInterval(() => {
+    this.lookTimer = setInterval(() => {
       for (const book of this.receiptBooks()) book.onTimer(this.driver.nowUs());
-    }, RECEIPTS_MS);
+      if (this.client !== null) this.client.session.session.shareLimits();
+      else for (const s of this.server!.sessions.sessions) s.session.shareLimits();
+    }, LOOK_MS);
     (this.client ?? this.server)!.onReceipt = (receipt) => this.onReceipt(receipt);
     if (this.client !== null) this.client.onStateChange = () => this.updateState();
     this.updateState();
@@ -193,7 +195,7 @@ class Daemon implements StatusSource {
     this.journal.record('info', 'stopping', 'stopping');
     process.off('SIGHUP', this.onReload);
     if (this.sampler !== null) clearInterval(this.sampler);
-    if (this.receiptTimer !== null) clearInterval(this.receiptTimer);
+    if (this.lookTimer !== null) clearInterval(this.lookTimer);
     let code = 0;
     for (const close of [
       () => this.client?.close(),

@@ -4,7 +4,7 @@
  *
  *   carriers change → a receipt is open → data flows again and the change is SETTLE_US old → the receipt is written
  *
- * The gap is the longest silence in what was delivered (delivery.ts), over the session's lanes. Every silence counts for one
+ * The gap is the longest silence in what was delivered (delivery.ts), by whichever lane. Every silence counts for one
  * receipt only: a change that comes at once, or while the data still stands still, joins the receipt that is open.
  */
 import type { HandoverCause, HandoverReceipt } from '../control/protocol.js';
@@ -47,7 +47,6 @@ export interface SessionTotals {
 export interface ReceiptBookOptions {
   /** The peer's name, for the receipt. */
   readonly session: string;
-  readonly laneCount: number;
   totals(nowUs: Micros): SessionTotals;
   /** RFC 3339 time of a moment on the clock of `nowUs`. */
   wallTime(atUs: Micros): string;
@@ -78,7 +77,7 @@ interface OpenReceipt {
 
 /** The receipts of one session. */
 export class ReceiptBook {
-  private readonly lanes: readonly DeliveryTrack[];
+  private readonly track = new DeliveryTrack();
   private readonly baselines: { atUs: Micros; totals: SessionTotals }[] = [];
   /** Names of the paths that carry data. */
   carriers: readonly string[] = [];
@@ -86,13 +85,11 @@ export class ReceiptBook {
   private open: OpenReceipt | null = null;
   private closedUs: Micros = Number.NEGATIVE_INFINITY;
 
-  constructor(private readonly options: ReceiptBookOptions) {
-    this.lanes = Array.from({ length: options.laneCount }, () => new DeliveryTrack());
-  }
+  constructor(private readonly options: ReceiptBookOptions) {}
 
   /** Inner data came out of the tunnel. */
-  delivered(nowUs: Micros, lane: number): void {
-    this.lanes[lane]!.delivered(nowUs);
+  delivered(nowUs: Micros, bytes: number): void {
+    this.track.delivered(nowUs, bytes);
   }
 
   /** Keeps the counters, so that a receipt can start from before its change. Call about once a second. */
@@ -127,10 +124,9 @@ export class ReceiptBook {
     const wasFoundOut = cause === 'silent' || cause === 'peer';
     const lookBackUs = wasFoundOut ? LOOK_BACK_US : LOOK_BACK_TOLD_US;
     let lookFromUs = nowUs - lookBackUs;
-    for (const lane of this.lanes) {
-      const isIts = lane.isSilent(nowUs) && (wasFoundOut || nowUs - lane.lastUs <= TOLD_LATE_US);
-      if (isIts) lookFromUs = Math.min(lookFromUs, lane.lastUs);
-    }
+    const { track } = this;
+    const isIts = track.isSilent(nowUs) && (wasFoundOut || nowUs - track.lastUs <= TOLD_LATE_US);
+    if (isIts) lookFromUs = Math.min(lookFromUs, track.lastUs);
     this.open = {
       atUs: nowUs,
       from,
@@ -183,19 +179,13 @@ export class ReceiptBook {
     });
   }
 
+  /** Where nothing has come since, nobody knows how long it would have taken. */
   private gapUs(open: OpenReceipt, nowUs: Micros): number | null {
-    let longest: number | null = null;
-    for (const lane of this.lanes) {
-      // Nothing has come since: how long it would have taken, nobody knows.
-      if (lane.lastUs < open.atUs) continue;
-      const us = lane.longestSilenceUs(open.lookFromUs, nowUs);
-      if (us !== null && us > (longest ?? -1)) longest = us;
-    }
-    return longest;
+    return this.track.lastUs < open.atUs ? null : this.track.longestSilenceUs(open.lookFromUs, nowUs);
   }
 
   private isStill(nowUs: Micros): boolean {
-    return this.lanes.some((lane) => lane.isSilent(nowUs, STILL_US));
+    return this.track.isSilent(nowUs, STILL_US);
   }
 
   private baseline(nowUs: Micros): SessionTotals {

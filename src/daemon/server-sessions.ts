@@ -70,7 +70,7 @@ export interface ServerSessionEvents {
   onRefused(connection: ConnectionApi, why: string): void;
   onPeerPolicy(session: ClientOfServer, message: PolicyMessage): void;
   /** See SessionParts. */
-  onDelivered(session: ClientOfServer, lane: LaneIndex): void;
+  onDelivered(session: ClientOfServer, bytes: number): void;
 }
 
 /** One client that is, or was, connected. */
@@ -267,7 +267,7 @@ export class ServerSessions {
         if (!session.isUp) this.end(opened, why);
       },
       onPolicy: (message) => options.events.onPeerPolicy(opened, message),
-      onDelivered: (index) => options.events.onDelivered(opened, index),
+      onDelivered: (bytes) => options.events.onDelivered(opened, bytes),
     });
     const opened: ClientOfServer = { client, sessionId, lane, session, sinceUs: options.now() };
     this.byName.set(client.name, opened);

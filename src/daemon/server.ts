@@ -19,7 +19,7 @@ import { type HostLink, type LinkChange, LinkMonitor } from './link-monitor.js';
 import { FullWatch, LOAD_MS } from './overflow.js';
 import { ReceiptBook, sessionTotals } from './receipts.js';
 import { type ClientOfServer, type KnownClient, ServerSessions } from './server-sessions.js';
-import { LANES, laneName, PEER_SAYS } from './session.js';
+import { laneName, PEER_SAYS } from './session.js';
 import { STALL_GRACE_MS } from './session-paths.js';
 import { wallTime } from './status.js';
 import type { TlsIdentity } from './tls.js';
@@ -97,7 +97,7 @@ export class ServerDaemon {
           this.journal.record('debug', 'policy', `policy ${m.serial} of ${s.client.name}`, { session: s.client.name });
           this.noteCarriers(s);
         },
-        onDelivered: (s, lane) => this.books.get(s)?.delivered(driver.nowUs(), lane),
+        onDelivered: (s, bytes) => this.books.get(s)?.delivered(driver.nowUs(), bytes),
       },
     });
     // A server takes connections on whatever link they come in.
@@ -250,7 +250,6 @@ export class ServerDaemon {
     if (book === undefined) {
       book = new ReceiptBook({
         session: s.client.name,
-        laneCount: LANES.length,
         totals: (nowUs) =>
           sessionTotals(
             nowUs,

@@ -11,7 +11,6 @@ class Rig {
   totals: SessionTotals = { connectionIds: [1, 2], reinjectedBytes: 0, duplicateBytes: 0, flows: 3 };
   readonly book = new ReceiptBook({
     session: 'home',
-    laneCount: 2,
     totals: () => this.totals,
     wallTime: (atUs) => `at ${atUs / MS} ms`,
     onReceipt: (r) => this.written.push(r),
@@ -20,7 +19,7 @@ class Rig {
   /** Until `toMs`: bulk data every 10 ms, if any, the clock and the counters. */
   run(toMs: number, hasData = true): void {
     for (; this.nowMs < toMs; this.nowMs += 10) {
-      if (hasData) this.book.delivered(this.nowMs * MS, 1);
+      if (hasData) this.book.delivered(this.nowMs * MS, 10_000);
       if (this.nowMs % 250 === 0) this.book.onTimer(this.nowMs * MS);
       if (this.nowMs % 1000 === 0) this.book.sample(this.nowMs * MS);
     }
