@@ -460,7 +460,7 @@ export class ClientDaemon {
   /** Looks as before, but whatever kept packets away may be over. */
   private onLinkNews(link: HostLink, news: LinkNews): void {
     this.journal.record('debug', 'link-news', `${link.name}: ${news}`, { path: link.name });
-    this.paths.handle({ type: 'link-changed', linkId: link.id });
+    this.paths.handle({ type: 'link-news', linkId: link.id });
     this.driver.flushSoon();
   }
 
