@@ -11,6 +11,7 @@ import type { PortGuard } from '../core/engine/ports.js';
 import { BULK } from '../core/lanes/packet-lane.js';
 import type { PolicyPath } from '../core/lanes/policy.js';
 import { openTun, Rtnetlink, type TunDevice } from '../native/index.js';
+import { Announcements } from './announcements.js';
 import { explainChange, serverCarriers } from './carriers.js';
 import type { Driver } from './driver.js';
 import { Egress, offeredFamilies } from './egress.js';
@@ -40,10 +41,9 @@ export class ServerDaemon {
   private listener: { close(): void };
   /** Connections with a stall that is too young to tell of. */
   private readonly graces = new Map<number, NodeJS.Timeout>();
+  private readonly announcements = new Announcements(() => this.config.announce);
   private readonly books = new Map<ClientOfServer, ReceiptBook>();
   onReceipt: (receipt: Omit<HandoverReceipt, 'id'>) => void = () => {};
-  /** Address ids of what was announced, by connection and address. */
-  private readonly announced = new Map<number, Map<string, number>>();
   private readonly fullWatches = new WeakMap<ClientOfServer, FullWatch>();
   private readonly loadTimer: NodeJS.Timeout;
 
@@ -87,7 +87,7 @@ export class ServerDaemon {
         },
         onConnectionUp: (s, lane, c) => {
           this.note('connection-up', `${laneName(lane)} connection is up`, s.client.name);
-          this.announce(c);
+          this.announcements.onConnectionUp(driver.nowUs(), c);
         },
         onConnectionDown: (s, lane, _c, why) =>
           this.note('connection-down', `${laneName(lane)} connection is lost: ${why}`, s.client.name),
@@ -126,7 +126,6 @@ export class ServerDaemon {
 
   /** What we hear nothing on for a while, the client should know: it may believe that all is well. */
   onEvent(event: EngineEvent): void {
-    if (event.type === 'connection-closed') this.announced.delete(event.connectionId);
     if (event.type.startsWith('subflow-') || event.type === 'priority') {
       const s = this.sessions.ofConnection((event as { connectionId: number }).connectionId);
       if (s !== null) this.noteCarriers(s);
@@ -192,23 +191,8 @@ export class ServerDaemon {
     this.sessions.setClients(knownClients(config));
     this.listener.close();
     this.listener = this.listen();
-    const isIn = (list: readonly IpAddress[], a: IpAddress) => list.some((other) => ipEquals(other, a));
-    const nowUs = this.driver.nowUs();
-    for (const s of this.sessions.sessions) {
-      for (const c of s.session.connections) {
-        if (c === null) continue;
-        for (const address of config.announce)
-          if (!isIn(before.announce, address)) this.announceTo(c.connection, address);
-        const ids = this.announced.get(c.connection.id);
-        for (const address of before.announce) {
-          const id = ids?.get(address.text);
-          if (id === undefined || isIn(config.announce, address)) continue;
-          c.connection.withdraw(nowUs, id);
-          ids?.delete(address.text);
-        }
-      }
-      s.session.reapply();
-    }
+    this.announcements.onReload(this.driver.nowUs(), before.announce, this.connections());
+    for (const s of this.sessions.sessions) s.session.reapply();
     this.driver.flushSoon();
   }
 
@@ -264,21 +248,17 @@ export class ServerDaemon {
     return book;
   }
 
-  private announce(connection: ConnectionApi): void {
-    for (const address of this.config.announce) this.announceTo(connection, address);
-  }
-
-  private announceTo(connection: ConnectionApi, address: IpAddress): void {
-    const id = connection.announce(this.driver.nowUs(), { address });
-    const ids = this.announced.get(connection.id) ?? new Map<string, number>();
-    this.announced.set(connection.id, ids.set(address.text, id));
-  }
-
   private onLink({ before, after }: LinkChange): void {
     if (after === null) this.driver.removeLink(before!.id);
     else if (before === null) this.driver.addLink(this.listening(after));
     else this.driver.updateLink(this.listening(after));
+    const addresses = (link: HostLink | null) => (link === null ? [] : this.listening(link).addresses);
+    this.announcements.onAddresses(this.driver.nowUs(), addresses(before), addresses(after), this.connections());
     this.driver.flushSoon();
+  }
+
+  private connections(): ConnectionApi[] {
+    return this.sessions.sessions.flatMap(({ session }) => session.connections.flatMap((c) => c?.connection ?? []));
   }
 
   /** The link with those of its addresses only that are listened on. */

@@ -21,6 +21,8 @@ export interface DirectionSpec {
   readonly burst: BurstLoss | null;
   /** null: 100 ms of the rate. */
   readonly queueBytes: number | null;
+  /** Larger IP packets vanish, and nobody is told. Default 1500. */
+  readonly mtuBytes?: number;
   /** Path of a trace that replaces the rate, or null. */
   readonly traceFile: string | null;
 }

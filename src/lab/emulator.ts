@@ -118,7 +118,7 @@ function toConfig(spec: DirectionSpec, nowUs: Micros): LinkConfig {
 
 /** The model's words for what is given. A trace sets the rate to its mean; a new rate leaves the queue as it is. */
 function toChanges(change: Partial<DirectionSpec>, nowUs: Micros): Partial<LinkConfig> {
-  const { rateBps, delayMs, jitterMs, loss, burst, queueBytes, traceFile } = change;
+  const { rateBps, delayMs, jitterMs, loss, burst, queueBytes, mtuBytes, traceFile } = change;
   const trace = traceFile == null ? null : parseTrace(readFileSync(traceFile, 'latin1'));
   return {
     ...(rateBps !== undefined && { rateBps: Math.round(rateBps) }),
@@ -128,6 +128,7 @@ function toChanges(change: Partial<DirectionSpec>, nowUs: Micros): Partial<LinkC
     ...(jitterMs !== undefined && { jitterUs: Math.round(jitterMs * 1000) }),
     ...(loss !== undefined && { lossRate: loss }),
     ...(burst !== undefined && { burstLoss: burst }),
+    ...(mtuBytes !== undefined && { mtuBytes }),
     ...(queueBytes != null && { queueBytes: Math.round(queueBytes) }),
   };
 }

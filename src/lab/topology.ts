@@ -10,6 +10,7 @@
  */
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { findTool } from '../native/index.js';
 import type { BurstLoss, LinkState } from '../sim/link-model.js';
 import { EmulatorClient } from './emulator-client.js';
 import {
@@ -58,6 +59,8 @@ export const DEFAULT_LINKS: readonly LinkSpec[] = [
 
 export const SERVER = { v4: '198.51.100.2', v6: '2001:db8:5::2' } as const;
 export const SITE = { v4: '203.0.113.2', v6: '2001:db8:6::2' } as const;
+/** What the server can gain: see Lab.serverAddress. */
+export const SECOND_SERVER = '198.51.100.3';
 /** Of the tunnel (IPv4, IPv6); the internet routes them to the server. */
 export const INNER_PREFIXES = ['10.77.0.0/24', 'fd77:6d70:7475:6e::/64'] as const;
 
@@ -83,7 +86,7 @@ export class Lab {
   constructor(namespaces: NamespaceSet, emulator: EmulatorClient, specs: readonly LinkSpec[]) {
     this.namespaces = namespaces;
     this.#emulator = emulator;
-    this.links = specs.map((spec, index) => new LabLink(spec, index, emulator));
+    this.links = specs.map((spec, index) => new LabLink(spec, index, emulator, namespaces));
   }
 
   link(name: string): LabLink {
@@ -110,6 +113,13 @@ export class Lab {
     await startSite(this.namespaces, [...wrapper, process.execPath, labScript('site.js'), String(port)]);
   }
 
+  /** The server gets, or loses, an address. */
+  serverAddress(address: string, isThere: boolean): void {
+    this.namespaces.ip('server', [`addr ${isThere ? 'add' : 'del'} ${address}/24 dev eth0`]);
+    // The first address of a subnet takes its routes along.
+    if (!isThere) this.namespaces.ip('server', ['route replace default via 198.51.100.1']);
+  }
+
   /** CPU seconds that the emulator has used. */
   async emulatorCpuS(): Promise<number> {
     const { value } = await this.#emulator.request({ cmd: 'counters', link: this.links[0]!.name });
@@ -127,16 +137,23 @@ export class LabLink {
   readonly name: string;
   /** IPv4 address of the site that is reached over this link only, outside any tunnel. */
   readonly siteAddress: string;
-  readonly clientAddress: string;
+  /** Last part of the client's IPv4 address. */
+  #host = 2;
+  /** Last part of the public address of the link's translator; 0: there is none. */
+  #outside = 0;
 
   constructor(
     readonly spec: LinkSpec,
     readonly index: number,
     readonly emulator: EmulatorClient,
+    private readonly namespaces: NamespaceSet,
   ) {
     this.name = spec.name;
     this.siteAddress = siteAddress(index);
-    this.clientAddress = `192.168.${index + 1}.2`;
+  }
+
+  get clientAddress(): string {
+    return `192.168.${this.index + 1}.${this.#host}`;
   }
 
   rateBps(direction: Direction): number {
@@ -160,6 +177,60 @@ export class LabLink {
   /** `false`: the cable is pulled, both devices lose their carrier. */
   carrier(on: boolean): Promise<number> {
     return this.#setState(on ? 'up' : 'down');
+  }
+
+  /** The client has another IPv4 address here, as after a change of network. */
+  move(): void {
+    const n = this.index + 1;
+    const before = this.#host++;
+    const isWifi = this.spec.kind === 'wifi';
+    const via = isWifi ? `via 192.168.${n}.1 ` : '';
+    const bits = isWifi ? 24 : 32;
+    const { clientAddress, name } = this;
+    if (!isWifi) this.namespaces.ip('internet', [`route replace ${clientAddress}/32 dev link${n}`]);
+    this.namespaces.ip('client', [
+      `addr del 192.168.${n}.${before}/${bits} dev ${name}`,
+      `addr add ${clientAddress}/${bits} dev ${name}`,
+      `route replace default ${via}dev ${name} src ${clientAddress} metric ${100 * n}`,
+      `route replace ${this.siteAddress} ${via}dev ${name} src ${clientAddress}`,
+    ]);
+  }
+
+  /**
+   * Puts a translator between the link and the internet; called again, it has forgotten everything: what was on its way in
+   * goes nowhere, and the same flows come out of another address. Without connection tracking, so that it is exact.
+   */
+  translate(): void {
+    const n = this.index + 1;
+    const before = this.#outside;
+    this.#outside = before === 0 ? 100 + 10 * n : before + 1;
+    const outside = `198.51.100.${this.#outside}`;
+    const table = `table ip nat${n}`;
+    this.namespaces.ip('internet', [
+      `addr add ${outside}/32 dev server0`,
+      ...(before === 0 ? [] : [`addr del 198.51.100.${before}/32 dev server0`]),
+    ]);
+    const rules = [
+      table,
+      `delete ${table}`,
+      `${table} {`,
+      // Before routing on the way in, after it on the way out.
+      `chain in { type filter hook prerouting priority raw; iifname "server0" ip daddr ${outside} ip daddr set ${this.clientAddress}; }`,
+      `chain out { type filter hook postrouting priority 100; oifname "server0" ip saddr ${this.clientAddress} ip saddr set ${outside}; }`,
+      '}',
+    ];
+    this.namespaces.execSync('internet', [findTool('nft')!, rules.join('\n')]);
+  }
+
+  /** Takes away the client's addresses of the other family. */
+  keepFamily(family: 4 | 6): void {
+    const other = family === 4 ? '-6' : '-4';
+    this.namespaces.execSync('client', ['ip', other, 'addr', 'flush', 'dev', this.name, 'scope', 'global']);
+  }
+
+  /** The router in front of the link passes no more than `mtuBytes` towards the client, and says so by ICMP. */
+  narrow(mtuBytes: number): void {
+    this.namespaces.ip('internet', [`link set link${this.index + 1} mtu ${mtuBytes}`]);
   }
 
   async set(direction: Direction, change: Partial<DirectionSpec>): Promise<void> {

@@ -33,8 +33,6 @@ export interface CaseBudget {
 }
 
 export interface LabPart {
-  /** Downloaded (uploaded) through the tunnel while the timeline runs, and longer than it. */
-  readonly bytes: number;
   /** Instead of the case's timeline: shorter, or because the system there has more to say. */
   readonly timeline?: readonly Step[];
 }

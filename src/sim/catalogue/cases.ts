@@ -39,7 +39,7 @@ export function catalogue({ lteDriving }: Recordings): readonly CatalogueCase[] 
         ofBestLink: NEVER_WORSE,
         backInUse: [{ path: 'wifi', fromUs: 5 * S, withinUs: 300 * MS }],
       },
-      lab: { bytes: 6e6 },
+      lab: {},
     },
     {
       ...DOWN,
@@ -64,7 +64,7 @@ export function catalogue({ lteDriving }: Recordings): readonly CatalogueCase[] 
         ofBestLink: NEVER_WORSE,
         backInUse: [{ path: 'wifi', fromUs: 5 * S, withinUs: 500 * MS }],
       },
-      lab: { bytes: 6e6 },
+      lab: {},
     },
     {
       ...DOWN,
@@ -113,7 +113,7 @@ export function catalogue({ lteDriving }: Recordings): readonly CatalogueCase[] 
         ofBestLink: NEVER_WORSE,
         backInUse: [{ path: 'wifi', fromUs: 5.3 * S, withinUs: 300 * MS }],
       },
-      lab: { bytes: 6e6 },
+      lab: {},
     },
     {
       ...DOWN,
@@ -136,7 +136,7 @@ export function catalogue({ lteDriving }: Recordings): readonly CatalogueCase[] 
         ofBestLink: NEVER_WORSE,
         backInUse: NAMES.map((name) => ({ path: name, fromUs: 7 * S, withinUs: 1 * S })),
       },
-      lab: { bytes: 6e6 },
+      lab: {},
     },
     {
       ...DOWN,
@@ -159,7 +159,6 @@ export function catalogue({ lteDriving }: Recordings): readonly CatalogueCase[] 
       timeline: [...fade('wifi', WIFI_BPS, 1 * S, 11 * S), { atUs: 11 * S, path: 'wifi', what: 'dies' }],
       budget: { gapUs: 100 * MS, ofBestLink: NEVER_WORSE },
       lab: {
-        bytes: 6e6,
         timeline: [...fade('wifi', WIFI_BPS, 1 * S, 6 * S), { atUs: 6 * S, path: 'wifi', what: 'dies' }],
       },
     },
@@ -176,7 +175,7 @@ export function catalogue({ lteDriving }: Recordings): readonly CatalogueCase[] 
         { atUs: 8 * S, path: 'wifi', what: 'carrier-lost' as const },
       ].sort((a, b) => a.atUs - b.atUs),
       budget: { gapUs: 150 * MS, ofBestLink: NEVER_WORSE },
-      lab: { bytes: 6e6 },
+      lab: {},
     },
     {
       ...DOWN,
@@ -194,7 +193,7 @@ export function catalogue({ lteDriving }: Recordings): readonly CatalogueCase[] 
           { path: 'lte', fromUs: 5 * S, withinUs: 600 * MS },
         ],
       },
-      lab: { bytes: 6e6 },
+      lab: {},
     },
     {
       ...DOWN,
@@ -207,7 +206,7 @@ export function catalogue({ lteDriving }: Recordings): readonly CatalogueCase[] 
         ofBestLink: NEVER_WORSE,
         backInUse: [{ path: 'wifi', fromUs: 2 * S, withinUs: 7 * S }],
       },
-      lab: { bytes: 6e6 },
+      lab: {},
     },
     {
       ...DOWN,
@@ -215,7 +214,7 @@ export function catalogue({ lteDriving }: Recordings): readonly CatalogueCase[] 
       paths: BOTH,
       timeline: [{ atUs: 3 * S, path: 'wifi', what: 'changes', up: { rateBps: 5e6 }, down: { rateBps: 5e6 } }],
       budget: { gapUs: 300 * MS, ofBestLink: NEVER_WORSE },
-      lab: { bytes: 6e6 },
+      lab: {},
     },
     {
       ...DOWN,
@@ -223,7 +222,7 @@ export function catalogue({ lteDriving }: Recordings): readonly CatalogueCase[] 
       paths: BOTH,
       timeline: [{ atUs: 3 * S, path: 'wifi', what: 'changes', up: { lossRate: 0.1 }, down: { lossRate: 0.1 } }],
       budget: { gapUs: 300 * MS, ofBestLink: NEVER_WORSE },
-      lab: { bytes: 6e6 },
+      lab: {},
     },
     {
       ...DOWN,
@@ -235,7 +234,7 @@ export function catalogue({ lteDriving }: Recordings): readonly CatalogueCase[] 
         ofBestLink: NEVER_WORSE,
         backInUse: [{ path: 'wifi', fromUs: 6 * S, withinUs: 300 * MS }],
       },
-      lab: { bytes: 6e6 },
+      lab: {},
     },
     {
       ...DOWN,
@@ -257,7 +256,7 @@ export function catalogue({ lteDriving }: Recordings): readonly CatalogueCase[] 
           ofBestLink: NEVER_WORSE,
           backInUse: [{ path: 'wifi', fromUs: 2 * S, withinUs: tells ? 500 * MS : 3 * S }],
         },
-        lab: { bytes: 6e6 },
+        lab: {},
       }),
     ),
     ...(['first', 'second'] as const).map(
@@ -275,7 +274,7 @@ export function catalogue({ lteDriving }: Recordings): readonly CatalogueCase[] 
           ofBestLink: NEVER_WORSE,
           backInUse: NAMES.map((name) => ({ path: name, fromUs: 4 * S, withinUs: 300 * MS })),
         },
-        lab: { bytes: 6e6 },
+        lab: {},
       }),
     ),
     {
@@ -292,7 +291,7 @@ export function catalogue({ lteDriving }: Recordings): readonly CatalogueCase[] 
         ofBestLink: NEVER_WORSE,
         backInUse: NAMES.map((name) => ({ path: name, fromUs: 22 * S, withinUs: 1500 * MS })),
       },
-      lab: { bytes: 6e6 },
+      lab: {},
     },
     {
       ...DOWN,
@@ -301,7 +300,7 @@ export function catalogue({ lteDriving }: Recordings): readonly CatalogueCase[] 
       paths: [driving, path('dsl', 6, 15)],
       timeline: [],
       budget: { gapUs: 1 * S, ofBestLink: NEVER_WORSE },
-      lab: { bytes: 6e6 },
+      lab: {},
     },
     {
       ...DOWN,
@@ -324,7 +323,7 @@ export function catalogue({ lteDriving }: Recordings): readonly CatalogueCase[] 
         ofBestLink: NEVER_WORSE,
         backInUse: [{ path: 'b4', fromUs: 6 * S, withinUs: 500 * MS }],
       },
-      lab: { bytes: 6e6 },
+      lab: {},
     },
   ];
 }
