@@ -1,15 +1,15 @@
 /**
- * Plays a starred case of the handover catalogue (src/sim/catalogue) with real processes: `mptun run` at both ends, real
- * namespaces, a real transfer through the tunnel. Judged by what must hold on any machine, however busy: no connection is
- * lost, every byte is right, data flows again at the end, and links that returned carry data.
+ * Plays the starred cases of the handover catalogue (src/sim/catalogue) with real processes: `mptun run` at both ends, real
+ * namespaces, a real transfer through the tunnel. Judged by what must hold on any machine, however busy: the transfer and
+ * the session survive, every byte is right, data flows again after the last event, and links that returned carry it.
+ * Cases that need the same links share a lab and a tunnel, which then has to survive them one after the other.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { CatalogueCase } from '../sim/catalogue/case.js';
 import type { LinkConfig } from '../sim/link-model.js';
 import type { Step } from '../sim/scenario.js';
 import { monotonicMs } from './arrivals.js';
-import { backInUseMs } from './back-in-use.js';
-import { createLab, type Lab, type LinkSpec, SECOND_SERVER, SERVER, SITE } from './topology.js';
+import { createLab, type Lab, type LabLink, type LinkSpec, SECOND_SERVER, SERVER, SITE } from './topology.js';
 import { download, type TransferResult, upload } from './transfer.js';
 import { startTunnel, type Tunnel } from './tunnel.js';
 
@@ -21,139 +21,177 @@ export interface LabPlayOptions {
   /** Times of the timeline are multiplied by this (a shorter case), rates by `rateScale` (a cheaper one). Default 1. */
   readonly timeScale?: number;
   readonly rateScale?: number;
-  /** The transfer goes on for so long after the last event. Default 3 s. */
-  readonly afterSeconds?: number;
 }
 
 export interface LabVerdict {
   readonly bytes: number;
-  readonly rateBps: number;
   readonly gapMs: number;
-  /** Of the links that the case's budget names; null: not until the end. */
-  readonly backInUseMs: Readonly<Record<string, number | null>>;
+  /** From the return of a link until it had carried ENOUGH_BYTES towards the receiver, by name. */
+  readonly backInUseMs: Readonly<Record<string, number>>;
   /** What must hold and did not, as sentences. */
   readonly broken: readonly string[];
 }
 
-/** In a lab of its own, which is gone when this resolves or throws. */
-export async function playInLab(c: CatalogueCase, options: LabPlayOptions): Promise<LabVerdict> {
-  const lab = await createLab({ links: linksOf(c, options), prefix: options.prefix });
-  try {
-    const player = new Player(c, lab, options);
-    player.prepare();
-    const tunnel = await startTunnel(lab, { startTimeoutMs: 40_000, ...player.config() });
+/** More than probes and handshakes come to. */
+const ENOUGH_BYTES = 60_000;
+/** What has not happened after this will not. */
+const PATIENCE_MS = 60_000;
+const WARM_UP_MS = 1000;
+const POLL_MS = 20;
+
+/** Cases with the same key can share a stage. */
+export function stageKey(c: CatalogueCase): string {
+  const has = (what: Step['what']) => c.timeline.some((step) => step.what === what);
+  const links = c.paths.map(({ middleboxes: _, up, down, ...rest }) => [
+    rest,
+    up.rateBps,
+    down.rateBps,
+    down.queueBytes,
+  ]);
+  return JSON.stringify([links, c.maxPathsPerLink, has('server-gains'), has('rebinds')]);
+}
+
+/** A lab with a tunnel, ready for a case and all that have its key. */
+export class Stage {
+  readonly #lab: Lab;
+  readonly #tunnel: Tunnel;
+  readonly #options: LabPlayOptions;
+
+  private constructor(lab: Lab, tunnel: Tunnel, options: LabPlayOptions) {
+    this.#lab = lab;
+    this.#tunnel = tunnel;
+    this.#options = options;
+  }
+
+  static async open(c: CatalogueCase, options: LabPlayOptions): Promise<Stage> {
+    const lab = await createLab({ links: linksOf(c, options), prefix: options.prefix });
     try {
-      return await player.play(tunnel);
-    } finally {
-      await tunnel.dispose();
+      const gains = c.timeline.some(({ what }) => what === 'server-gains');
+      const isDual = c.paths.some(({ family }) => family === 6);
+      if (gains) lab.serverAddress(SECOND_SERVER, true);
+      if (isDual) for (const { name, family = 4 } of c.paths) lab.link(name).keepFamily(family);
+      for (const step of c.timeline) if (step.what === 'rebinds') lab.link(step.path).translate();
+      const tunnel = await startTunnel(lab, {
+        startTimeoutMs: PATIENCE_MS,
+        client: { paths: lab.links.map(({ name }) => ({ match: { name }, max_subflows: c.maxPathsPerLink ?? 1 })) },
+        server: { announce: isDual ? [SERVER.v6] : gains ? [SECOND_SERVER] : [] },
+      });
+      if (gains) lab.serverAddress(SECOND_SERVER, false);
+      return new Stage(lab, tunnel, options);
+    } catch (error) {
+      await lab.dispose();
+      throw error;
     }
-  } finally {
-    await lab.dispose();
+  }
+
+  async play(c: CatalogueCase): Promise<LabVerdict> {
+    const verdict = await new Performance(c, this.#lab, this.#tunnel, this.#options).run();
+    for (const link of this.#lab.links) await link.reset();
+    return verdict;
+  }
+
+  async dispose(): Promise<void> {
+    await this.#tunnel.dispose();
+    await this.#lab.dispose();
   }
 }
 
-/** Silence at the end of a transfer that is still running when it is stopped: longer, and it has not resumed. */
-const RESUMED_WITHIN_MS = 2000;
-const WARM_UP_S = 1;
-
-class Player {
+/** One case on a stage. */
+class Performance {
   readonly #timeScale: number;
   readonly #rateScale: number;
   readonly #timeline: readonly Step[];
-  /** When each link that returns did, by name (monotonic milliseconds). */
-  readonly #returnedMs = new Map<string, number>();
+  /** Links that returned: when (monotonic milliseconds), and what they had carried until then. */
+  readonly #returned = new Map<string, { readonly atMs: number; readonly bytes: number }>();
 
   constructor(
     readonly c: CatalogueCase,
     readonly lab: Lab,
-    readonly options: LabPlayOptions,
+    readonly tunnel: Tunnel,
+    { timeScale = 1, rateScale = 1 }: LabPlayOptions,
   ) {
-    this.#timeScale = options.timeScale ?? 1;
-    this.#rateScale = options.rateScale ?? 1;
+    this.#timeScale = timeScale;
+    this.#rateScale = rateScale;
     this.#timeline = (c.lab?.timeline ?? c.timeline).toSorted((a, b) => a.atUs - b.atUs);
   }
 
-  /** What must be there before the tunnel is. */
-  prepare(): void {
-    if (this.#has('server-gains')) this.lab.serverAddress(SECOND_SERVER, true);
-    const { paths } = this.c;
-    if (isDualStack(this.c)) for (const { name, family = 4 } of paths) this.lab.link(name).keepFamily(family);
-    for (const step of this.#timeline) if (step.what === 'rebinds') this.lab.link(step.path).translate();
-  }
-
-  config(): Parameters<typeof startTunnel>[1] {
-    const isDual = isDualStack(this.c);
-    const perLink = this.c.maxPathsPerLink ?? 1;
-    const announce = isDual ? [SERVER.v6] : this.#has('server-gains') ? [SECOND_SERVER] : [];
-    return {
-      client: { paths: this.lab.links.map(({ name }) => ({ match: { name }, max_subflows: perLink })) },
-      server: { announce },
-    };
-  }
-
-  async play(tunnel: Tunnel): Promise<LabVerdict> {
-    const { c, lab } = this;
-    if (this.#has('server-gains')) lab.serverAddress(SECOND_SERVER, false);
-    const before = (await tunnel.client.status()).sessions[0];
-    const lastUs = this.#timeline.at(-1)?.atUs ?? 4e6;
-    const seconds = WARM_UP_S + (lastUs / 1e6) * this.#timeScale + (this.options.afterSeconds ?? 3);
-    const transfer = c.heading === 'up' ? upload : download;
+  async run(): Promise<LabVerdict> {
+    const { c, lab, tunnel } = this;
     const broken: string[] = [];
-    const running = transfer(lab, { address: SITE.v4, seconds, timeoutSeconds: seconds + 60 }).catch(
-      (error: Error): null => {
-        broken.push(`the transfer is lost: ${error.message}`);
-        return null;
-      },
-    );
-    await sleep(WARM_UP_S * 1000);
+    const before = (await tunnel.client.status()).sessions[0];
+    const transfer = c.heading === 'up' ? upload : download;
+    const stop = new AbortController();
+    let isLost = false;
+    const endless = { address: SITE.v4, seconds: 3600, timeoutSeconds: 4 * (PATIENCE_MS / 1000) };
+    const running = transfer(lab, { ...endless, signal: stop.signal }).catch((error: Error): TransferResult | null => {
+      isLost = true;
+      broken.push(`the transfer is lost: ${error.message}`);
+      return null;
+    });
+    const isOver = () => isLost;
+    if (!(await this.#moved(lab.links, ENOUGH_BYTES, isOver))) broken.push('the transfer did not begin');
+    await sleep(WARM_UP_MS);
     const startMs = monotonicMs();
     for (const step of this.#timeline) {
       const waitMs = startMs + (step.atUs / 1000) * this.#timeScale - monotonicMs();
       if (waitMs > 0) await sleep(waitMs);
-      await this.#do(step, tunnel);
+      await this.#do(step);
     }
+    if (this.#timeline.length === 0) await sleep((c.durationUs / 1000) * this.#timeScale);
+    if (!(await this.#moved(lab.links, 2 * ENOUGH_BYTES, isOver))) broken.push('data did not flow again');
+    const backInUseMs = await this.#backInUse(broken, isOver);
+    stop.abort();
     const result = await running;
-    const endMs = monotonicMs();
-    if (result !== null) broken.push(...this.#judge(result, seconds));
+    if (result !== null && !result.isIntact) broken.push(`the ${result.bytes} bytes received are not those sent`);
     const after = (await tunnel.client.status()).sessions[0];
-    if (before === undefined || after?.since !== before.since || after.connections < before.connections)
-      broken.push('the session was lost');
-    const used = await this.#backInUse(endMs);
-    for (const [name, ms] of Object.entries(used)) if (ms === null) broken.push(`${name} was not used again`);
-    return {
-      bytes: result?.bytes ?? 0,
-      rateBps: result?.rateBps ?? 0,
-      gapMs: result?.arrivals.gapMs ?? Number.POSITIVE_INFINITY,
-      backInUseMs: used,
-      broken,
-    };
+    if (before === undefined || after?.since !== before.since) broken.push('the session was lost');
+    return { bytes: result?.bytes ?? 0, gapMs: result?.arrivals.gapMs ?? 0, backInUseMs, broken };
   }
 
-  #judge({ isIntact, bytes, arrivals }: TransferResult, seconds: number): string[] {
-    const out: string[] = [];
-    if (!isIntact) out.push(`the ${bytes} bytes received are not those sent`);
-    const silentMs = seconds * 1000 - (arrivals.lastMs - arrivals.startMs);
-    if (silentMs > RESUMED_WITHIN_MS) out.push(`nothing came in the last ${Math.round(silentMs)} ms`);
-    return out;
+  /** Waits until `links` together have carried `bytes` more. */
+  async #moved(links: readonly LabLink[], bytes: number, isOver: () => boolean): Promise<boolean> {
+    const total = async () => (await Promise.all(links.map((l) => this.#carried(l)))).reduce((a, b) => a + b, 0);
+    const wanted = (await total()) + bytes;
+    const deadlineMs = monotonicMs() + PATIENCE_MS;
+    while (monotonicMs() < deadlineMs && !isOver()) {
+      if ((await total()) >= wanted) return true;
+      await sleep(POLL_MS);
+    }
+    return false;
   }
 
-  async #backInUse(endMs: number): Promise<Record<string, number | null>> {
-    const out: Record<string, number | null> = {};
-    if (this.c.heading === 'up') return out; // the lab counts what arrives at the client
-    for (const [name, fromMs] of this.#returnedMs) {
+  async #carried(link: LabLink): Promise<number> {
+    return (await link.counters())[this.c.heading].deliveredBytes;
+  }
+
+  async #backInUse(broken: string[], isOver: () => boolean): Promise<Record<string, number>> {
+    const out: Record<string, number> = {};
+    const promised = new Set(this.c.budget.backInUse?.map(({ path }) => path));
+    const deadlineMs = monotonicMs() + PATIENCE_MS;
+    for (const [name, { atMs, bytes }] of this.#returned) {
+      if (!promised.has(name)) continue;
       const link = this.lab.link(name);
-      out[name] = await backInUseMs(link, link.rateBps('down'), fromMs, endMs);
+      while ((await this.#carried(link)) < bytes + ENOUGH_BYTES && monotonicMs() < deadlineMs && !isOver())
+        await sleep(POLL_MS);
+      if ((await this.#carried(link)) >= bytes + ENOUGH_BYTES) out[name] = Math.round(monotonicMs() - atMs);
+      else broken.push(`${name} was not used again`);
     }
     return out;
   }
 
-  async #do(step: Step, tunnel: Tunnel): Promise<void> {
-    const { lab } = this;
+  async #isBack(link: LabLink): Promise<void> {
+    this.#returned.set(link.name, { atMs: monotonicMs(), bytes: await this.#carried(link) });
+  }
+
+  async #do(step: Step): Promise<void> {
+    const { lab, tunnel } = this;
     if (!('path' in step)) {
       if (step.what === 'server-gains') lab.serverAddress(SECOND_SERVER, true);
       else if (step.what === 'server-loses')
         lab.serverAddress(step.which === 'first' ? SERVER.v4 : SECOND_SERVER, false);
       else tunnel.client.process.kill(step.what === 'client-sleeps' ? 'SIGSTOP' : 'SIGCONT');
+      if (step.what === 'server-loses' || step.what === 'client-wakes')
+        for (const link of lab.links) await this.#isBack(link);
       return;
     }
     const link = lab.link(step.path);
@@ -162,25 +200,29 @@ class Player {
         await link.cut();
         break;
       case 'returns':
-        this.#returnedMs.set(step.path, await link.restore());
+        await link.restore();
+        await this.#isBack(link);
         break;
       case 'carrier-lost':
         await link.carrier(false);
-        this.#returnedMs.delete(step.path);
+        this.#returned.delete(step.path);
         break;
       case 'carrier-back':
-        this.#returnedMs.set(step.path, await link.carrier(true));
+        await link.carrier(true);
+        await this.#isBack(link);
         break;
       case 'moves':
         link.move();
-        this.#returnedMs.set(step.path, monotonicMs());
+        await this.#isBack(link);
         break;
       case 'rebinds':
         link.translate();
+        await this.#isBack(link);
         break;
       case 'narrows':
         if (this.c.name.includes('(ICMP)')) link.narrow(step.mtuBytes);
         else for (const way of ['up', 'down'] as const) await link.set(way, { mtuBytes: step.mtuBytes });
+        await this.#isBack(link);
         break;
       case 'changes':
         for (const way of ['up', 'down'] as const) await link.set(way, this.#scaled(step[way] ?? {}));
@@ -199,14 +241,6 @@ class Player {
       ...(lossRate !== undefined && { loss: lossRate }),
     };
   }
-
-  #has(what: Step['what']): boolean {
-    return this.#timeline.some((step) => step.what === what);
-  }
-}
-
-function isDualStack(c: CatalogueCase): boolean {
-  return c.paths.some(({ family }) => family === 6);
 }
 
 /** A recorded link in the lab plays at its own pace; this is what it is counted as. */

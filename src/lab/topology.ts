@@ -237,6 +237,14 @@ export class LabLink {
     await this.emulator.request({ cmd: 'set', link: this.name, direction, change });
   }
 
+  /** As it was made, but for its addresses and translator. */
+  async reset(): Promise<void> {
+    await this.restore();
+    this.narrow(1500);
+    for (const direction of ['down', 'up'] as const)
+      await this.set(direction, { ...toDirection(this.spec, direction), mtuBytes: 1500 });
+  }
+
   async counters(): Promise<LinkCounters> {
     return (await this.emulator.request({ cmd: 'counters', link: this.name })).value as LinkCounters;
   }

@@ -125,7 +125,8 @@ function limitedStream(seed: number, options: TransferOptions): { stream: Readab
     read() {
       const nowMs = monotonicMs();
       if (Number.isNaN(startMs)) startMs = nowMs;
-      const isLate = options.seconds !== undefined && nowMs - startMs >= options.seconds * 1000;
+      const isLate =
+        options.signal?.aborted === true || (options.seconds !== undefined && nowMs - startMs >= options.seconds * 1000);
       const n = isLate ? 0 : Math.min(CHUNK_BYTES, (options.bytes ?? Number.POSITIVE_INFINITY) - bytes);
       bytes += n;
       options.onProgress?.(bytes);
