@@ -126,7 +126,8 @@ function limitedStream(seed: number, options: TransferOptions): { stream: Readab
       const nowMs = monotonicMs();
       if (Number.isNaN(startMs)) startMs = nowMs;
       const isLate =
-        options.signal?.aborted === true || (options.seconds !== undefined && nowMs - startMs >= options.seconds * 1000);
+        options.signal?.aborted === true ||
+        (options.seconds !== undefined && nowMs - startMs >= options.seconds * 1000);
       const n = isLate ? 0 : Math.min(CHUNK_BYTES, (options.bytes ?? Number.POSITIVE_INFINITY) - bytes);
       bytes += n;
       options.onProgress?.(bytes);
