@@ -116,7 +116,7 @@ export class Lab {
   /** The server gets, or loses, an address. */
   serverAddress(address: string, isThere: boolean): void {
     this.namespaces.ip('server', [`addr ${isThere ? 'add' : 'del'} ${address}/24 dev eth0`]);
-    // The first address of a subnet takes its routes along.
+    // Where the first one goes, the routes that named it go.
     if (!isThere) this.namespaces.ip('server', ['route replace default via 198.51.100.1']);
   }
 
@@ -317,6 +317,9 @@ function baseSysctls(node: LabNode): Record<string, number> {
     'net.ipv4.ip_forward': node === 'internet' || node === 'server' ? 1 : 0,
     'net.ipv4.conf.all.rp_filter': 0,
     'net.ipv4.conf.default.rp_filter': 0,
+    // The second address of a subnet outlives the first.
+    'net.ipv4.conf.all.promote_secondaries': 1,
+    'net.ipv4.conf.default.promote_secondaries': 1,
     'net.ipv4.tcp_no_metrics_save': 1,
   };
   if (HAS_IPV6) {
