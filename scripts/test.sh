@@ -2,8 +2,8 @@
 # `npm test`: set-up, lint, then all tests; the last line is "N passed, N failed" from ava's own count. Arguments choose
 # test files instead (npm test -- dist/tests/lab/*.js).
 #
-# Three kinds: what computes (unit, sim, fuzz) uses every core, in one run; what talks to the kernel (interop) mostly waits,
-# and does so on every core, too. What measures real links (lab) goes one file at a time, so that tests do not disturb each
+# Three kinds: what computes (unit, sim, fuzz) uses every core, in one run; what drives the kernel or daemons mostly waits,
+# and does so on every core, too. What measures real links goes one file at a time, so that tests do not disturb each
 # other's clocks. Files of the last two kinds that fail are run once more, alone, because their budgets (milliseconds on
 # links of known rate) suppose a machine that is not busy with something else. The first failure stays in the output, and
 # the second one counts.
@@ -50,14 +50,15 @@ if [ $# -gt 0 ]; then
 else
   run "$(nproc)" $(find dist/tests -name '*.test.js' -not -path '*/lab/*' -not -path '*/interop/*' | sort)
   add $?
-  interop=$(find dist/tests/interop -name '*.test.js' | sort)
-  if run "$(nproc)" $interop; then
+  measuring='bench|catalogue|demo|emulator|handover-receipt|tunnel'
+  driving=$(find dist/tests/interop dist/tests/lab -name '*.test.js' | grep -Ev "/lab/($measuring)\\.test" | sort)
+  if run "$(nproc)" $driving; then
     add 0
   else
-    echo "# interop failed: once more, file by file (load $(cut -d ' ' -f 1 /proc/loadavg))"
-    measure $interop
+    echo "# failed: once more, file by file (load $(cut -d ' ' -f 1 /proc/loadavg))"
+    measure $driving
   fi
-  measure $(find dist/tests/lab -name '*.test.js' | sort)
+  measure $(find dist/tests/lab -name '*.test.js' | grep -E "/lab/($measuring)\\.test" | sort)
 fi
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]

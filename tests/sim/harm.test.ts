@@ -20,8 +20,8 @@ test('a path that makes all slower than the best one alone is demoted, with a re
     receiveBufferBytes: 24_000,
     paths: [path('wifi', 5, 30), path('lte', 1, 50, { startsDown: true })],
     timeline: [{ atUs: 3 * S, path: 'lte', what: 'carrier-back' }],
-    warmupUs: 8 * S,
-    durationUs: 17.5 * S,
+    warmupUs: 10 * S,
+    durationUs: 20.5 * S,
   };
   const result = assertScenario(t, scenario);
   const alone = simulate(confinedTo(scenario, 'wifi'));

@@ -71,8 +71,9 @@ export class Reinjector {
     if (s.isWindowLimited) {
       this.unblockedTo = s.sndUna + 1;
       const blocker = c.subflows.find((sf) => sf.isUsable && this.hasOutstanding(sf, s.sndUna));
-      if (blocker !== undefined && this.hasQuicker(blocker))
-        this.takeHeadFrom(nowUs, blocker, UNBLOCK_BYTES, 'window_unblocked');
+      if (blocker === undefined || !this.hasQuicker(blocker)) return;
+      this.takeHeadFrom(nowUs, blocker, UNBLOCK_BYTES, 'window_unblocked');
+      this.penalise(nowUs, blocker);
       return;
     }
     for (const sf of c.subflows) {
@@ -116,9 +117,13 @@ export class Reinjector {
       this.unblockedTo = Math.max(this.unblockedTo, endDsn);
     });
     c.host.count(counter);
+  }
+
+  /** For the window only: what is merely late has lost something, to which congestion control answers. */
+  private penalise(nowUs: Micros, blocker: MptcpSubflow): void {
     const { tcp } = blocker;
     if (blocker.penalty.impose(nowUs, tcp.rtt.srttUs, tcp.cc.cwndBytes, tcp.inFlightBytes, tcp.mssBytes))
-      c.host.count('path_penalised');
+      this.c.host.count('path_penalised');
   }
 
   hasOutstanding(sf: MptcpSubflow, dsn: number): boolean {

@@ -11,10 +11,13 @@
 import type { Micros } from '../base/time.js';
 import { BestAlone } from './best-alone.js';
 
-/** Less than this share of the best path alone is harm … */
-const HARM_RATIO = 0.9;
+/**
+ * Less than this share of the best path alone is harm … The yardstick is a peak and the goodput is not: on paths shared with
+ * others both vary by a fifth by themselves, and a path demoted for that is goodput lost.
+ */
+const HARM_RATIO = 0.75;
 /** … if it is seen so many times in a row. */
-const HARM_LOOKS = 3;
+const HARM_LOOKS = 5;
 /** Without the path the goodput must rise by this much, within so many looks. */
 const GAIN_RATIO = 1.05;
 const GAIN_LOOKS = 2;

@@ -72,31 +72,31 @@ class World {
   }
 }
 
-test('harm: goodput below the best path alone, three looks in a row, demotes the slow one', (t) => {
-  const w = new World().run(5, 50, 0, 50).run(2, 25, 5, 30);
-  t.deepEqual(w.verdicts, [], 'two are not enough');
+test('harm: goodput well below the best path alone, five looks in a row, demotes the slow one', (t) => {
+  const w = new World().run(5, 50, 0, 50).run(4, 25, 5, 30);
+  t.deepEqual(w.verdicts, [], 'four are not enough');
   w.run(1, 25, 5, 30);
-  t.deepEqual(w.verdicts, ['8 demoted 1: together 30.0 Mbit/s, the best path alone 50.0']);
+  t.deepEqual(w.verdicts, ['10 demoted 1: together 30.0 Mbit/s, the best path alone 50.0']);
   t.is(w.judge.why(1), 'together 30.0 Mbit/s, the best path alone 50.0');
   t.is(w.judge.why(0), null);
 });
 
 test('harm: tried again after 10 s, and for twice as long if it harms again', (t) => {
-  const w = new World().run(5, 50, 0, 50).run(3, 25, 5, 30).run(9, 50, 5, 50);
+  const w = new World().run(5, 50, 0, 50).run(5, 25, 5, 30).run(9, 50, 5, 50);
   t.is(w.verdicts.length, 1);
   w.run(1, 50, 5, 50);
-  t.is(w.verdicts[1], '18 back 1: tried again');
-  w.run(3, 25, 5, 30);
-  t.regex(w.verdicts[2]!, /^21 demoted 1/);
+  t.is(w.verdicts[1], '20 back 1: tried again');
+  w.run(5, 25, 5, 30);
+  t.regex(w.verdicts[2]!, /^25 demoted 1/);
   w.run(19, 50, 5, 50);
   t.is(w.verdicts.length, 3);
   w.run(1, 50, 5, 50);
-  t.is(w.verdicts[3], '41 back 1: tried again');
+  t.is(w.verdicts[3], '45 back 1: tried again');
 });
 
 test('harm: no gain without it takes it back at once: the best path itself became slower', (t) => {
-  const w = new World().run(5, 50, 5, 55).run(3, 10, 5, 15).run(2, 10, 5, 10);
-  t.deepEqual(w.verdicts.slice(1), ['10 back 1: no gain without it']);
+  const w = new World().run(5, 50, 5, 55).run(5, 10, 5, 15).run(2, 10, 5, 10);
+  t.deepEqual(w.verdicts.slice(1), ['12 back 1: no gain without it']);
   w.run(20, 10, 5, 15);
   t.is(w.verdicts.length, 2, 'and the old yardstick is forgotten');
 });
@@ -104,6 +104,10 @@ test('harm: no gain without it takes it back at once: the best path itself becam
 test('harm: nothing is concluded from traffic that does not fill the paths, nor of paths that add up', (t) => {
   t.deepEqual(new World().run(5, 50, 0, 50).run(20, 2, 1, 3, false).verdicts, []);
   t.deepEqual(new World().run(60, 50, 30, 80).verdicts, []);
+});
+
+test('harm: a rate that varies by a fifth, as beside others on a shared link, is none', (t) => {
+  t.deepEqual(new World().run(2, 50, 5, 55).run(20, 36, 4, 40).verdicts, []);
 });
 
 test('harm: a path that carries nothing is not blamed', (t) => {
