@@ -46,9 +46,11 @@ const TUNNEL_KINDS: ReadonlySet<string> = new Set([
   ...['amneziawg', 'erspan', 'geneve', 'gre', 'gretap', 'ip6erspan', 'ip6gre', 'ip6gretap', 'ip6tnl', 'ipip'],
   ...['ovpn', 'ovpn-dco', 'sit', 'tun', 'vti', 'vti6', 'vxlan', 'wireguard', 'xfrm'],
 ]);
+/** What a container calls its own end of a veth pair: for what runs in there, this is the link to the world. */
+const OWN_END = /^eth\d+$/;
 const CONTAINER_KINDS: ReadonlySet<string> = new Set(['ipvlan', 'ipvtap', 'macvlan', 'macvtap', 'netkit', 'veth']);
 
-export function linkType(link: Pick<Link, 'hardwareType' | 'kind'>, device: DeviceFacts): LinkType {
+export function linkType(link: Pick<Link, 'name' | 'hardwareType' | 'kind'>, device: DeviceFacts): LinkType {
   if (device.isWireless || device.devType === 'wlan') return 'wifi';
   if (
     MODEM_KINDS.has(link.kind) ||
@@ -60,7 +62,7 @@ export function linkType(link: Pick<Link, 'hardwareType' | 'kind'>, device: Devi
     return 'cellular';
   }
   if (link.hardwareType !== ARPHRD_ETHER) return 'other';
-  if (link.kind !== '') return UPLINK_KINDS.has(link.kind) ? 'ethernet' : 'other';
+  if (link.kind !== '') return UPLINK_KINDS.has(link.kind) || isOwnEnd(link) ? 'ethernet' : 'other';
   return TETHER_DRIVERS.has(device.driver) || device.devType === 'bluetooth' ? 'usb' : 'ethernet';
 }
 
@@ -74,10 +76,14 @@ export function whyVirtual(
   if (masterName !== '') return `a port of ${masterName}`;
   if (link.kind === 'bridge') return /^(docker|br-)/.test(link.name) ? "a bridge of Docker's" : 'a bridge';
   if (TUNNEL_KINDS.has(link.kind)) return `another tunnel (${link.kind})`;
-  if (CONTAINER_KINDS.has(link.kind)) return `the end of a container or virtual machine (${link.kind})`;
+  if (CONTAINER_KINDS.has(link.kind) && !isOwnEnd(link)) return `the end of a container or virtual machine (${link.kind})`;
   if (type !== 'other') return null;
   if (link.kind !== '') return `a virtual device (${link.kind})`;
   return link.hardwareType === ARPHRD_NONE ? 'another tunnel' : `a device of unknown kind (type ${link.hardwareType})`;
+}
+
+function isOwnEnd({ name, kind }: Pick<Link, 'name' | 'kind'>): boolean {
+  return CONTAINER_KINDS.has(kind) && OWN_END.test(name);
 }
 
 /** Reads sysfs; an interface that is not there (any more) is a plain one. */

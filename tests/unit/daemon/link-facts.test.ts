@@ -9,7 +9,7 @@ import { type MatchedFacts, matchRule } from '../../../src/daemon/link-match.js'
 import { type DeviceFacts, linkType, readDevice, whyVirtual } from '../../../src/daemon/link-type.js';
 
 const PLAIN: DeviceFacts = { isWireless: false, devType: '', driver: '' };
-const ETHER = { hardwareType: 1, kind: '' };
+const ETHER = { name: 'x0', hardwareType: 1, kind: '' };
 
 test('type: by driver, DEVTYPE, hardware type and kind', (t) => {
   const type = (link: Partial<typeof ETHER>, device: Partial<DeviceFacts> = {}) =>
@@ -53,6 +53,7 @@ test('what is not one of the host’s own links says what it is', (t) => {
   t.is(why('tailscale0', 'tun', { hardwareType: 0xfffe }), 'another tunnel (tun)');
   t.is(why('tap0', 'tun'), 'another tunnel (tun)');
   t.is(why('veth12ab', 'veth'), 'the end of a container or virtual machine (veth)');
+  t.is(why('eth0', 'veth'), null, 'a container’s own end is its link to the world');
   t.is(why('dummy0', 'dummy'), 'a virtual device (dummy)');
   t.is(why('can0', '', { hardwareType: 280 }), 'a device of unknown kind (type 280)');
 });
