@@ -38,9 +38,9 @@ function history(end: TunnelEnd): Promise<HistoryDocument> {
   return new ControlClient(join(dirname(end.configFile), 'control.sock')).get<HistoryDocument>('/v1/history');
 }
 
-/** The first receipt of `end` that fits, once it is written. */
+/** The first receipt of `end` that fits, once it is written: where no data follows, it is left open for 10 s. */
 async function receiptOf(end: TunnelEnd, fits: (r: HandoverReceipt) => boolean): Promise<HandoverReceipt> {
-  for (let tries = 0; tries < 100; tries++) {
+  for (let tries = 0; tries < 150; tries++) {
     const found = (await history(end)).receipts.find(fits);
     if (found !== undefined) return found;
     await delay(100);
