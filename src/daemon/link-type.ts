@@ -76,7 +76,8 @@ export function whyVirtual(
   if (masterName !== '') return `a port of ${masterName}`;
   if (link.kind === 'bridge') return /^(docker|br-)/.test(link.name) ? "a bridge of Docker's" : 'a bridge';
   if (TUNNEL_KINDS.has(link.kind)) return `another tunnel (${link.kind})`;
-  if (CONTAINER_KINDS.has(link.kind) && !isOwnEnd(link)) return `the end of a container or virtual machine (${link.kind})`;
+  if (CONTAINER_KINDS.has(link.kind) && !isOwnEnd(link))
+    return `the end of a container or virtual machine (${link.kind})`;
   if (type !== 'other') return null;
   if (link.kind !== '') return `a virtual device (${link.kind})`;
   return link.hardwareType === ARPHRD_NONE ? 'another tunnel' : `a device of unknown kind (type ${link.hardwareType})`;
