@@ -6,7 +6,7 @@ import test from 'ava';
 import { CatLab } from '../support/cat-lab.js';
 import { REPOSITORY } from '../support/files.js';
 
-const EXAMPLE = `${REPOSITORY}/examples/hello.js`;
+const EXAMPLE = `${REPOSITORY}/docs/examples/hello.js`;
 const PEER = fileURLToPath(new URL('../support/line-peer.js', import.meta.url));
 const USER = fileURLToPath(new URL('../support/library-user.js', import.meta.url));
 const LIMIT_MS = 30_000;

@@ -1,5 +1,5 @@
-// Multipath TCP in one file, as root:   node examples/hello.js listen 5000
-// and on another machine:               node examples/hello.js connect HOST 5000 wlan0 wwan0
+// Multipath TCP in one file, as root:   node docs/examples/hello.js listen 5000
+// and on another machine:               node docs/examples/hello.js connect HOST 5000 wlan0 wwan0
 import { MptcpHost } from 'mptun';
 
 const [verb, ...words] = process.argv.slice(2);
