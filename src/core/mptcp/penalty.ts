@@ -1,5 +1,5 @@
 /**
- * Penalisation (DESIGN 3.5): a path that blocked the peer's window or the head of line has more of the stream than it
+ * Penalisation (DESIGN 3.5): a path that filled the peer's window has more of the stream than it
  * delivers in time, so its window for new bytes is halved, at most once in its RTT. Each RTT without a further penalty gives
  * a quarter back, until it is wider than what congestion control admits anyway. Congestion control itself is left alone:
  * nothing was lost, and its view of the path is right.
