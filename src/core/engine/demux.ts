@@ -1,17 +1,16 @@
 /**
- * Four-tuple → subflow, without allocating per packet: a map by the two ports, then the few entries that share them are
+ * Four-tuple → subflow (or whatever else has a four-tuple), without allocating per packet: a map by the two ports, then the few entries that share them are
  * compared in place. (All subflows of a connection share the local port; addresses tell them apart.)
  */
 import { ipEquals, ipEqualsAt } from '../base/ip.js';
-import type { MptcpSubflow } from '../mptcp/subflow.js';
 import type { FlowTuple } from '../tcp/flow.js';
 import type { SegmentView } from '../wire/segment.js';
 
-export class Demux {
-  private readonly byPorts = new Map<number, MptcpSubflow[]>();
+export class Demux<T extends { readonly flow: FlowTuple }> {
+  private readonly byPorts = new Map<number, T[]>();
   size = 0;
 
-  add(sf: MptcpSubflow): boolean {
+  add(sf: T): boolean {
     const key = portsKey(sf.flow.localPort, sf.flow.remotePort);
     const bucket = this.byPorts.get(key);
     if (bucket === undefined) {
@@ -24,7 +23,7 @@ export class Demux {
     return true;
   }
 
-  remove(sf: MptcpSubflow): void {
+  remove(sf: T): void {
     const key = portsKey(sf.flow.localPort, sf.flow.remotePort);
     const bucket = this.byPorts.get(key);
     const i = bucket?.indexOf(sf) ?? -1;
@@ -35,12 +34,12 @@ export class Demux {
   }
 
   /** The subflow that has this four-tuple. */
-  ofFlow(flow: FlowTuple): MptcpSubflow | undefined {
+  ofFlow(flow: FlowTuple): T | undefined {
     return this.byPorts.get(portsKey(flow.localPort, flow.remotePort))?.find((sf) => isSameTuple(sf.flow, flow));
   }
 
   /** The subflow a received segment belongs to. */
-  find(seg: SegmentView): MptcpSubflow | undefined {
+  find(seg: SegmentView): T | undefined {
     return this.lookup(seg.buf, seg.family, seg.dstOff, seg.srcOff, seg.dstPort, seg.srcPort);
   }
 
@@ -52,7 +51,7 @@ export class Demux {
     remoteOff: number,
     localPort: number,
     remotePort: number,
-  ): MptcpSubflow | undefined {
+  ): T | undefined {
     const bucket = this.byPorts.get(portsKey(localPort, remotePort));
     if (bucket === undefined) return undefined;
     for (const sf of bucket) {

@@ -45,7 +45,7 @@ export class Engine implements EngineApi, ConnectionHost {
   readonly config: EngineConfig;
   readonly plainDestinations = new PlainDestinations();
   readonly links = new Map<number, Link>();
-  private readonly demux = new Demux();
+  private readonly demux = new Demux<MptcpSubflow>();
   readonly live = new Map<number, Connection>();
   readonly byToken = new Map<number, Connection>();
   private readonly timers = new TimerQueue<Connection>();

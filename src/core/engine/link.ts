@@ -2,7 +2,7 @@
  * The sending side of one link: a TransmitBatch that subflows fill through SegmentSink and the edge empties. Holds what
  * the edge would not take until the next flush, and knows when the local queue is long enough (DESIGN 3.2: about 2 ms).
  */
-import type { IpAddress } from '../base/ip.js';
+import type { Family, IpAddress } from '../base/ip.js';
 import type { SegmentSink } from '../tcp/owner.js';
 import type { TcpSubflow } from '../tcp/subflow.js';
 import { ECN_ECT0, ECN_NOT_ECT, ipHeaderBytes, PROTO_TCP, pseudoHeaderSum, writeIpHeader } from '../wire/ip.js';
@@ -146,6 +146,29 @@ export class Link implements SegmentSink {
     }
     b.partStart[i + 1] = b.partCount;
     this.bytesSent += ipBytes + l4Bytes;
+    this.packetsSent++;
+  }
+
+  /** A whole IP packet that is none of TCP's (an ICMP error), checksums made; `packet` must not change until it has left. */
+  addPacket(packet: Uint8Array, family: Family): void {
+    const b = this.batch;
+    const i = b.count++;
+    const ipBytes = ipHeaderBytes(family);
+    const at = i * HEADER_SLOT_BYTES + LINK_HEADROOM_BYTES;
+    b.headers.set(packet.subarray(0, ipBytes), at);
+    b.headerOffset[i] = at;
+    b.headerLength[i] = ipBytes;
+    b.csumStart[i] = ipBytes;
+    b.csumOffset[i] = -1;
+    b.gsoSize[i] = 0;
+    b.family[i] = family;
+    b.totalLength[i] = packet.length;
+    b.partStart[i] = b.partCount;
+    b.parts[b.partCount] = packet;
+    b.partOffset[b.partCount] = ipBytes;
+    b.partLength[b.partCount++] = packet.length - ipBytes;
+    b.partStart[i + 1] = b.partCount;
+    this.bytesSent += packet.length;
     this.packetsSent++;
   }
 

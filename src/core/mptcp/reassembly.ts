@@ -29,7 +29,7 @@ export class Reassembly {
   duplicateBytes = 0;
   evictedBytes = 0;
 
-  constructor(private readonly limitBytes: number) {}
+  constructor(public limitBytes: number) {}
 
   get isEmpty(): boolean {
     return this.head === this.pieces.length;

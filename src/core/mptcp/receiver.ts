@@ -32,7 +32,7 @@ export class DataReceiver {
   /** Right edge of the window ever advertised: it never moves left (RFC 8684 3.3.4). */
   private rightEdge: number;
 
-  constructor(private readonly limitBytes: number) {
+  constructor(private limitBytes: number) {
     this.ahead = new Reassembly(REASSEMBLY_FACTOR * limitBytes);
     this.rightEdge = this.rcvNxt + limitBytes;
   }
@@ -76,6 +76,13 @@ export class DataReceiver {
 
   get capacityBytes(): number {
     return this.limitBytes;
+  }
+
+  /** A larger buffer from now on; it never becomes smaller, as the window does not. */
+  grow(limitBytes: number): void {
+    if (limitBytes <= this.limitBytes) return;
+    this.limitBytes = limitBytes;
+    this.ahead.limitBytes = REASSEMBLY_FACTOR * limitBytes;
   }
 
   /** Takes bytes at `dsn`. The next in-order byte is taken whatever the buffers hold. True if rcvNxt moved. */

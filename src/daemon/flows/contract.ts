@@ -6,6 +6,7 @@
 import type { Duplex } from 'node:stream';
 import type { IpAddress } from '../../core/base/ip.js';
 import type { ConnectionApi, Endpoint } from '../../core/engine/api.js';
+import type { TrafficMode } from '../../core/scheduler/modes.js';
 
 /** relay: HTTP CONNECT at our server. direct: MPTCP (or TCP) to the destination. convert: RFC 8803. */
 export type FlowWay = 'relay' | 'direct' | 'convert';
@@ -19,6 +20,19 @@ export interface FlowTarget {
   readonly address: IpAddress | null;
   /** The application's end; null where it is not known. */
   readonly source: Endpoint | null;
+  /** Of its SYN; absent where it is not known. */
+  readonly dscp?: number;
+}
+
+/** What the rules say of a flow; `mode` as in `traffic.mode`. 'packet': not ended here, the packet lane carries it. */
+export interface FlowDecision {
+  readonly way: FlowWay | 'packet';
+  readonly mode: TrafficMode;
+}
+
+export interface FlowRules {
+  /** Once per flow, when it begins; called for each new connection, so it is quick and never throws. */
+  decide(target: FlowTarget): FlowDecision;
 }
 
 /** As the standard's answers tell them apart; the TUN side turns them into RST, ICMP or silence, a proxy into its replies. */
@@ -45,9 +59,15 @@ export class DialError extends Error {
   }
 }
 
-/** The far side of a flow, connected. `stream` is what the application's bytes go through, both ways, half-close included. */
+/**
+ * The far side of a flow, connected. `stream` is what the application's bytes go through, both ways, half-close included:
+ * 'end' is the far side's FIN, `end()` ours, 'error' its RST. Who joins the flow to it watches `connection.unsentBytes` and
+ * leaves `setSendSpace` alone.
+ */
 export interface FlowOutbound {
   readonly stream: Duplex;
+  /** True: what 'data' brings is lent until the listener returns (daemon/duplex.ts); who keeps it copies it. */
+  readonly lendsData?: boolean;
   /** What carries it, for scheduling and for `mptun flows`. */
   readonly connection: ConnectionApi;
   readonly way: FlowWay;
@@ -59,4 +79,9 @@ export interface FlowDialer {
   readonly way: FlowWay;
   /** Throws DialError. An aborted signal ends the attempt; what it had opened is closed. */
   dial(target: FlowTarget, signal: AbortSignal): Promise<FlowOutbound>;
+}
+
+/** What an error of `dial` is to be taken for. */
+export function failureOf(error: unknown): DialFailure {
+  return error instanceof DialError ? error.failure : 'unavailable';
 }

@@ -1,0 +1,97 @@
+/**
+ * The way 'direct': straight to the destination as Multipath TCP from every usable link, as plain TCP over the best one where
+ * the destination speaks nothing else (RFC 8684 3.7). It does not pass our server, which need not even be there.
+ */
+import { lookup } from 'node:dns/promises';
+import { type IpAddress, parseIp } from '../../core/base/ip.js';
+import type { Micros } from '../../core/base/time.js';
+import type { EngineEvent } from '../../core/engine/api.js';
+import type { PathEvent, PathLink, PathMode, RemoteEndpoint } from '../../core/pathman/types.js';
+import type { ConnectionStream } from '../lane-pump.js';
+import type { Way } from '../session-paths.js';
+import { DialError, type FlowDialer, type FlowOutbound, type FlowTarget } from './contract.js';
+import { type Dialed, DirectFlow } from './direct-flow.js';
+
+/** What the client's daemon does for its direct flows. */
+export interface DirectHost {
+  nowUs(): Micros;
+  flushSoon(): void;
+  links(): readonly PathLink[];
+  pathMode(): PathMode;
+  hasRoute(linkId: number, remote: IpAddress, local: IpAddress): boolean;
+  congestionOf(linkId: number): string;
+  /** Bytes/s; Infinity: no limit. */
+  rateLimitOf(linkId: number): number;
+  /** Opens a connection over what `way` says by then; null: nowhere. */
+  connect(way: () => Way | null): Promise<Dialed | null>;
+  openStream(connection: Dialed['api']): ConnectionStream;
+}
+
+export class DirectDialer implements FlowDialer {
+  readonly way = 'direct';
+  private readonly flows = new Set<DirectFlow>();
+
+  constructor(private readonly host: DirectHost) {}
+
+  async dial(target: FlowTarget, signal: AbortSignal): Promise<FlowOutbound> {
+    const address = target.address ?? (await resolve(target.host));
+    const remote: RemoteEndpoint = { address, port: target.port };
+    const flow = await this.open(remote, signal);
+    const connection = flow.connection!;
+    return {
+      stream: this.host.openStream(connection),
+      lendsData: true,
+      connection,
+      way: 'direct',
+      abort: () => flow.abort(),
+    };
+  }
+
+  /** News of a link, for every flow that could use it. */
+  handle(event: PathEvent): void {
+    for (const flow of this.flows) flow.handle(event);
+  }
+
+  onReceived(linkId: number): void {
+    for (const flow of this.flows) flow.onReceived(linkId);
+  }
+
+  onEngineEvent(event: EngineEvent): void {
+    for (const flow of this.flows) {
+      flow.onEngineEvent(event);
+      if (event.type === 'connection-closed' && flow.connection?.id === event.connectionId) this.flows.delete(flow);
+    }
+  }
+
+  close(): void {
+    for (const flow of this.flows) flow.abort();
+    this.flows.clear();
+  }
+
+  private open(remote: RemoteEndpoint, signal: AbortSignal): Promise<DirectFlow> {
+    return new Promise((resolvePromise, reject) => {
+      const onAbort = () => flow.abort();
+      const flow = new DirectFlow(this.host, remote, (error) => {
+        signal.removeEventListener('abort', onAbort);
+        if (error === null) {
+          resolvePromise(flow);
+          return;
+        }
+        this.flows.delete(flow);
+        reject(error);
+      });
+      this.flows.add(flow);
+      signal.addEventListener('abort', onAbort, { once: true });
+      if (signal.aborted) flow.abort();
+      else flow.start();
+    });
+  }
+}
+
+async function resolve(host: string): Promise<IpAddress> {
+  try {
+    return parseIp((await lookup(host)).address);
+  } catch {
+    throw new DialError('unreachable', `${host} does not resolve`);
+  }
+}

@@ -1,0 +1,143 @@
+/**
+ * Joins an application's connection, ended at the TUN, with the far side of its flow: bytes, ends and resets both ways, each
+ * direction on its own. Nothing is buffered here: a side that does not take bytes leaves them with the other side's TCP, whose
+ * window shuts, and the sender waits. Bytes are copied once on each way, out of what is lent.
+ */
+import type { Micros } from '../../core/base/time.js';
+import type { ByteReader } from '../../core/engine/api.js';
+import type { TerminatedFlow } from '../../core/flows/flow.js';
+import type { FlowOutbound } from './contract.js';
+
+/** Towards the far side: what may wait in its stream (TLS takes it in its own time). */
+const STREAM_AHEAD_BYTES = 256 * 1024;
+/** ... and below the stream, in the connection: so many microseconds' worth at the delivery rate, within these. */
+const UNSENT_US = 5_000;
+const UNSENT_MIN_BYTES = 128 * 1024;
+const UNSENT_MAX_BYTES = 2 * 1024 * 1024;
+/** Towards the application: bytes that wait for its window; reading goes on below the second. */
+const BACKLOG_BYTES = 256 * 1024;
+const BACKLOG_LOW_BYTES = 64 * 1024;
+
+export interface SpliceHost {
+  nowUs(): Micros;
+  /** The flow has something to send. */
+  flushSoon(): void;
+  /** The connection has no room for this splice: `retry` it after the next flush. */
+  wait(splice: Splice): void;
+}
+
+export class Splice implements ByteReader {
+  private isPaused = false;
+  private isCorked = false;
+  private hasEnded = false;
+  private isOver = false;
+
+  constructor(
+    readonly flow: TerminatedFlow,
+    readonly outbound: FlowOutbound,
+    private readonly host: SpliceHost,
+  ) {
+    const { stream } = outbound;
+    stream.on('data', this.onData);
+    stream.on('end', () => this.onFarEnd());
+    stream.on('drain', () => this.retry());
+    stream.on('error', () => this.abort());
+    stream.on('close', () => this.onStreamClosed());
+    flow.setSendSpace(BACKLOG_LOW_BYTES, () => this.onSpace());
+    flow.setReader(this);
+  }
+
+  /** Ends both sides at once. */
+  abort(): void {
+    if (this.isOver) return;
+    this.isOver = true;
+    this.flow.abort(this.host.nowUs());
+    this.outbound.abort();
+    this.host.flushSoon();
+  }
+
+  // ---- From the application to the far side ------------------------------------------------------------------------
+
+  onBytes(buf: Uint8Array, offset: number, lengthBytes: number): number {
+    const { stream } = this.outbound;
+    if (this.isOver || stream.destroyed) return lengthBytes;
+    if (!this.hasRoom()) {
+      this.host.wait(this);
+      return 0;
+    }
+    // What arrives together leaves together.
+    if (!this.isCorked) {
+      this.isCorked = true;
+      stream.cork();
+      process.nextTick(this.uncork);
+    }
+    stream.write(copyOf(buf, offset, lengthBytes));
+    return lengthBytes;
+  }
+
+  onEnd(): void {
+    if (!this.isOver) this.outbound.stream.end();
+  }
+
+  /** There may be room now. */
+  retry(): void {
+    if (this.isOver || !this.flow.isStalled) return;
+    if (!this.hasRoom()) {
+      this.host.wait(this);
+      return;
+    }
+    this.flow.resume(this.host.nowUs());
+    this.host.flushSoon();
+  }
+
+  private hasRoom(): boolean {
+    const { stream, connection } = this.outbound;
+    if (stream.writableLength >= STREAM_AHEAD_BYTES) return false;
+    const wanted = (connection.deliveryRateBytesPerS * UNSENT_US) / 1_000_000;
+    return connection.unsentBytes < Math.min(UNSENT_MAX_BYTES, Math.max(UNSENT_MIN_BYTES, wanted));
+  }
+
+  private readonly uncork = (): void => {
+    this.isCorked = false;
+    this.outbound.stream.uncork();
+  };
+
+  // ---- From the far side to the application ------------------------------------------------------------------------
+
+  private readonly onData = (chunk: Buffer): void => {
+    if (this.isOver) return;
+    const { flow, outbound, host } = this;
+    flow.write(host.nowUs(), outbound.lendsData === true ? copyOf(chunk, 0, chunk.length) : chunk);
+    host.flushSoon();
+    if (flow.unsentBytes > BACKLOG_BYTES && !this.isPaused) {
+      this.isPaused = true;
+      outbound.stream.pause();
+    }
+  };
+
+  private onSpace(): void {
+    if (!this.isPaused) return;
+    this.isPaused = false;
+    this.outbound.stream.resume();
+  }
+
+  private onFarEnd(): void {
+    if (this.isOver) return;
+    this.hasEnded = true;
+    this.flow.end(this.host.nowUs());
+    this.host.flushSoon();
+  }
+
+  /** Whoever closes before both directions have come to their end breaks the connection. */
+  private onStreamClosed(): void {
+    if (!this.hasEnded || !this.outbound.stream.writableFinished) this.abort();
+    this.isOver = true;
+  }
+}
+
+/** Not from Node's pool: a slice that waits would pin 8 KB for a few bytes. */
+function copyOf(bytes: Uint8Array, offset: number, lengthBytes: number): Buffer {
+  const copy = Buffer.allocUnsafeSlow(lengthBytes);
+  copy.set(offset === 0 && lengthBytes === bytes.length ? bytes : bytes.subarray(offset, offset + lengthBytes));
+  return copy;
+}
