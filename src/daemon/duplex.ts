@@ -11,8 +11,9 @@ import { Duplex } from 'node:stream';
 import type { Micros } from '../core/base/time.js';
 import type { ByteReader, ConnectionApi } from '../core/engine/api.js';
 
-/** Bytes that may wait for a reader here. */
+/** Bytes that may wait for an application here; and for TLS, which takes them at once unless its own reader has stopped. */
 const READ_AHEAD_BYTES = 1024 * 1024;
+const TLS_READ_AHEAD_BYTES = 128 * 1024;
 
 export interface DuplexHost {
   nowUs(): Micros;
@@ -25,6 +26,7 @@ export class ConnectionDuplex extends Duplex {
   private isHolding = false;
   /** Inside `_read`, where `push` only queues. */
   private isReading = false;
+  private readonly isCopying: boolean;
   /** Of a write that waits until `connection.unsentBytes` is below half the send buffer. */
   private whenRoom: ((error?: Error | null) => void) | null = null;
 
@@ -32,16 +34,23 @@ export class ConnectionDuplex extends Duplex {
     protected readonly connection: ConnectionApi,
     protected readonly host: DuplexHost,
     /** Bytes that may be unsent before a write waits; null: no limit, no copies. */
-    private readonly sendBufferBytes: number | null = null,
+    private sendBufferBytes: number | null = null,
   ) {
     // autoDestroy would end it with the streams; an application's ends with the connection, which knows of failures.
     super({
       allowHalfOpen: true,
       autoDestroy: sendBufferBytes === null,
-      readableHighWaterMark: READ_AHEAD_BYTES,
+      readableHighWaterMark: sendBufferBytes === null ? TLS_READ_AHEAD_BYTES : READ_AHEAD_BYTES,
     });
+    this.isCopying = sendBufferBytes !== null;
     connection.setReader(this.reader);
-    if (sendBufferBytes !== null) connection.setSendSpace(sendBufferBytes / 2, () => this.onRoom());
+    if (sendBufferBytes !== null) this.limitUnsent(sendBufferBytes);
+  }
+
+  /** From now on a write waits while more than this is unsent; so whoever writes through TLS is held back as well. */
+  limitUnsent(bytes: number): void {
+    this.sendBufferBytes = bytes;
+    this.connection.setSendSpace(bytes / 2, () => this.onRoom());
   }
 
   /** The engine has closed the connection; `why` as in its event. */
@@ -64,7 +73,7 @@ export class ConnectionDuplex extends Duplex {
 
   private give(nowUs: Micros, chunk: Buffer): void {
     this.bytesQueued += chunk.length;
-    this.connection.write(nowUs, this.sendBufferBytes === null ? chunk : copyOf(chunk, 0, chunk.length));
+    this.connection.write(nowUs, this.isCopying ? copyOf(chunk, 0, chunk.length) : chunk);
   }
 
   private finishWrite(done: () => void): void {
@@ -108,8 +117,7 @@ export class ConnectionDuplex extends Duplex {
       if (this.destroyed) return lengthBytes;
       if (this.isHolding) return 0;
       const isLent = this.readableFlowing === true && this.readableLength === 0 && !this.isReading;
-      const bytes =
-        isLent && this.sendBufferBytes === null ? lend(buf, offset, lengthBytes) : copyOf(buf, offset, lengthBytes);
+      const bytes = isLent && !this.isCopying ? lend(buf, offset, lengthBytes) : copyOf(buf, offset, lengthBytes);
       if (!this.push(bytes)) this.isHolding = true;
       return lengthBytes;
     },

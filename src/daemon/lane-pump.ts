@@ -38,6 +38,8 @@ const MAX_CONTROL_CAPSULES = 64;
 export interface ConnectionStream extends Duplex {
   /** Bytes given to ConnectionApi.write so far. */
   readonly bytesQueued: number;
+  /** Writes wait while more than this is unsent. For those who do not look at the connection themselves. */
+  limitUnsent(bytes: number): void;
 }
 
 export interface LanePumpOptions {

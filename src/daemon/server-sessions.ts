@@ -25,6 +25,8 @@ import {
 import type { AddressRule } from '../core/lanes/inner-check.js';
 import { type LaneIndex, PacketLane } from '../core/lanes/packet-lane.js';
 import type { PolicyMessage } from '../core/lanes/policy.js';
+import { isConnect } from './flows/connect-protocol.js';
+import type { RelayServer } from './flows/relay-server.js';
 import { HeadReader } from './http-head.js';
 import type { ConnectionStream } from './lane-pump.js';
 import { Session, type SessionConnection } from './session.js';
@@ -34,9 +36,14 @@ import { answerHead, parseRequest, refusalHead, type UpgradeRequest } from './up
 
 const HANDSHAKE_TIMEOUT_MS = 8_000;
 /** Connections that have not shown a known key yet; more are refused, so that strangers cannot fill the memory. */
-const MAX_HANDSHAKES = 64;
+const MAX_HANDSHAKES = 128;
+/** A client that has shown its key may keep connections in store for flows to come (relay-pool.ts): so long, so many. */
+const REQUEST_TIMEOUT_MS = 1_200_000;
+const MAX_WAITING = 256;
 /** Memory for the packets of one client. */
 const SESSION_MEMORY_BYTES = 8 * 1024 * 1024;
+/** Bytes of a relayed flow that may be unsent before its destination is held back. */
+const RELAY_UNSENT_BYTES = 128 * 1024;
 /** How long a refusal may take to be delivered. */
 const REFUSAL_MS = 3_000;
 
@@ -58,6 +65,8 @@ export interface ServerSessionsOptions {
   /** Congestion control of what we send, where the client has no wish. */
   congestion(): string;
   readonly hashSeed: number;
+  /** Carries out CONNECT requests. */
+  readonly relay: Pick<RelayServer, 'carry' | 'keepOnly' | 'close'>;
   openStream(connection: ConnectionApi): ConnectionStream;
   readonly events: ServerSessionEvents;
 }
@@ -90,6 +99,8 @@ export class ServerSessions {
   /** By the last 32 bits of the inner address, then compared whole. */
   private readonly byAddress = new Map<number, ClientOfServer[]>();
   private handshakes = 0;
+  /** Connections without a request yet, by client. */
+  private readonly waiting = new Map<KnownClient, number>();
   private readonly touched = new Set<ClientOfServer>();
 
   constructor(private readonly options: ServerSessionsOptions) {
@@ -103,6 +114,7 @@ export class ServerSessions {
     for (const s of [...this.byName.values()]) {
       if (this.byPin.get(s.client.pin)?.name !== s.client.name) this.end(s, 'no longer in the configuration');
     }
+    this.options.relay.keepOnly(new Set(clients.map((c) => c.pin)));
   }
 
   get sessions(): readonly ClientOfServer[] {
@@ -128,16 +140,22 @@ export class ServerSessions {
       options.events.onRefused(connection, `more than ${MAX_HANDSHAKES} handshakes at once`);
       return;
     }
-    this.handshakes++;
     const socket = startTlsServer(stream, options.identity);
     const reader = new HeadReader();
+    // Who it waits for: a stranger, or a client that may take its time.
+    let holder: KnownClient | null = null;
+    this.handshakes++;
     let isOver = false;
+    const release = () => {
+      clearTimeout(timer);
+      if (holder === null) this.handshakes--;
+      else this.waiting.set(holder, this.waiting.get(holder)! - 1);
+    };
     const end = () => {
       if (isOver) return false;
       isOver = true;
-      this.handshakes--;
-      clearTimeout(timer);
-      socket.off('data', onData).off('close', onClose).off('error', onError);
+      release();
+      socket.off('data', onData).off('close', onClose).off('error', onError).off('secure', onSecure);
       socket.on('error', ignore);
       return true;
     };
@@ -147,16 +165,40 @@ export class ServerSessions {
       if (connection.state !== 'closed') connection.abort(options.now());
       options.events.onRefused(connection, why);
     };
-    const timer = setTimeout(() => abandon('no request in time'), HANDSHAKE_TIMEOUT_MS);
+    let timer = setTimeout(() => abandon('no request in time'), HANDSHAKE_TIMEOUT_MS);
+    const onSecure = () => {
+      const client = this.byPin.get(peerPin(socket) ?? '');
+      if (client === undefined) return; // told so when it asks for something
+      const waiting = this.waiting.get(client) ?? 0;
+      if (waiting >= MAX_WAITING) {
+        abandon(`more than ${MAX_WAITING} connections of ${client.name} without a request`);
+        return;
+      }
+      release();
+      holder = client;
+      this.waiting.set(client, waiting + 1);
+      timer = setTimeout(() => abandon('no request in time'), REQUEST_TIMEOUT_MS);
+    };
     const onError = (error: Error) => abandon(`TLS: ${error.message}`);
-    const onClose = () => abandon('closed during the handshake');
+    const onClose = () => {
+      // Connections in store come and go; that is nothing to tell of.
+      if (holder === null) abandon('closed during the handshake');
+      else if (end() && connection.state !== 'closed') connection.abort(options.now());
+    };
     const onData = (chunk: Buffer) => {
       try {
         if (!reader.push(chunk)) return;
+        const head = reader.head!;
         // First who, then what: a stranger learns nothing about what would have been a right request.
-        const refusedBy = reader.head!.fields.get('mptun-reason');
-        const client = refusedBy === undefined ? this.identify(socket) : null;
-        const request = parseRequest(reader.head!);
+        const client = head.fields.has('mptun-reason') ? null : this.identify(socket);
+        if (client !== null && isConnect(head)) {
+          end();
+          socket.pause();
+          stream.limitUnsent(RELAY_UNSENT_BYTES);
+          options.relay.carry({ client, head, connection, stream, socket, rest: reader.rest });
+          return;
+        }
+        const request = parseRequest(head);
         end();
         this.join(client!, request, connection, stream, socket, reader.rest);
       } catch (error) {
@@ -170,7 +212,7 @@ export class ServerSessions {
         }, REFUSAL_MS).unref();
       }
     };
-    socket.on('error', onError).on('close', onClose).on('data', onData);
+    socket.on('error', onError).on('close', onClose).on('secure', onSecure).on('data', onData);
   }
 
   /** Queues what the TUN delivered, each packet for the client that has its destination address. */
@@ -202,6 +244,7 @@ export class ServerSessions {
 
   close(why: string): void {
     for (const s of [...this.byName.values()]) this.end(s, why);
+    this.options.relay.close();
   }
 
   private identify(socket: TLSSocket): KnownClient {

@@ -15,6 +15,7 @@ import { Announcements } from './announcements.js';
 import { explainChange, serverCarriers } from './carriers.js';
 import type { Driver } from './driver.js';
 import { Egress, offeredFamilies } from './egress.js';
+import { DEFAULT_RELAY_LIMITS, RelayServer } from './flows/relay-server.js';
 import type { Journal } from './journal.js';
 import { type HostLink, type LinkChange, LinkMonitor } from './link-monitor.js';
 import { FullWatch, LOAD_MS } from './overflow.js';
@@ -32,6 +33,7 @@ export class ServerDaemon {
   readonly writer: TunWriter;
   readonly monitor: LinkMonitor;
   readonly sessions: ServerSessions;
+  readonly relay: RelayServer;
   readonly ownAddresses: readonly IpAddress[];
 
   private readonly rt = new Rtnetlink();
@@ -69,8 +71,13 @@ export class ServerDaemon {
       config.stateDir,
     );
     this.egress.install();
+    this.relay = new RelayServer({
+      settings: () => ({ egress: this.config.egress, limits: DEFAULT_RELAY_LIMITS, lists: new Map() }),
+      now: () => driver.nowUs(),
+    });
     this.sessions = new ServerSessions({
       identity,
+      relay: this.relay,
       clients: knownClients(config),
       writer: this.writer,
       mtuBytes: tun.mtuBytes,

@@ -1,0 +1,216 @@
+/**
+ * The server's side of the relay: a standard HTTPS proxy (CONNECT) for the clients of the configuration. Who the client is
+ * has been settled by TLS (server-sessions.ts); here its request is checked against its lists and limits, the destination
+ * is dialed with an ordinary socket, and the two are joined (relay-flow.ts). Every request that is not carried out is
+ * answered as the standards say, and counted by its reason.
+ */
+import type { TLSSocket } from 'node:tls';
+import type { Prefix } from '../../config/types.js';
+import type { Micros } from '../../core/base/time.js';
+import { US_PER_S } from '../../core/base/time.js';
+import type { ConnectionApi } from '../../core/engine/api.js';
+import type { HttpHead } from '../http-head.js';
+import type { ConnectionStream } from '../lane-pump.js';
+import { exportJoinKeys } from '../tls.js';
+import { connectedHead, parseConnect, RelayError, type RelayRefusal, refusedHead } from './connect-protocol.js';
+import { type AccessLists, NO_LISTS, RelayAccess } from './relay-access.js';
+import { DIAL_TIMEOUT_MS, dialTarget } from './relay-dial.js';
+import { type RelayEnd, RelayFlow } from './relay-flow.js';
+
+/** How long a refusal may take to be delivered. */
+const REFUSAL_MS = 3_000;
+/** A client that has vanished is found out if nothing was heard for so long; a living one of ours probes sooner. */
+const CLIENT_KEEPALIVE_US = 600 * US_PER_S;
+
+/** Of one client. */
+export interface RelayLimits {
+  readonly maxFlows: number;
+  readonly maxPendingDials: number;
+  /** Of one flow, both directions together. */
+  readonly maxFlowBytes: number;
+}
+
+export const DEFAULT_RELAY_LIMITS: RelayLimits = {
+  maxFlows: 4_096,
+  maxPendingDials: 512,
+  maxFlowBytes: Number.POSITIVE_INFINITY,
+};
+
+export interface RelaySettings {
+  /** Hold for every client. */
+  readonly egress: { readonly allow: readonly Prefix[]; readonly deny: readonly Prefix[] };
+  readonly limits: RelayLimits;
+  /** By client's name; one that is not in it has no lists. */
+  readonly lists: ReadonlyMap<string, AccessLists>;
+}
+
+export interface RelayServerOptions {
+  /** In force now; asked for each request. */
+  settings(): RelaySettings;
+  now(): Micros;
+}
+
+/** A flow as `mptun flows` shows it at the server. */
+export interface RelayedFlow {
+  readonly client: string;
+  readonly host: string;
+  readonly port: number;
+  readonly sinceUs: Micros;
+  readonly connection: ConnectionApi;
+  /** Null while the destination is being dialed. */
+  readonly flow: RelayFlow | null;
+}
+
+interface Open extends RelayedFlow {
+  readonly pin: string;
+  flow: RelayFlow | null;
+  readonly stop: AbortController;
+}
+
+export interface RelayClientId {
+  readonly name: string;
+  readonly pin: string;
+}
+
+/** A connection whose request has arrived. */
+export interface RelayRequest {
+  readonly client: RelayClientId;
+  readonly head: HttpHead;
+  readonly connection: ConnectionApi;
+  readonly stream: ConnectionStream;
+  readonly socket: TLSSocket;
+  /** What came behind the head. */
+  readonly rest: Uint8Array;
+}
+
+export class RelayServer {
+  /** Monotonic: requests carried out, refusals by reason, ends by reason. */
+  readonly counters = { requests: 0, connected: 0 } as Record<string, number>;
+  /** By the client's pin. */
+  private readonly open = new Map<string, Set<Open>>();
+
+  constructor(private readonly options: RelayServerOptions) {}
+
+  /** Carries out a CONNECT, or answers why not. */
+  carry(request: RelayRequest): void {
+    this.count('requests');
+    const { socket, stream, connection } = request;
+    socket.on('error', ignore);
+    stream.on('error', ignore);
+    let entry: Open | null = null;
+    const onGone = () => entry?.stop.abort();
+    void (async () => {
+      try {
+        const target = parseConnect(request.head);
+        entry = this.admit(request, target);
+        socket.once('close', onGone);
+        const access = this.accessOf(request.client.name);
+        const signal = AbortSignal.any([entry.stop.signal, AbortSignal.timeout(DIAL_TIMEOUT_MS)]);
+        const destination = await dialTarget(target, access, signal);
+        socket.off('close', onGone);
+        if (socket.destroyed) {
+          destination.resetAndDestroy();
+          throw new RelayError('failed', 'the client is gone');
+        }
+        // Agreed before the client hears of it, because it joins as soon as it does.
+        if (target.exportsKeys) connection.useExportedKeys(this.options.now(), exportJoinKeys(socket, 'server'));
+        connection.setKeepAlive(this.options.now(), CLIENT_KEEPALIVE_US);
+        socket.write(connectedHead(target.exportsKeys));
+        if (request.rest.length > 0) socket.unshift(request.rest);
+        this.join(entry, request, destination);
+      } catch (error) {
+        socket.off('close', onGone);
+        if (entry !== null) this.forget(entry);
+        this.refuse(request, error as Error);
+      }
+    })();
+  }
+
+  /** Flows and dials under way. */
+  flows(): RelayedFlow[] {
+    return [...this.open.values()].flatMap((entries) => [...entries]);
+  }
+
+  /** Ends what belongs to keys that are not in the configuration any more. */
+  keepOnly(pins: ReadonlySet<string>): void {
+    for (const [pin, entries] of this.open) if (!pins.has(pin)) endAll(entries);
+  }
+
+  close(): void {
+    for (const entries of this.open.values()) endAll(entries);
+  }
+
+  private accessOf(client: string): RelayAccess {
+    const { lists, egress } = this.options.settings();
+    return new RelayAccess(lists.get(client) ?? NO_LISTS, egress);
+  }
+
+  /** Throws RelayError where a limit is reached. */
+  private admit({ client, connection }: RelayRequest, target: { host: string; port: number }): Open {
+    const { name, pin } = client;
+    let entries = this.open.get(pin);
+    if (entries === undefined) this.open.set(pin, (entries = new Set()));
+    const { maxFlows, maxPendingDials } = this.options.settings().limits;
+    if (entries.size >= maxFlows) throw new RelayError('too-many-flows', `more than ${maxFlows} flows`);
+    let pending = 0;
+    for (const e of entries) if (e.flow === null) pending++;
+    if (pending >= maxPendingDials)
+      throw new RelayError('too-many-dials', `more than ${maxPendingDials} dials at once`);
+    const { host, port } = target;
+    const sinceUs = this.options.now();
+    const stop = new AbortController();
+    const entry: Open = { client: name, pin, host, port, sinceUs, connection, flow: null, stop };
+    entries.add(entry);
+    return entry;
+  }
+
+  private join(entry: Open, { connection, stream, socket }: RelayRequest, target: RelayFlowTarget): void {
+    this.count('connected');
+    entry.flow = new RelayFlow({
+      connection,
+      stream,
+      socket,
+      target,
+      now: () => this.options.now(),
+      maxBytes: this.options.settings().limits.maxFlowBytes,
+      onEnd: (_flow, end: RelayEnd) => {
+        this.count(`ended_${end.replaceAll('-', '_')}`);
+        this.forget(entry);
+      },
+    });
+  }
+
+  private forget(entry: Open): void {
+    const entries = this.open.get(entry.pin);
+    entries?.delete(entry);
+    if (entries?.size === 0) this.open.delete(entry.pin);
+  }
+
+  private refuse({ socket, connection }: RelayRequest, error: Error): void {
+    const refusal: RelayRefusal = error instanceof RelayError ? error.refusal : 'failed';
+    this.count(`refused_${refusal.replaceAll('-', '_')}`);
+    if (!socket.destroyed) {
+      socket.on('data', ignore);
+      socket.end(refusedHead(error));
+    }
+    setTimeout(() => {
+      socket.destroy();
+      if (connection.state !== 'closed') connection.abort(this.options.now());
+    }, REFUSAL_MS).unref();
+  }
+
+  private count(name: string): void {
+    this.counters[name] = (this.counters[name] ?? 0) + 1;
+  }
+}
+
+type RelayFlowTarget = Awaited<ReturnType<typeof dialTarget>>;
+
+function endAll(entries: ReadonlySet<Open>): void {
+  for (const entry of [...entries]) {
+    if (entry.flow === null) entry.stop.abort();
+    else entry.flow.abort('closed');
+  }
+}
+
+function ignore(): void {}
