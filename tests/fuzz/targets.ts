@@ -37,6 +37,7 @@ import { TunWriter } from '../../src/daemon/tun-writer.js';
 import { mptcpModel, packetModel } from '../support/arbitraries.js';
 import { REPOSITORY } from '../support/files.js';
 import { encodeMptcp, encodePacket } from '../support/oracle-codec.js';
+import { convertTarget } from './convert-target.js';
 import { engineTarget } from './engine-target.js';
 import type { Target } from './fuzzer.js';
 
@@ -356,4 +357,5 @@ export const TARGETS: Readonly<Record<string, Target>> = {
   control,
   'http-head': httpHead,
   dns,
+  convert: convertTarget,
 };
