@@ -32,6 +32,9 @@ const EFFECTS: readonly (readonly [string, Effect])[] = [
   ['capture.include', 'now'],
   ['capture.exclude', 'now'],
   ['log.level', 'now'],
+  // Of flows: those that begin from then on.
+  ['flows', 'new-connections'],
+  ['flows.proxy', 'restart'],
 ];
 
 export function valuesOf({ raw, derived, config }: LoadedConfig): Values {

@@ -6,8 +6,10 @@
 import { prefixContains, prefixCovers } from '../core/base/prefix.js';
 import { ROLE_RANK } from '../core/pathman/policy.js';
 import type { KeyPath } from './document.js';
+import { lintFlows } from './flow-lint.js';
 import type { Report } from './load.js';
 import { shadows } from './match.js';
+import { repeated } from './prefix.js';
 import type { AddressFilter, ClientConfig, PathRule, Prefix, ServerConfig } from './types.js';
 
 export function lintClient(config: ClientConfig, report: Report): void {
@@ -44,6 +46,7 @@ export function lintClient(config: ClientConfig, report: Report): void {
     }
   }
   lintFilter(capture, ['capture'], report);
+  lintFlows(config, report);
 }
 
 export function lintServer(config: ServerConfig, report: Report): void {
@@ -110,19 +113,6 @@ function lintFilter(filter: AddressFilter, path: KeyPath, report: Report): void 
     if (taken === undefined) continue;
     const message = `${prefix.text} is excluded again by ${taken.text}`;
     report([...path, 'include', i], message, 'exclude less, or leave it out');
-  }
-}
-
-/** Prefixes inside another one of the same list. */
-function repeated(list: readonly Prefix[], path: KeyPath, report: Report): void {
-  for (const [i, prefix] of list.entries()) {
-    const around = list.findIndex((p, j) => j !== i && prefixCovers(p, prefix) && (p.bits < prefix.bits || j < i));
-    if (around < 0) continue;
-    report(
-      [...path, i],
-      `${prefix.text} overlaps with ${list[around]!.text}, which covers it`,
-      'leave one of them out',
-    );
   }
 }
 

@@ -5,9 +5,10 @@ import type { z } from 'zod';
 
 import { ConfigDocument, formatKeyPath, type KeyPath } from './document.js';
 import { type ConfigError, ConfigErrors } from './errors.js';
+import { didYouMean } from './fields.js';
 import { lintClient, lintServer } from './lint.js';
 import { type Derived, Resolver } from './resolve.js';
-import { clientSchema, didYouMean, type RawClient, type RawConfig, type RawServer, serverSchema } from './schema.js';
+import { clientSchema, type RawClient, type RawConfig, type RawServer, serverSchema } from './schema.js';
 import type { Config } from './types.js';
 
 export interface LoadedConfig {

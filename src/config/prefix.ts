@@ -1,6 +1,8 @@
 /** IP prefixes as people write them, and the addresses in them. */
 import { type IpAddress, ipFromBytes, parseIp } from '../core/base/ip.js';
-import { networkAddress } from '../core/base/prefix.js';
+import { networkAddress, prefixCovers } from '../core/base/prefix.js';
+import type { KeyPath } from './document.js';
+import type { Report } from './load.js';
 import type { Prefix } from './types.js';
 
 /** Parses `ADDRESS/BITS` with host bits zero, or null. A bare address is a host prefix. */
@@ -35,4 +37,17 @@ export function addressAt(prefix: Prefix, index: number): IpAddress | null {
     carry = Math.floor(carry / 256);
   }
   return ipFromBytes(bytes, 0, prefix.address.family);
+}
+
+/** Reports prefixes inside another one of the same list. */
+export function repeated(list: readonly Prefix[], path: KeyPath, report: Report): void {
+  for (const [i, prefix] of list.entries()) {
+    const around = list.findIndex((p, j) => j !== i && prefixCovers(p, prefix) && (p.bits < prefix.bits || j < i));
+    if (around < 0) continue;
+    report(
+      [...path, i],
+      `${prefix.text} overlaps with ${list[around]!.text}, which covers it`,
+      'leave one of them out',
+    );
+  }
 }

@@ -5,10 +5,12 @@ import { basename, dirname, resolve as resolvePath } from 'node:path';
 import { type IpAddress, parseIp } from '../core/base/ip.js';
 import { prefixContains } from '../core/base/prefix.js';
 import type { KeyPath } from './document.js';
+import { FILE_PREFIX, parseHostPort } from './fields.js';
+import { resolveFlows } from './flow-resolve.js';
 import { KeyError, loadKey, parsePin } from './keys.js';
 import type { Report } from './load.js';
 import { addressAt, parsePrefix } from './prefix.js';
-import { FILE_PREFIX, parseHostPort, type RawClient, type RawConfig, type RawServer } from './schema.js';
+import type { RawClient, RawConfig, RawServer } from './schema.js';
 import type {
   AddressFilter,
   ClientConfig,
@@ -57,6 +59,7 @@ export class Resolver {
         rulePriority: raw.capture.rule_priority,
       },
       paths: raw.paths.map((rule, i) => this.pathRule(rule, i)),
+      flows: resolveFlows(raw.flows, this.report),
     };
   }
 

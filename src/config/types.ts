@@ -30,6 +30,7 @@ export interface ClientConfig extends CommonConfig {
   readonly capture: CaptureConfig;
   /** First match wins; a link that nothing matches is not used. */
   readonly paths: readonly PathRule[];
+  readonly flows: FlowsConfig;
 }
 
 export interface ServerConfig extends CommonConfig {
@@ -123,6 +124,70 @@ export interface UsageCap {
 export interface AddressFilter {
   readonly include: readonly Prefix[];
   readonly exclude: readonly Prefix[];
+}
+
+/**
+ * The way of a flow. relay: HTTP CONNECT at our server. direct: straight to the destination. convert: through an RFC 8803
+ * converter. packet: its packets, in the packet lane. bypass: outside the tunnel. auto: the relay where there is one, else packet.
+ */
+export const FLOW_USES = ['auto', 'relay', 'direct', 'convert', 'packet', 'bypass'] as const;
+export type FlowUse = (typeof FLOW_USES)[number];
+
+export interface FlowsConfig {
+  /** For TCP that no rule takes; everything else is for the packet lane then. */
+  readonly default: FlowUse;
+  /** First match wins. */
+  readonly rules: readonly FlowRule[];
+  readonly relay: RelayConfig;
+  readonly convert: ConvertConfig;
+  readonly proxy: {
+    /** SOCKS5 and HTTP CONNECT, on loopback; null: none. */
+    readonly listen: { readonly host: string; readonly port: number } | null;
+  };
+}
+
+/** Every criterion given must hold (of a list: one of its entries); empty and null ones do not matter. */
+export interface FlowMatch {
+  readonly protocol: 'tcp' | 'udp' | null;
+  readonly to: readonly Prefix[];
+  readonly port: readonly { readonly from: number; readonly to: number }[];
+  /** Lower case; `*` is any text, dots too. */
+  readonly domain: readonly string[];
+  readonly app: {
+    /** Path in the cgroup hierarchy, `*` and `?` as wildcards; groups below count as well. */
+    readonly cgroup: string | null;
+    readonly uid: number | null;
+  };
+  /** 0 to 63. */
+  readonly dscp: readonly number[];
+  /** Bytes of the flow, both ways; a rule that has this counts only from then on, and leaves the way as it is. */
+  readonly bytesOver: number | null;
+}
+
+export interface FlowRule {
+  readonly match: FlowMatch;
+  /** Null (with `bytesOver` only): the way that the flow has taken already. */
+  readonly use: FlowUse | null;
+  /** Null: as `traffic.mode` says. */
+  readonly mode: TrafficMode | null;
+  /** Bytes of a flow that may be sent on two paths at once; null: none on principle. */
+  readonly copiesBytes: number | null;
+}
+
+export interface RelayConfig {
+  /** Idle connections that are kept ready, at least and at most. */
+  readonly poolMin: number;
+  readonly poolMax: number;
+  /** A flow gets its second subflow when it has carried so much, or lasted so long. */
+  readonly secondSubflowAfter: { readonly bytes: number; readonly timeUs: number };
+}
+
+export interface ConvertConfig {
+  /** Null: the tunnel's server. */
+  readonly server: string | null;
+  readonly port: number;
+  /** Null: none, until the converter asks for one and tells it. */
+  readonly cookie: Uint8Array | null;
 }
 
 export { TRAFFIC_MODES, type TrafficMode } from '../core/scheduler/modes.js';
