@@ -101,7 +101,7 @@ export const mutations: readonly Mutation[] = [
   {
     row: 'F13',
     file: 'src/core/tcp/closing.ts',
-    find: 'this.lingerUntilUs = nowUs + this.tcb.config.timeWaitUs;',
-    replace: 'this.lingerUntilUs = nowUs;',
+    find: 'this.#timeWaitUntilUs = nowUs + this.tcb.config.timeWaitUs;',
+    replace: 'this.#timeWaitUntilUs = nowUs;',
   },
 ];

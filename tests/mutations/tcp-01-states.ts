@@ -105,10 +105,16 @@ export const mutations: readonly Mutation[] = [
     replace: 'return;',
   },
   {
+    row: 'T12',
+    file: 'src/core/tcp/closing.ts',
+    find: 'return this.#isForGood ? lastReceivedUs',
+    replace: 'return true ? lastReceivedUs',
+  },
+  {
     row: 'T13',
     file: 'src/core/tcp/closing.ts',
-    find: 'this.lingerUntilUs = nowUs + this.tcb.config.timeWaitUs;',
-    replace: 'this.lingerUntilUs = nowUs;',
+    find: 'this.#timeWaitUntilUs = nowUs + this.tcb.config.timeWaitUs;',
+    replace: 'this.#timeWaitUntilUs = nowUs;',
   },
   {
     row: 'T13',

@@ -99,7 +99,7 @@ export class Closing {
       sf.tcp.abort(nowUs, true);
     } else {
       sf.tcp.setProbeInterval(0);
-      sf.tcp.sendFin(nowUs);
+      sf.tcp.sendFin(nowUs, true);
     }
   }
 
@@ -146,7 +146,7 @@ export class Closing {
     const functions = (other: MptcpSubflow) => !other.isStalled && !other.isLinkDown && other.tcp.canSendData;
     const isLast = functions(sf) && !c.subflows.some((o) => o !== sf && o.isUsable && functions(o));
     sf.isFinWaiting = isLast && c.mode === 'mptcp' && !this.isDone && c.sender.unackedBytes > 0;
-    if (!sf.isFinWaiting) sf.tcp.sendFin(nowUs);
+    if (!sf.isFinWaiting) sf.tcp.sendFin(nowUs, true);
   }
 
   /** There is a subflow (again). */

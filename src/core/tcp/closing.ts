@@ -10,8 +10,9 @@ import { afterFinAcked, afterPeerFin, afterSendFin, mayReceive } from './states.
 import type { Tcb } from './tcb.js';
 
 export class Closing {
-  /** End of TIME-WAIT, or of FIN-WAIT-2 without news. */
-  lingerUntilUs: Micros = NEVER;
+  #timeWaitUntilUs: Micros = NEVER;
+  /** Nobody waits for what the peer may yet send. */
+  #isForGood = false;
   /** Sequence number of the peer's FIN, also when it came early; -1: none yet. */
   #peerFinSeq = -1;
   /** `sendFin` was called during the handshake. */
@@ -21,9 +22,10 @@ export class Closing {
 
   // ---- our end
 
-  /** CLOSE: a FIN behind all data pulled so far. */
-  sendFin(nowUs: Micros): void {
+  /** A FIN behind all data pulled so far. `isForGood`: CLOSE, the peer's end is not waited for without bound. */
+  sendFin(nowUs: Micros, isForGood: boolean): void {
     const { tcb } = this;
+    this.#isForGood ||= isForGood;
     if (tcb.state === 'syn-sent') {
       this.close(nowUs, 'aborted');
       return;
@@ -39,7 +41,7 @@ export class Closing {
   }
 
   onEstablished(nowUs: Micros): void {
-    if (this.#isFinWanted && this.tcb.isOpen) this.sendFin(nowUs);
+    if (this.#isFinWanted && this.tcb.isOpen) this.sendFin(nowUs, this.#isForGood);
   }
 
   /** SND.UNA passed our FIN. */
@@ -49,7 +51,7 @@ export class Closing {
     if (next === tcb.state) return;
     if (next === 'closed') this.close(nowUs, 'done');
     else if (next === 'time-wait') this.#enterTimeWait(nowUs);
-    else this.#enterFinWait2(nowUs);
+    else tcb.state = next;
   }
 
   /** ABORT: with a RST, or silently. */
@@ -88,10 +90,12 @@ export class Closing {
 
   // ---- clocks
 
-  #enterFinWait2(nowUs: Micros): void {
-    const { tcb } = this;
-    tcb.state = 'fin-wait-2';
-    if (tcb.config.finWait2Us > 0) this.lingerUntilUs = nowUs + tcb.config.finWait2Us;
+  /** End of TIME-WAIT, or of FIN-WAIT-2 without news; NEVER: of neither. */
+  get lingerUntilUs(): Micros {
+    const { state, config, lastReceivedUs } = this.tcb;
+    // After a half-close the peer may be silent for as long as it likes (RFC 9293 3.6: CLOSE ends one direction).
+    if (state === 'fin-wait-2') return this.#isForGood ? lastReceivedUs + config.finWait2Us : NEVER;
+    return this.#timeWaitUntilUs;
   }
 
   #enterTimeWait(nowUs: Micros): void {
@@ -103,11 +107,11 @@ export class Closing {
 
   /** 2 MSL from now. */
   startTimeWait(nowUs: Micros): void {
-    this.lingerUntilUs = nowUs + this.tcb.config.timeWaitUs;
+    this.#timeWaitUntilUs = nowUs + this.tcb.config.timeWaitUs;
   }
 
   endTimeWait(nowUs: Micros): void {
-    if (nowUs >= this.lingerUntilUs) this.tcb.state = 'closed';
+    if (nowUs >= this.#timeWaitUntilUs) this.tcb.state = 'closed';
   }
 
   /** R2 (RFC 9293 3.8.3), also for an unanswered persist timer. */
@@ -116,7 +120,7 @@ export class Closing {
     return sender.stuckSinceUs(lastReceivedUs) + config.r2Us;
   }
 
-  /** True: it is over, by R2 or by FIN-WAIT-2 without end. */
+  /** True: it is over, by R2 or by FIN-WAIT-2 without news. */
   givesUp(nowUs: Micros): boolean {
     const { tcb } = this;
     if (tcb.state === 'fin-wait-2' && nowUs >= this.lingerUntilUs) this.close(nowUs, 'done');

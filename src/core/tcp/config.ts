@@ -30,7 +30,7 @@ export interface SubflowConfig {
   readonly r2Us: Micros;
   /** 2 MSL. */
   readonly timeWaitUs: Micros;
-  /** FIN-WAIT-2 without any news from the peer ends after this long; 0 = never. */
+  /** FIN-WAIT-2 without any news from the peer ends after this long, once nobody waits for its data. */
   readonly finWait2Us: Micros;
   readonly useTimestamps: boolean;
   readonly useSack: boolean;

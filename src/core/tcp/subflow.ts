@@ -158,9 +158,12 @@ export class TcpSubflow {
     if (this.#tcb.isOpen) this.#tcb.handshake.onAnswered(nowUs, answered.sentUs);
   }
 
-  /** FIN after all data pulled so far; nothing is pulled afterwards. */
-  sendFin(nowUs: Micros): void {
-    this.#tcb.closing.sendFin(nowUs);
+  /**
+   * FIN after all data pulled so far; nothing is pulled afterwards. Half-close, unless `isForGood`: then a peer that has
+   * acknowledged it and says nothing more is forgotten after `finWait2Us`.
+   */
+  sendFin(nowUs: Micros, isForGood = false): void {
+    this.#tcb.closing.sendFin(nowUs, isForGood);
   }
 
   /** Gives the subflow up at once, with a RST (options by writeOptions 'rst') or silently. */

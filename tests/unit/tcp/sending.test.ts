@@ -211,6 +211,29 @@ test('T12: half-close: FIN after the data, and the peer may go on', (t) => {
   t.deepEqual(s.owner.events, ['established', 'fin', 'closed:done']);
 });
 
+test('T12: half-close waits for the peer as long as it takes; closed for good, for a minute without news', (t) => {
+  for (const isForGood of [false, true]) {
+    const s = established();
+    s.sf.sendFin(s.nowUs, isForGood);
+    s.out();
+    s.inject({ ack: 2 });
+    // The peer is sending yet.
+    for (let i = 0; i < 3; i++) {
+      s.advance(50_000_000);
+      s.inject({ ack: 2, seq: 1 + i * 100, len: 100 });
+    }
+    t.is(s.owner.received, 300);
+    s.advance(59_000_000);
+    t.is(s.sf.state, 'fin-wait-2');
+    s.advance(3_600_000_000);
+    t.is(s.sf.state, isForGood ? 'closed' : 'fin-wait-2');
+    t.deepEqual(s.owner.events, isForGood ? ['established', 'closed:done'] : ['established']);
+    if (isForGood) continue;
+    s.exchange({ flags: 'F.', seq: 301, ack: 2 });
+    t.is(s.sf.state, 'time-wait');
+  }
+});
+
 test('T13: TIME-WAIT answers the FIN again, starts over, and ends after 2 MSL; a newer SYN may reuse it', (t) => {
   const s = established();
   s.sf.sendFin(s.nowUs);
