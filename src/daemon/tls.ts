@@ -49,7 +49,7 @@ export async function identityFor(key: KeyObject): Promise<TlsIdentity> {
 export function startTlsClient(stream: Duplex, identity: TlsIdentity): tls.TLSSocket {
   return tls.connect({
     socket: stream,
-    ...common(identity),
+    secureContext: contextOf(identity),
     ALPNProtocols: [ALPN],
     // The pin is what counts; names and issuers of a self-signed envelope say nothing.
     rejectUnauthorized: false,
@@ -61,7 +61,7 @@ export function startTlsClient(stream: Duplex, identity: TlsIdentity): tls.TLSSo
 export function startTlsServer(stream: Duplex, identity: TlsIdentity): tls.TLSSocket {
   return new tls.TLSSocket(stream, {
     isServer: true,
-    secureContext: tls.createSecureContext(common(identity)),
+    secureContext: contextOf(identity),
     requestCert: true,
     // Refused after the handshake, with words: an alert would only say "bad certificate".
     rejectUnauthorized: false,
@@ -76,8 +76,11 @@ export function peerPin(socket: tls.TLSSocket): string | null {
   return pinOfSpki(certificate.publicKey.export({ format: 'der', type: 'spki' }));
 }
 
-/** Throws AuthenticationError unless the server holds the pinned key and speaks our protocol. */
-export function checkServerPin(socket: tls.TLSSocket, expectedPin: string): void {
+/**
+ * Throws AuthenticationError unless the server holds the pinned key and speaks our protocol. A proxy that is not ours need not
+ * name its protocol (RFC 7301 3.2: without the extension, it is what the port is for).
+ */
+export function checkServerPin(socket: tls.TLSSocket, expectedPin: string, alpn: 'needed' | 'optional' = 'needed'): void {
   const pin = peerPin(socket);
   if (pin !== expectedPin) {
     throw new AuthenticationError(
@@ -85,19 +88,27 @@ export function checkServerPin(socket: tls.TLSSocket, expectedPin: string): void
       `the server's key is sha256/${pin ?? '(none)'}, but the configuration pins sha256/${expectedPin}`,
     );
   }
-  if (socket.alpnProtocol !== ALPN) {
+  if (socket.alpnProtocol !== ALPN && (alpn === 'needed' || socket.alpnProtocol !== false)) {
     throw new AuthenticationError('server-pin', `the server does not speak ${ALPN} (ALPN)`);
   }
 }
 
-function common(identity: TlsIdentity): tls.SecureContextOptions {
-  return {
-    key: identity.keyPem,
-    cert: identity.certificatePem,
-    minVersion: 'TLSv1.3',
-    maxVersion: 'TLSv1.3',
-    secureOptions: constants.SSL_OP_NO_TICKET,
-  };
+const contexts = new WeakMap<TlsIdentity, tls.SecureContext>();
+
+/** Made once: parsing key and certificate takes longer than a handshake's own arithmetic. */
+function contextOf(identity: TlsIdentity): tls.SecureContext {
+  let context = contexts.get(identity);
+  if (context === undefined) {
+    context = tls.createSecureContext({
+      key: identity.keyPem,
+      cert: identity.certificatePem,
+      minVersion: 'TLSv1.3',
+      maxVersion: 'TLSv1.3',
+      secureOptions: constants.SSL_OP_NO_TICKET,
+    });
+    contexts.set(identity, context);
+  }
+  return context;
 }
 
 /** Label of the exporter (RFC 5705 4: private use begins with EXPORTER and is not registered). */

@@ -1,0 +1,141 @@
+/**
+ * The way 'relay': each flow is a CONNECT to the relay over a Multipath TCP connection of its own, out of a store of
+ * connections that are ready (relay-pool.ts). A flow begins on one subflow. Those over the other links are joined by the
+ * session's path manager, as for its own connections, once it is worth it: the flow has carried some bytes or lasted some
+ * time, or its only subflow has stalled.
+ */
+import type { Micros } from '../../core/base/time.js';
+import type { ConnectionApi, EngineEvent } from '../../core/engine/api.js';
+import { AuthenticationError, type TlsIdentity } from '../tls.js';
+import { DialError, type FlowDialer, type FlowOutbound, type FlowTarget } from './contract.js';
+import { type RelayCarrier, RelayConnection, UnheardError } from './relay-connection.js';
+import { RelayPool } from './relay-pool.js';
+
+/** A flow gets its further subflows after so many bytes (both directions), or so long. */
+export const JOIN_AFTER_BYTES = 128 * 1024;
+export const JOIN_AFTER_US = 1_000_000;
+/** How often open flows are looked at for that. */
+const LOOK_MS = 100;
+/** Connections that one flow is tried on. */
+const MAX_TRIES = 3;
+/** As the tunnel's own connections (core/engine/config.ts): no NAT forgets one that waits. */
+const KEEPALIVE_US = 55_000_000;
+
+export interface RelayHost extends RelayCarrier {
+  after(ms: number, fn: () => void): () => void;
+  random(): number;
+  /** From now on the path manager gives this connection its subflows. */
+  follow(connection: ConnectionApi): void;
+  /** An attempt to reach the relay failed, for people. */
+  onFailed(error: Error): void;
+}
+
+export interface RelayClientOptions {
+  readonly identity: TlsIdentity;
+  /** Of the relay's key (tls.ts). */
+  readonly pin: string;
+  readonly joinAfterBytes?: number;
+  readonly joinAfterUs?: Micros;
+}
+
+interface Young {
+  readonly connection: ConnectionApi;
+  readonly sinceUs: Micros;
+}
+
+export class RelayClient implements FlowDialer {
+  readonly way = 'relay';
+  readonly pool: RelayPool<RelayConnection>;
+  /** Flows that have one subflow, by connection. */
+  private readonly young = new Map<number, Young>();
+  private stopLook: (() => void) | null = null;
+
+  constructor(
+    private readonly host: RelayHost,
+    private readonly options: RelayClientOptions,
+  ) {
+    this.pool = new RelayPool({
+      open: (signal) => this.open(signal),
+      nowUs: () => host.nowUs(),
+      after: (ms, fn) => host.after(ms, fn),
+      random: () => host.random(),
+      onFailed: (error) => {
+        host.onFailed(error);
+        return { isPointless: error instanceof AuthenticationError };
+      },
+    });
+  }
+
+  /** Flows are going to come. */
+  start(): void {
+    this.pool.start();
+  }
+
+  async dial(target: FlowTarget, signal: AbortSignal): Promise<FlowOutbound> {
+    for (let tries = 1; ; tries++) {
+      const warm = await this.pool.take(signal);
+      try {
+        await warm.request(target, signal);
+        return this.outbound(warm);
+      } catch (error) {
+        if (!(error instanceof UnheardError)) throw error;
+        if (tries === MAX_TRIES) throw new DialError('unavailable', error.message);
+      }
+    }
+  }
+
+  /** What waits on this link is of no use any more. */
+  onLinkGone(linkId: number): void {
+    this.pool.invalidate(linkId);
+  }
+
+  /** A link has come, or a way to the relay. */
+  onWay(): void {
+    this.pool.retryNow();
+  }
+
+  onEngineEvent(event: EngineEvent): void {
+    if (!('connectionId' in event)) return;
+    if (event.type === 'connection-closed') this.young.delete(event.connectionId);
+    else if (event.type === 'subflow-stalled' || event.type === 'subflow-closed') this.grow(event.connectionId);
+  }
+
+  close(): void {
+    this.stopLook?.();
+    this.stopLook = null;
+    this.young.clear();
+    this.pool.close();
+  }
+
+  private async open(signal: AbortSignal): Promise<RelayConnection | null> {
+    const { identity, pin } = this.options;
+    const opened = await RelayConnection.open(this.host, identity, pin, signal);
+    opened?.connection.setKeepAlive(this.host.nowUs(), KEEPALIVE_US);
+    return opened;
+  }
+
+  private outbound(warm: RelayConnection): FlowOutbound {
+    const { connection, socket } = warm;
+    this.young.set(connection.id, { connection, sinceUs: this.host.nowUs() });
+    this.stopLook ??= this.host.after(LOOK_MS, () => this.look());
+    return { stream: socket, connection, way: 'relay', abort: () => warm.close() };
+  }
+
+  /** Flows that have become worth a second subflow get it. */
+  private look(): void {
+    const { joinAfterBytes = JOIN_AFTER_BYTES, joinAfterUs = JOIN_AFTER_US } = this.options;
+    const nowUs = this.host.nowUs();
+    for (const { connection, sinceUs } of this.young.values()) {
+      const { bytesSent, bytesReceived } = connection.info();
+      if (bytesSent + bytesReceived >= joinAfterBytes || nowUs - sinceUs >= joinAfterUs) this.grow(connection.id);
+    }
+    this.stopLook = this.young.size === 0 ? null : this.host.after(LOOK_MS, () => this.look());
+  }
+
+  private grow(connectionId: number): void {
+    const flow = this.young.get(connectionId);
+    if (flow === undefined) return;
+    this.young.delete(connectionId);
+    if (flow.connection.state === 'established') this.host.follow(flow.connection);
+  }
+}

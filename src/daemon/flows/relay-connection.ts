@@ -1,0 +1,177 @@
+/**
+ * A connection to the relay on the client's side: opened, through TLS with the pin checked, and then, for one flow, the
+ * CONNECT. The request is one segment and the answer one round trip; nothing else is waited for.
+ */
+import type { TLSSocket } from 'node:tls';
+import type { Micros } from '../../core/base/time.js';
+import type { ConnectionApi } from '../../core/engine/api.js';
+import { HeadReader } from '../http-head.js';
+import type { ConnectionStream } from '../lane-pump.js';
+import type { Way } from '../session-paths.js';
+import { checkServerPin, exportJoinKeys, startTlsClient, type TlsIdentity } from '../tls.js';
+import { connectHead, parseConnectAnswer } from './connect-protocol.js';
+import { DialError, type FlowTarget } from './contract.js';
+import type { Warm } from './relay-pool.js';
+
+/** From the first SYN to the end of the TLS handshake. */
+const HANDSHAKE_TIMEOUT_MS = 10_000;
+/** The relay's TCP acknowledges a request within a round trip; one that is not after this many is lost, or its path is. */
+const UNHEARD_RTTS = 4;
+const UNHEARD_MIN_MS = 500;
+
+/** What carries the relay's connections. */
+export interface RelayCarrier {
+  nowUs(): Micros;
+  /** A connection to the relay over the best way; null: nowhere now. */
+  connect(): Promise<{ readonly way: Way; readonly api: ConnectionApi } | null>;
+  openStream(connection: ConnectionApi): ConnectionStream;
+}
+
+/** The relay did not get the request, or not this way: it may be asked over another connection. */
+export class UnheardError extends Error {
+  override readonly name = 'UnheardError';
+}
+
+export class RelayConnection implements Warm {
+  onGone: () => void = () => {};
+  /** Above TLS. */
+  readonly socket: TLSSocket;
+  private isGone = false;
+
+  private constructor(
+    readonly way: Way,
+    readonly connection: ConnectionApi,
+    private readonly stream: ConnectionStream,
+    socket: TLSSocket,
+    private readonly nowUs: () => Micros,
+  ) {
+    this.socket = socket;
+    socket.on('close', () => {
+      if (this.isGone) return;
+      this.isGone = true;
+      this.onGone();
+    });
+  }
+
+  /** Resolves when TLS is done and the pin is right. Throws AuthenticationError, or why it failed; null: no way. */
+  static async open(
+    carrier: RelayCarrier,
+    identity: TlsIdentity,
+    pin: string,
+    signal: AbortSignal,
+  ): Promise<RelayConnection | null> {
+    const dialed = await carrier.connect();
+    if (dialed === null) return null;
+    const { api, way } = dialed;
+    const stream = carrier.openStream(api);
+    const socket = startTlsClient(stream, identity);
+    const nowUs = () => carrier.nowUs();
+    return new Promise((resolve, reject) => {
+      const end = () => {
+        clearTimeout(timer);
+        signal.removeEventListener('abort', onAbort);
+        socket.off('close', onClose).off('secureConnect', onSecure);
+      };
+      const fail = (error: Error) => {
+        end();
+        socket.destroy();
+        if (api.state !== 'closed') api.abort(nowUs());
+        reject(error);
+      };
+      let why: Error | null = null;
+      const note = (error: Error) => {
+        why ??= error;
+      };
+      const onClose = () => fail(why ?? new Error('the relay closed the connection during the handshake'));
+      const onAbort = () => fail(new Error('given up'));
+      const onSecure = () => {
+        try {
+          checkServerPin(socket, pin, 'optional');
+        } catch (error) {
+          fail(error as Error);
+          return;
+        }
+        end();
+        resolve(new RelayConnection(way, api, stream, socket, nowUs));
+      };
+      const timer = setTimeout(() => fail(new Error('the relay does not answer in time')), HANDSHAKE_TIMEOUT_MS);
+      stream.on('error', (error: Error) => {
+        note(error);
+        socket.destroy(error);
+      });
+      socket.on('error', note).on('close', onClose).on('secureConnect', onSecure);
+      signal.addEventListener('abort', onAbort, { once: true });
+      if (signal.aborted) onAbort();
+    });
+  }
+
+  get linkId(): number {
+    return this.way.linkId;
+  }
+
+  get isUsable(): boolean {
+    return !this.isGone && this.connection.state === 'established' && !this.connection.info().subflows.every(isStalled);
+  }
+
+  /** Ends it at once. */
+  close(): void {
+    if (this.connection.state !== 'closed') this.connection.abort(this.nowUs());
+    this.socket.destroy();
+  }
+
+  /**
+   * Asks for a destination; resolves when the relay has reached it, and `socket` then carries the flow's bytes, paused. Throws
+   * DialError as the relay answers, UnheardError where it was not heard. In either case, and if `signal` is aborted, this
+   * connection is closed.
+   */
+  request(target: FlowTarget, signal: AbortSignal): Promise<void> {
+    const { socket, connection } = this;
+    const reader = new HeadReader();
+    return new Promise((resolve, reject) => {
+      const end = () => {
+        clearTimeout(unheard);
+        signal.removeEventListener('abort', onAbort);
+        socket.off('data', onData).off('close', onClose).off('end', onClose);
+      };
+      const fail = (error: Error) => {
+        end();
+        this.close();
+        reject(error);
+      };
+      const onAbort = () => fail(new DialError('unavailable', 'given up'));
+      const onClose = () => fail(new UnheardError('the relay closed the connection'));
+      const onData = (chunk: Buffer) => {
+        try {
+          if (!reader.push(chunk)) return;
+          const { exportsKeys } = parseConnectAnswer(reader.head!, target.host.includes(':'));
+          // The relay uses them already; nothing is joined before this.
+          if (exportsKeys) connection.useExportedKeys(this.nowUs(), exportJoinKeys(socket, 'client'));
+        } catch (error) {
+          fail(error instanceof DialError ? error : new DialError('unavailable', (error as Error).message));
+          return;
+        }
+        end();
+        socket.pause();
+        if (reader.rest.length > 0) socket.unshift(reader.rest);
+        resolve();
+      };
+      const look = () => {
+        if (connection.unackedBytes + connection.unsentBytes > 0) fail(new UnheardError('the relay was not heard of'));
+      };
+      const unheard = setTimeout(look, Math.max(UNHEARD_MIN_MS, (UNHEARD_RTTS * rttUs(connection)) / 1000));
+      socket.on('data', onData).on('close', onClose).on('end', onClose);
+      signal.addEventListener('abort', onAbort, { once: true });
+      if (signal.aborted) onAbort();
+      else if (this.isGone) onClose();
+      else socket.write(connectHead(target));
+    });
+  }
+}
+
+function isStalled(subflow: { readonly isStalled: boolean }): boolean {
+  return subflow.isStalled;
+}
+
+function rttUs(connection: ConnectionApi): Micros {
+  return connection.info().subflows[0]?.srttUs ?? 0;
+}
