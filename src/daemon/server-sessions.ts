@@ -39,7 +39,7 @@ const HANDSHAKE_TIMEOUT_MS = 8_000;
 const MAX_HANDSHAKES = 128;
 /** A client that has shown its key may keep connections in store for flows to come (relay-pool.ts): so long, so many. */
 const REQUEST_TIMEOUT_MS = 1_200_000;
-const MAX_WAITING = 256;
+const MAX_WAITING = 320;
 /** Memory for the packets of one client. */
 const SESSION_MEMORY_BYTES = 8 * 1024 * 1024;
 /** Bytes of a relayed flow that may be unsent before its destination is held back. */

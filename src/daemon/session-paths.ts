@@ -5,7 +5,7 @@
  *
  *   connect → dial the session's connections over this path     join → a further subflow in each connection
  */
-import type { IpAddress } from '../core/base/ip.js';
+import { type IpAddress, ipEquals } from '../core/base/ip.js';
 import { type Micros, NEVER } from '../core/base/time.js';
 import type { ConnectionApi, Endpoint, EngineEvent } from '../core/engine/api.js';
 import type { LaneIndex } from '../core/lanes/packet-lane.js';
@@ -107,6 +107,8 @@ interface PathMembers {
 export class SessionPaths {
   private readonly manager: PathManager;
   private readonly paths = new Map<number, PathMembers>();
+  /** Connections besides the lanes' that use the session's paths: long flows (flows/relay-client.ts). */
+  private readonly followers = new Map<number, ConnectionApi>();
   private target: Way | null = null;
   /** Links from which a packet would be news; kept up to date by `drain`. */
   private readonly awaited = new Set<number>();
@@ -200,10 +202,16 @@ export class SessionPaths {
       this.handle({ type: 'session-ready' });
     }
     // Paths that the session uses already, this connection uses too.
-    for (const p of this.manager.paths(this.options.nowUs())) {
-      if (p.state === 'active' || p.state === 'warm' || p.state === 'joining') this.cover(p.id, connection);
-    }
+    this.coverAll(connection);
     this.drain();
+  }
+
+  /** A flow's connection uses the session's paths from now on, as the lanes' connections do. */
+  follow(connection: ConnectionApi): void {
+    this.followers.set(connection.id, connection);
+    this.adopt(connection);
+    this.coverAll(connection);
+    this.options.flushSoon();
   }
 
   /** A dial failed, and none is left under way. */
@@ -275,6 +283,11 @@ export class SessionPaths {
           const role = event.backup ? 'backup' : 'always';
           this.handle({ type: 'peer-wish', pathId, wish: { what: 'role', role } });
         });
+        break;
+      case 'connection-closed':
+        if (!this.followers.delete(event.connectionId)) break;
+        for (const [pathId, path] of this.paths)
+          this.leave(pathId, path, event.connectionId, null, 'its connection is gone', true);
         break;
       default:
         break;
@@ -350,7 +363,7 @@ export class SessionPaths {
         const way = wayOf(command);
         Object.assign(this.pathOf(way), { isBackup: command.backup, state: 'ok' });
         const hasRoute = this.options.hasRoute(way);
-        if (hasRoute) for (const { connection } of this.options.connections()) this.open(way, connection);
+        if (hasRoute) for (const connection of this.connections()) this.open(way, connection);
         if (this.pathOf(way).members.length === 0) {
           const reason = hasRoute ? 'the connections cannot take a further subflow' : 'no route to the server';
           this.reportSoon(() => this.handle({ type: 'join-failed', pathId: way.pathId, reason, isTransient: true }));
@@ -379,7 +392,7 @@ export class SessionPaths {
         break;
       }
       case 'link-state':
-        for (const { connection } of this.options.connections()) {
+        for (const connection of this.connections()) {
           connection.onLinkState(nowUs, command.linkId, command.isUp);
         }
         break;
@@ -422,11 +435,40 @@ export class SessionPaths {
     if (this.options.nowUs() - lastUs >= REPAIR_AGAIN_US) this.open(path.way, connection);
   }
 
+  /** ... on every path that the session uses. */
+  private coverAll(connection: ConnectionApi): void {
+    for (const p of this.manager.paths(this.options.nowUs())) {
+      if (p.state === 'active' || p.state === 'warm' || p.state === 'joining') this.cover(p.id, connection);
+    }
+  }
+
+  /** Subflows that a follower has already belong to the paths that they take. */
+  private adopt(connection: ConnectionApi): void {
+    for (const subflow of connection.info().subflows) {
+      for (const { way, members } of this.paths.values()) {
+        const isIt =
+          way.linkId === subflow.linkId &&
+          ipEquals(way.localAddress, subflow.local.address) &&
+          ipEquals(way.remote.address, subflow.remote.address);
+        if (!isIt || members.some((m) => m.connection.id === connection.id)) continue;
+        this.join(way, { connection, subflowId: subflow.id });
+        members.at(-1)!.isEstablished = subflow.state === 'established';
+      }
+    }
+  }
+
+  private *connections(): Iterable<ConnectionApi> {
+    for (const { connection } of this.options.connections()) yield connection;
+    yield* this.followers.values();
+  }
+
   private repair(): void {
     this.stopRepair = this.options.after(REPAIR_MS, () => this.repair());
+    // The session was lost meanwhile, and its paths are new ones.
+    for (const connection of this.followers.values()) if (!this.hasMembers(connection)) this.adopt(connection);
     for (const p of this.manager.paths(this.options.nowUs())) {
       if (p.state !== 'active' && p.state !== 'warm') continue;
-      for (const { connection } of this.options.connections()) this.cover(p.id, connection);
+      for (const connection of this.connections()) this.cover(p.id, connection);
     }
     this.options.flushSoon();
   }
@@ -490,8 +532,10 @@ export class SessionPaths {
    */
   private onBare(pathId: number, path: PathMembers, connection: ConnectionApi, why: string): void {
     const hasTried = path.lastJoinUs.has(connection.id);
-    if (hasTried && (why === 'refused' || why === 'reset')) this.reportSoon(() => this.options.onForgotten(connection));
-    else if (!hasTried) this.cover(pathId, connection);
+    if (hasTried && (why === 'refused' || why === 'reset')) {
+      if (this.followers.has(connection.id)) connection.abort(this.options.nowUs());
+      else this.reportSoon(() => this.options.onForgotten(connection));
+    } else if (!hasTried) this.cover(pathId, connection);
   }
 
   private each(pathId: number, action: (member: Member) => void): void {

@@ -80,7 +80,11 @@ export function peerPin(socket: tls.TLSSocket): string | null {
  * Throws AuthenticationError unless the server holds the pinned key and speaks our protocol. A proxy that is not ours need not
  * name its protocol (RFC 7301 3.2: without the extension, it is what the port is for).
  */
-export function checkServerPin(socket: tls.TLSSocket, expectedPin: string, alpn: 'needed' | 'optional' = 'needed'): void {
+export function checkServerPin(
+  socket: tls.TLSSocket,
+  expectedPin: string,
+  alpn: 'needed' | 'optional' = 'needed',
+): void {
   const pin = peerPin(socket);
   if (pin !== expectedPin) {
     throw new AuthenticationError(

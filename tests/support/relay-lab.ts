@@ -9,6 +9,7 @@ import { createPublicKey } from 'node:crypto';
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
@@ -16,8 +17,10 @@ import { certificateFor, generateKey, PIN_PREFIX, parseKey, pinOf } from '../../
 import { ControlClient } from '../../src/control/client.js';
 import type { StatusDocument } from '../../src/control/protocol.js';
 import { TestNamespace } from './netns.js';
+import type { Settings } from './relay-user.js';
 
 const CLI = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
+const USER = fileURLToPath(new URL('./relay-user.js', import.meta.url));
 const TARGET = fileURLToPath(new URL('./relay-target.js', import.meta.url));
 export const RELAY_PORT = 8443;
 
@@ -104,6 +107,33 @@ export class RelayLab {
   async startTarget(): Promise<void> {
     const child = this.target.spawn('node', TARGET);
     await new Promise((resolve) => child.stdout!.once('data', resolve));
+  }
+}
+
+/** relay-user.ts in the client's namespace. */
+export class RelayUser {
+  private readonly child: ChildProcess;
+  private readonly lines: AsyncIterator<string>;
+  private stderr = '';
+
+  constructor(lab: RelayLab, settings: Omit<Settings, 'relay' | 'port' | 'links'> & Partial<Settings>) {
+    const links = [1, 2].map((i) => ({ name: `a${i}`, address: `10.${i}.0.1` }));
+    const all = { relay: '10.1.0.2', port: RELAY_PORT, links, ...settings };
+    this.child = lab.client.spawn('node', USER, JSON.stringify(all));
+    this.child.stderr!.on('data', (d) => (this.stderr += d));
+    this.lines = createInterface(this.child.stdout!)[Symbol.asyncIterator]();
+  }
+
+  /** One order, its answer. */
+  async do(...order: (string | number)[]): Promise<Record<string, unknown>> {
+    if (order.length > 0) this.child.stdin!.write(`${order.join(' ')}\n`);
+    const { value, done } = await this.lines.next();
+    if (done) throw new Error(`the user has ended: ${this.stderr}`);
+    return JSON.parse(value) as Record<string, unknown>;
+  }
+
+  close(): void {
+    this.child.stdin!.end();
   }
 }
 

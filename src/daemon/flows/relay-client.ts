@@ -4,6 +4,7 @@
  * session's path manager, as for its own connections, once it is worth it: the flow has carried some bytes or lasted some
  * time, or its only subflow has stalled.
  */
+import type { RelayConfig } from '../../config/types.js';
 import type { Micros } from '../../core/base/time.js';
 import type { ConnectionApi, EngineEvent } from '../../core/engine/api.js';
 import { AuthenticationError, type TlsIdentity } from '../tls.js';
@@ -11,9 +12,6 @@ import { DialError, type FlowDialer, type FlowOutbound, type FlowTarget } from '
 import { type RelayCarrier, RelayConnection, UnheardError } from './relay-connection.js';
 import { RelayPool } from './relay-pool.js';
 
-/** A flow gets its further subflows after so many bytes (both directions), or so long. */
-export const JOIN_AFTER_BYTES = 128 * 1024;
-export const JOIN_AFTER_US = 1_000_000;
 /** How often open flows are looked at for that. */
 const LOOK_MS = 100;
 /** Connections that one flow is tried on. */
@@ -34,8 +32,8 @@ export interface RelayClientOptions {
   readonly identity: TlsIdentity;
   /** Of the relay's key (tls.ts). */
   readonly pin: string;
-  readonly joinAfterBytes?: number;
-  readonly joinAfterUs?: Micros;
+  /** In force now. */
+  config(): RelayConfig;
 }
 
 interface Young {
@@ -54,7 +52,10 @@ export class RelayClient implements FlowDialer {
     private readonly host: RelayHost,
     private readonly options: RelayClientOptions,
   ) {
+    const { poolMin, poolMax } = options.config();
     this.pool = new RelayPool({
+      min: poolMin,
+      max: poolMax,
       open: (signal) => this.open(signal),
       nowUs: () => host.nowUs(),
       after: (ms, fn) => host.after(ms, fn),
@@ -123,11 +124,11 @@ export class RelayClient implements FlowDialer {
 
   /** Flows that have become worth a second subflow get it. */
   private look(): void {
-    const { joinAfterBytes = JOIN_AFTER_BYTES, joinAfterUs = JOIN_AFTER_US } = this.options;
+    const { bytes, timeUs } = this.options.config().secondSubflowAfter;
     const nowUs = this.host.nowUs();
     for (const { connection, sinceUs } of this.young.values()) {
       const { bytesSent, bytesReceived } = connection.info();
-      if (bytesSent + bytesReceived >= joinAfterBytes || nowUs - sinceUs >= joinAfterUs) this.grow(connection.id);
+      if (bytesSent + bytesReceived >= bytes || nowUs - sinceUs >= timeUs) this.grow(connection.id);
     }
     this.stopLook = this.young.size === 0 ? null : this.host.after(LOOK_MS, () => this.look());
   }

@@ -41,7 +41,6 @@ export class RelayConnection implements Warm {
   private constructor(
     readonly way: Way,
     readonly connection: ConnectionApi,
-    private readonly stream: ConnectionStream,
     socket: TLSSocket,
     private readonly nowUs: () => Micros,
   ) {
@@ -92,7 +91,7 @@ export class RelayConnection implements Warm {
           return;
         }
         end();
-        resolve(new RelayConnection(way, api, stream, socket, nowUs));
+        resolve(new RelayConnection(way, api, socket, nowUs));
       };
       const timer = setTimeout(() => fail(new Error('the relay does not answer in time')), HANDSHAKE_TIMEOUT_MS);
       stream.on('error', (error: Error) => {

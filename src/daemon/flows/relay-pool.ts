@@ -8,12 +8,9 @@
 import type { Micros } from '../../core/base/time.js';
 import { DialError } from './contract.js';
 
-/** Kept in store at least: while flows come, and when none has come for a while (each costs about 1 MB a day). */
-const MIN_BUSY = 4;
-const MIN_IDLE = 2;
-const IDLE_AFTER_US = 120_000_000;
-/** Kept in store at most; opened at the same time; flows that wait in line, the next one is refused. */
-export const MAX_WARM = 64;
+/** Where no flow has come for so long, one is kept (each costs about 1 MB a day). */
+const IDLE_AFTER_US = 300_000_000;
+/** Opened at the same time; flows that wait in line, the next one is refused. */
 export const MAX_OPENING = 24;
 export const MAX_WAITING = 2_048;
 /** A flow waits so long for a connection. */
@@ -41,6 +38,9 @@ export interface Warm {
 }
 
 export interface RelayPoolOptions<T extends Warm> {
+  /** Kept in store at least (while flows come) and at most. */
+  readonly min: number;
+  readonly max: number;
   /** Null: there is no way to the relay now. Rejects where an attempt failed. */
   open(signal: AbortSignal): Promise<T | null>;
   nowUs(): Micros;
@@ -85,6 +85,7 @@ export class RelayPool<T extends Warm> {
     if (this.state !== 'new') return;
     this.state = 'open';
     this.countedUs = this.options.nowUs();
+    this.lastFlowUs = this.countedUs;
     this.look();
   }
 
@@ -99,9 +100,10 @@ export class RelayPool<T extends Warm> {
   /** Connections wanted in store now. */
   get target(): number {
     const nowUs = this.options.nowUs();
-    const least = nowUs - this.lastFlowUs < IDLE_AFTER_US ? MIN_BUSY : MIN_IDLE;
+    const { min, max } = this.options;
+    if (nowUs - this.lastFlowUs >= IDLE_AFTER_US) return Math.min(1, max);
     const perUs = this.flowsNow(nowUs) / RATE_US;
-    return Math.min(MAX_WARM, least + Math.ceil(perUs * this.openUs * HEADROOM));
+    return Math.min(max, Math.max(min, Math.ceil(perUs * this.openUs * HEADROOM)));
   }
 
   /** A connection for one flow. Throws DialError 'unavailable'; an aborted signal ends the wait. */
@@ -175,7 +177,9 @@ export class RelayPool<T extends Warm> {
         },
       };
       const onAbort = () => waiter.fail(unavailable('given up'));
-      const stopTimer = this.options.after(WAIT_MS, () => waiter.fail(unavailable('no connection to the relay in time')));
+      const stopTimer = this.options.after(WAIT_MS, () =>
+        waiter.fail(unavailable('no connection to the relay in time')),
+      );
       this.waiting.push(waiter);
       if (signal.aborted) onAbort();
       else signal.addEventListener('abort', onAbort, { once: true });
