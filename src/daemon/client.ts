@@ -16,7 +16,13 @@ import type { ConnectionApi, Endpoint, EngineEvent } from '../core/engine/api.js
 import { CSUM_PARTIAL, type PortGuard, type ReceiveBatch } from '../core/engine/ports.js';
 import type { RouteEntry } from '../core/lanes/connect-ip.js';
 import { BULK, type LaneIndex, PacketLane, SPARSE } from '../core/lanes/packet-lane.js';
-import type { PathState as ManagedState, PathTransition, RemoteEndpoint } from '../core/pathman/types.js';
+import type {
+  PathState as ManagedState,
+  PathEvent,
+  PathLink,
+  PathTransition,
+  RemoteEndpoint,
+} from '../core/pathman/types.js';
 import { pathModeOf, schedulerOf, type TrafficMode } from '../core/scheduler/modes.js';
 import { openTun, Rtnetlink, type TunDevice } from '../native/index.js';
 import { type CapReached, type CapUsage, UsageMeter, usageKey } from './caps.js';
@@ -26,6 +32,8 @@ import { ClientSession } from './client-session.js';
 import { type Pause, PauseWatch, pauseText } from './clock.js';
 import type { Driver } from './driver.js';
 import { FadingWatch } from './fading-watch.js';
+import { ClientFlows } from './flows/client-flows.js';
+import type { Dialed } from './flows/direct-flow.js';
 import { type HostSources, openHostSources } from './host-sources.js';
 import type { Journal } from './journal.js';
 import type { LinkFacts } from './link-facts.js';
@@ -36,7 +44,7 @@ import { LOAD_MS, OverflowWatch } from './overflow.js';
 import { ReceiptBook, sessionTotals } from './receipts.js';
 import { Resolver } from './resolver.js';
 import { LANES, laneName } from './session.js';
-import { after, SessionPaths, STALL_GRACE_MS } from './session-paths.js';
+import { after, SessionPaths, STALL_GRACE_MS, type Way } from './session-paths.js';
 import { wallTime } from './status.js';
 import type { TlsIdentity } from './tls.js';
 import { TunLoop } from './tun-loop.js';
@@ -54,6 +62,7 @@ export class ClientDaemon {
   readonly session: ClientSession;
   readonly resolver: Resolver;
   readonly paths: SessionPaths;
+  readonly flows: ClientFlows;
   addresses: readonly IpAddress[] = [];
   families: readonly Family[] = [];
   /** Why it is not up, newest first; null while it is. */
@@ -140,6 +149,7 @@ export class ClientDaemon {
       this.tun,
       (batch) => this.onTun(batch),
       () => {
+        this.flows.lane.flush();
         this.session.kick();
         this.driver.flushSoon();
       },
@@ -167,6 +177,20 @@ export class ClientDaemon {
       onTransition: (t) => this.onTransition(t),
       onSettled: () => this.noteCarriers(),
       flushSoon: () => driver.flushSoon(),
+    });
+    this.flows = new ClientFlows({
+      tun: this.tun,
+      mtuBytes: config.tun.mtuBytes,
+      config: () => this.config,
+      nowUs: () => driver.nowUs(),
+      flushSoon: () => driver.flushSoon(),
+      links: () => this.monitor.links.map((link) => this.pathLink(link)),
+      pathMode: () => pathModeOf(this.trafficMode),
+      hasRoute: (linkId, remote, local) => this.rt.nextHop(linkId, remote, local) !== null,
+      congestionOf: (linkId) => this.congestionOf(linkId),
+      rateLimitOf: (linkId) => this.rateLimitOf(linkId) || Number.POSITIVE_INFINITY,
+      connect: (way) => this.connectOver(way, this.schedulerOf(BULK)),
+      openStream: (connection) => driver.openStream(connection),
     });
     this.sources = openHostSources((message) => journal.record('warn', 'problem', message));
     this.monitor = new LinkMonitor(
@@ -226,7 +250,7 @@ export class ClientDaemon {
     this.journal.record('info', 'order', message, { path: name, data: { ...order } });
     this.asOrdered(() => this.applyOrders());
     // An order to use it is worth an attempt at once, whatever the back-off says.
-    if (change.role !== 'never' && change.use !== 'down') this.paths.handle({ type: 'link-news', linkId: link.id });
+    if (change.role !== 'never' && change.use !== 'down') this.tellPaths({ type: 'link-news', linkId: link.id });
     this.driver.flushSoon();
     return { ok: true, message };
   }
@@ -253,6 +277,7 @@ export class ClientDaemon {
 
   /** After each flush: acknowledgements may have made room. */
   onFlushed(): void {
+    this.flows.onEngineFlushed();
     this.session.kick();
   }
 
@@ -271,6 +296,7 @@ export class ClientDaemon {
     }
     if (event.type === 'subflow-demoted' || event.type === 'subflow-promoted') this.noteDemotion(event);
     this.paths.onEngineEvent(event);
+    this.flows.onEngineEvent(event);
   }
 
   private noteDemotion(event: Extract<EngineEvent, { type: 'subflow-demoted' | 'subflow-promoted' }>): void {
@@ -293,6 +319,7 @@ export class ClientDaemon {
     for (const timer of this.timers) clearInterval(timer);
     this.countUsage();
     this.usage.close();
+    this.flows.close();
     this.paths.close();
     this.loop.close();
     this.pauses.close();
@@ -337,6 +364,7 @@ export class ClientDaemon {
         this.lane.counters.droppedTruncated++;
         continue;
       }
+      if (this.flows.onPacket(nowUs, batch, i)) continue;
       const isUnfinished = batch.checksum[i] === CSUM_PARTIAL;
       this.lane.enqueue(nowUs, batch.slab, batch.offset[i]!, batch.length[i]!, batch.gsoSize[i]!, isUnfinished);
     }
@@ -355,7 +383,7 @@ export class ClientDaemon {
     for (const { id, rule } of this.monitor.links) {
       if (rule.overflowAboveBitPerS !== null) thresholds.set(id, rule.overflowAboveBitPerS);
     }
-    for (const change of this.overflow.look(load, thresholds)) this.paths.handle({ type: 'saturation', ...change });
+    for (const change of this.overflow.look(load, thresholds)) this.tellPaths({ type: 'saturation', ...change });
   }
 
   /** Counts what has gone over the links that have a cap; one that is used up, or over, changes the link's role. */
@@ -400,7 +428,7 @@ export class ClientDaemon {
     const text = JSON.stringify(policy);
     if (this.policies.get(link.id) === text) return;
     this.policies.set(link.id, text);
-    this.paths.handle({ type: 'link-policy', linkId: link.id, policy });
+    this.tellPaths({ type: 'link-policy', linkId: link.id, policy });
   }
 
   /** Sockets that are bound to a link are not captured; nor could a route over it be found otherwise. */
@@ -411,13 +439,30 @@ export class ClientDaemon {
   // ---- Links -------------------------------------------------------------------------------------------------------
 
   private addLink(link: HostLink): void {
-    const { id, name, isUp, whyDown, addresses } = link;
+    const { id } = link;
     const policy = linkPolicy(link, this.roleOf(link));
     // Nothing is opened on a link that is not to be used; it is only shown.
     if (policy.role !== 'never') this.driver.addLink(link);
     this.setCapturedLinks();
     this.policies.set(id, JSON.stringify(policy));
-    this.paths.handle({ type: 'link-added', link: { id, name, isUp, whyDown, addresses, ...policy } });
+    this.tellPaths({ type: 'link-added', link: this.pathLink(link) });
+  }
+
+  private pathLink(link: HostLink): PathLink {
+    const { id, name, isUp, whyDown, addresses } = link;
+    return { id, name, isUp, whyDown, addresses, ...linkPolicy(link, this.roleOf(link)) };
+  }
+
+  /** News for the session's paths, and for flows that have paths of their own. */
+  private tellPaths(event: PathEvent): void {
+    this.paths.handle(event);
+    this.flows.onPathEvent(event);
+  }
+
+  /** Packets came in over a link. */
+  onReceived(linkId: number): void {
+    this.paths.onReceived(linkId);
+    this.flows.onReceived(linkId);
   }
 
   private onLink({ before, after }: LinkChange): void {
@@ -434,7 +479,7 @@ export class ClientDaemon {
       this.capped.delete(before.id);
       this.policies.delete(before.id);
       this.setCapturedLinks();
-      this.paths.handle({ type: 'link-removed', linkId: before.id });
+      this.tellPaths({ type: 'link-removed', linkId: before.id });
     } else {
       if (before.name !== after.name) {
         this.journal.record('info', 'link', `${before.name} is called ${after.name} now`, { path: after.name });
@@ -442,7 +487,7 @@ export class ClientDaemon {
       }
       this.countUsage();
       this.applyPolicy(after);
-      this.paths.handle({
+      this.tellPaths({
         type: 'link-changed',
         linkId: after.id,
         isUp,
@@ -460,7 +505,7 @@ export class ClientDaemon {
   /** Looks as before, but whatever kept packets away may be over. */
   private onLinkNews(link: HostLink, news: LinkNews): void {
     this.journal.record('debug', 'link-news', `${link.name}: ${news}`, { path: link.name });
-    this.paths.handle({ type: 'link-news', linkId: link.id });
+    this.tellPaths({ type: 'link-news', linkId: link.id });
     this.driver.flushSoon();
   }
 
@@ -475,7 +520,7 @@ export class ClientDaemon {
   private setFading(link: HostLink, isFading: boolean, detail: string): void {
     const message = `${link.name}: ${isFading ? 'its signal is fading' : 'its signal is not fading any more'} (${detail})`;
     this.journal.record('info', 'link-fading', message, { path: link.name, data: { fading: isFading } });
-    this.paths.handle({ type: 'link-fading', linkId: link.id, isFading });
+    this.tellPaths({ type: 'link-fading', linkId: link.id, isFading });
     this.driver.flushSoon();
   }
 
@@ -540,9 +585,16 @@ export class ClientDaemon {
   /** A connection over the path that is being connected, or the best one in use; null while there is none. */
   private async dial(lane: LaneIndex): Promise<ConnectionApi | null> {
     if (this.paths.currentWay === null) return null;
+    const dialed = await this.connectOver(() => this.paths.currentWay, this.schedulerOf(lane));
+    if (dialed !== null) this.paths.onDialed(dialed.way, dialed.api);
+    return dialed?.api ?? null;
+  }
+
+  /** Opens a connection over what `wayNow` says when the port for it is guarded; null: nowhere. */
+  private async connectOver(wayNow: () => Way | null, scheduler: string): Promise<Dialed | null> {
     const guard = this.driver.acquirePort(0);
     await this.driver.guarded();
-    const way = this.paths.currentWay;
+    const way = wayNow();
     if (way === null) {
       guard.release();
       return null;
@@ -556,13 +608,12 @@ export class ClientDaemon {
         remote: way.remote,
         checksum: traffic.checksum,
         congestion: this.congestionOf(way.linkId),
-        scheduler: this.schedulerOf(lane),
+        scheduler,
         receiveBufferBytes: traffic.receiveBufferBytes,
       });
       this.guards.set(connection.id, guard);
-      this.paths.onDialed(way, connection);
       this.driver.flushSoon();
-      return connection;
+      return { way, api: connection };
     } catch (error) {
       guard.release();
       throw error;
@@ -584,7 +635,7 @@ export class ClientDaemon {
   private applyMode(): void {
     for (const { lane, connection } of this.connections) connection.setScheduler(this.schedulerOf(lane));
     const { maxSubflows } = this.config.traffic;
-    this.paths.handle({ type: 'session-policy', mode: pathModeOf(this.trafficMode), maxSubflows });
+    this.tellPaths({ type: 'session-policy', mode: pathModeOf(this.trafficMode), maxSubflows });
   }
 
   /** The policy channel: what we wish of the server's sending, link by link. */

@@ -130,7 +130,7 @@ class Daemon implements StatusSource {
           client?.onFlushed();
           server?.onFlushed();
         },
-        onReceived: (linkId) => client?.paths.onReceived(linkId),
+        onReceived: (linkId) => client?.onReceived(linkId),
         onProblem: (message) => journal.record('warn', 'problem', message),
       },
     );

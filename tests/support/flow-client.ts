@@ -5,14 +5,14 @@
  */
 import { parseIp } from '../../src/core/base/ip.js';
 import type { PathLink } from '../../src/core/pathman/types.js';
+import { Driver, nodeEnv } from '../../src/daemon/driver.js';
 import type { FlowDecision, FlowDialer, FlowTarget, FlowWay } from '../../src/daemon/flows/contract.js';
 import { DirectDialer } from '../../src/daemon/flows/direct.js';
 import { FlowLane } from '../../src/daemon/flows/flow-lane.js';
-import { Driver, nodeEnv } from '../../src/daemon/driver.js';
 import { TunLoop } from '../../src/daemon/tun-loop.js';
 import { openTun, Rtnetlink, type TunDevice } from '../../src/native/index.js';
 import { enterNamespace } from '../../src/native/netns.js';
-import { TestNamespace } from './netns.js';
+import type { TestNamespace } from './netns.js';
 
 export const TUN_MTU_BYTES = 1500;
 
@@ -92,6 +92,7 @@ export class FlowClient {
       rules: { decide: (target) => this.decide(target) },
       nowUs: () => this.driver.nowUs(),
       dialer: (way) => (way === 'packet' ? undefined : this.dialers.get(way)),
+      schedulerOf: () => 'adaptive',
     });
     this.loop = new TunLoop(
       this.tun,

@@ -34,6 +34,8 @@ export interface FlowLaneOptions {
   nowUs(): Micros;
   /** The way's dialer; undefined: the way cannot be had, and the flow goes as packets. */
   dialer(way: FlowDecision['way']): FlowDialer | undefined;
+  /** Scheduler of what a flow of this mode sends. */
+  schedulerOf(mode: FlowDecision['mode']): string;
 }
 
 /** One flow, for `mptun flows`. */
@@ -147,7 +149,7 @@ export class FlowLane implements Edge, SpliceHost {
     if (dialer === undefined) return false;
     const flow = new OwnFlow(this.nextId++, target, decision, attempt, this);
     this.flows.set(flow.id, flow);
-    void flow.open(dialer);
+    void flow.open(dialer, this.options.schedulerOf(decision.mode));
     return true;
   }
 
@@ -189,7 +191,7 @@ class OwnFlow implements LaneFlow {
     return this.inner?.bytesAcked ?? 0;
   }
 
-  async open(dialer: FlowDialer): Promise<void> {
+  async open(dialer: FlowDialer, scheduler: string): Promise<void> {
     const timer = setTimeout(() => this.dialing.abort(), DIAL_TIMEOUT_MS);
     try {
       const outbound = await dialer.dial(this.target, this.dialing.signal);
@@ -199,6 +201,7 @@ class OwnFlow implements LaneFlow {
         return;
       }
       this.state = 'open';
+      outbound.connection.setScheduler(scheduler);
       this.inner = inner;
       inner.onOver = (why) => {
         if (why !== 'done') this.splice?.abort();

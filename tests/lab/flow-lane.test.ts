@@ -1,0 +1,65 @@
+/**
+ * The flow lane as users have it: `mptun run` at both ends, TCP of real applications ended at the client's TUN and carried on
+ * by the way that `flows.default` names.
+ */
+import { once } from 'node:events';
+import test from 'ava';
+import {
+  createLab,
+  DEFAULT_LINKS,
+  download,
+  type Lab,
+  SITE,
+  startTunnel,
+  type Tunnel,
+  upload,
+} from '../../src/lab/index.js';
+
+let lab: Lab;
+
+test.before(async () => {
+  lab = await createLab({ links: DEFAULT_LINKS, prefix: 'mtT-flow-' });
+});
+
+test.after.always(async () => {
+  await lab?.dispose();
+});
+
+async function withTunnel(use: string, body: (tunnel: Tunnel) => Promise<void>) {
+  const tunnel = await startTunnel(lab, { startTimeoutMs: 30_000, client: { flows: { default: use } } });
+  try {
+    await body(tunnel);
+  } finally {
+    await tunnel.dispose();
+  }
+}
+
+/** What has gone through the server's TUN. */
+async function innerBytesAtServer(): Promise<number> {
+  const { stdout } = await lab.exec('server', ['ip', '-j', '-s', 'link', 'show', 'type', 'tun'], { timeoutMs: 10_000 });
+  const [tun] = JSON.parse(stdout) as { stats64: { rx: { bytes: number }; tx: { bytes: number } } }[];
+  return tun!.stats64.rx.bytes + tun!.stats64.tx.bytes;
+}
+
+test.serial('direct: a download and an upload pass the server by, and every byte is right', async (t) => {
+  await withTunnel('direct', async () => {
+    for (const address of [SITE.v4, SITE.v6]) {
+      const down = await download(lab, { address, bytes: 4_000_000, timeoutSeconds: 30 });
+      t.true(down.isIntact, `download from ${address}`);
+      const up = await upload(lab, { address, bytes: 4_000_000, timeoutSeconds: 30 });
+      t.true(up.isIntact, `upload to ${address}`);
+    }
+    t.true((await innerBytesAtServer()) < 100_000);
+  });
+});
+
+test.serial('direct: a port where nobody listens is refused at once', async (t) => {
+  await withTunnel('direct', async () => {
+    const curl = lab.spawn('client', ['curl', '-sS', '--max-time', '10', `http://${SITE.v4}:9/`], { stdio: 'pipe' });
+    let errors = '';
+    curl.stderr!.on('data', (part) => (errors += part));
+    await once(curl, 'close');
+    t.is(curl.exitCode, 7);
+    t.regex(errors, /refused|Couldn't connect|Failed to connect/);
+  });
+});
