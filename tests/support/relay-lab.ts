@@ -117,7 +117,7 @@ export class RelayUser {
   private stderr = '';
 
   constructor(lab: RelayLab, settings: Omit<Settings, 'relay' | 'port' | 'links'> & Partial<Settings>) {
-    const links = [1, 2].map((i) => ({ name: `a${i}`, address: `10.${i}.0.1` }));
+    const links = [1, 2].map((i) => ({ name: `a${i}`, address: `10.${i}.0.1`, remote: `10.${i}.0.2` }));
     const all = { relay: '10.1.0.2', port: RELAY_PORT, links, ...settings };
     this.child = lab.client.spawn('node', USER, JSON.stringify(all));
     this.child.stderr!.on('data', (d) => (this.stderr += d));

@@ -4,7 +4,7 @@
  *   get HOST PORT PATH          a flow, an HTTP request on it, its bytes counted           burst N HOST PORT
  *   rate PER_S SECONDS HOST PORT    flows of 1 KB                                           latency N HOST PORT
  *   echo HOST PORT BYTES        sends, half-closes, reads the count                         reset HOST PORT
- * Arguments: JSON {relay, port, pin, keyFile, links: [{name, address}], poolMin, poolMax}.
+ * Arguments: JSON {relay, port, pin, keyFile, links: [{name, address, remote}], poolMin, poolMax}.
  */
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
@@ -25,7 +25,7 @@ export interface Settings {
   readonly port: number;
   readonly pin: string;
   readonly keyFile: string;
-  readonly links: readonly { readonly name: string; readonly address: string }[];
+  readonly links: readonly { readonly name: string; readonly address: string; readonly remote: string }[];
   readonly poolMin?: number;
   readonly poolMax?: number;
 }
@@ -43,11 +43,11 @@ const driver: Driver = new Driver(
     onProblem: (message) => process.stderr.write(`${message}\n`),
   },
 );
-const links = settings.links.map(({ name, address }) => {
+const links = settings.links.map(({ name, address, remote }) => {
   const { index: id, mtuBytes } = rt.link(name)!;
   const link = { id, name, mtuBytes, isUp: true, addresses: [parseIp(address)] };
   driver.openLink(link);
-  return link;
+  return { ...link, remote: { address: parseIp(remote), port: settings.port } };
 });
 const remote = { address: parseIp(settings.relay), port: settings.port };
 const failures: string[] = [];
@@ -67,8 +67,8 @@ const relay: RelayClient = new RelayClient(
     },
     openStream: (connection) => driver.openStream(connection),
     follow(connection) {
-      for (const { id: linkId, addresses } of links.slice(1)) {
-        connection.join(driver.nowUs(), { linkId, localAddress: addresses[0]!, remote });
+      for (const { id: linkId, addresses, remote: other } of links.slice(1)) {
+        connection.join(driver.nowUs(), { linkId, localAddress: addresses[0]!, remote: other });
       }
       driver.flushSoon();
     },
@@ -109,6 +109,7 @@ async function drain(flow: FlowOutbound): Promise<{ bytes: number; sha256: strin
     once(flow.stream, 'end').then(() => 'end'),
     new Promise<string>((resolve) => flow.stream.once('error', () => resolve('reset'))),
   ]).catch(() => 'reset');
+  if (end === 'end') flow.stream.end();
   return { bytes, sha256: hash.digest('hex'), end, subflows };
 }
 
@@ -116,7 +117,7 @@ async function small(host: string, port: string): Promise<number> {
   const beganUs = driver.nowUs();
   const flow = await dial(host, port);
   const tookUs = driver.nowUs() - beganUs;
-  flow.stream.end('GET /1024 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
+  flow.stream.write('GET /1024 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
   const { bytes } = await drain(flow);
   if (bytes < 1024) throw new Error(`only ${bytes} bytes came`);
   return tookUs;
@@ -132,7 +133,7 @@ function summary(timesUs: readonly number[], failed: readonly string[]) {
 const orders: Record<string, (args: string[]) => Promise<object>> = {
   async get([host, port, path]) {
     const flow = await dial(host!, port!);
-    flow.stream.end(`GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
+    flow.stream.write(`GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
     const got = await drain(flow);
     const { isMptcp, fallbackReason } = flow.connection.info();
     return { ...got, isMptcp, fallbackReason };
