@@ -166,8 +166,6 @@ class Daemon implements StatusSource {
     this.sampler = setInterval(() => this.sample(), SAMPLE_MS);
     this.lookTimer = setInterval(() => {
       for (const book of this.receiptBooks()) book.onTimer(this.driver.nowUs());
-      if (this.client !== null) this.client.session.session.shareLimits();
-      else for (const s of this.server!.sessions.sessions) s.session.shareLimits();
     }, LOOK_MS);
     (this.client ?? this.server)!.onReceipt = (receipt) => this.onReceipt(receipt);
     if (this.client !== null) this.client.onStateChange = () => this.updateState();

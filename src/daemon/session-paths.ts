@@ -13,6 +13,8 @@ import type { PolicyPath, PolicyPathState } from '../core/lanes/policy.js';
 import { PathManager } from '../core/pathman/manager.js';
 import type { PathCommand, PathEvent, PathStatus, PathTransition, RemoteEndpoint } from '../core/pathman/types.js';
 import { DEFAULT_PATH_CONFIG, type PathMode } from '../core/pathman/types.js';
+import type { RateLimit } from '../core/tcp/rate-limit.js';
+import { LinkLimits } from './link-limits.js';
 import { PEER_SAYS } from './session.js';
 
 /** A connection that lacks a subflow on a path in use gets one; looked at this often, and tried again after at least this. */
@@ -109,6 +111,7 @@ export class SessionPaths {
   private readonly paths = new Map<number, PathMembers>();
   /** Connections besides the lanes' that use the session's paths: long flows (flows/relay-client.ts). */
   private readonly followers = new Map<number, ConnectionApi>();
+  private readonly limits = new LinkLimits<number>();
   private target: Way | null = null;
   /** Links from which a packet would be news; kept up to date by `drain`. */
   private readonly awaited = new Set<number>();
@@ -146,7 +149,7 @@ export class SessionPaths {
   applyRules(): void {
     for (const { way, members } of this.paths.values()) {
       const nowUs = this.options.nowUs();
-      const limit = this.options.rateLimitOf(way.linkId);
+      const limit = this.limitOf(way.linkId);
       const congestion = this.options.congestionOf(way.linkId);
       for (const m of members) {
         m.connection.limitSubflow(nowUs, m.subflowId, limit);
@@ -494,9 +497,13 @@ export class SessionPaths {
     return path;
   }
 
+  private limitOf(linkId: number): RateLimit | null {
+    return this.limits.of(this.options.nowUs(), linkId, this.options.rateLimitOf(linkId));
+  }
+
   private join(way: Way, { connection, subflowId }: { connection: ConnectionApi; subflowId: number }): void {
     this.pathOf(way).members.push({ connection, subflowId, isEstablished: false, isStalled: false });
-    connection.limitSubflow(this.options.nowUs(), subflowId, this.options.rateLimitOf(way.linkId));
+    connection.limitSubflow(this.options.nowUs(), subflowId, this.limitOf(way.linkId));
   }
 
   /** Removes the members of a connection (one subflow, or all); the last one of a path is news. */

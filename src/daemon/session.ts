@@ -10,7 +10,7 @@ import type { AddressRule } from '../core/lanes/inner-check.js';
 import { BULK, LANE_NAMES, type LaneIndex, type PacketLane, SPARSE } from '../core/lanes/packet-lane.js';
 import { ALL_LANES, encodePolicy, type PolicyMessage, type PolicyPath, parsePolicy } from '../core/lanes/policy.js';
 import { type ConnectionStream, LanePump } from './lane-pump.js';
-import { splitLimit } from './limit-share.js';
+import { LinkLimits } from './link-limits.js';
 import type { TunWriter } from './tun-writer.js';
 
 /** How the reason of a suspicion begins that is the peer's and not our own observation: it is not told back. */
@@ -51,10 +51,8 @@ export class Session {
   private serial = 0;
   private ownPolicy: Uint8Array | null = null;
   private deliveredBytes = 0;
-  /** Paths whose limits hold for our sending: our own word at a client, the peer's at a server. */
-  private limited: readonly PolicyPath[] = [];
-  private readonly sent = new Map<string, { bytes: number; shareBytesPerS: number }>();
-  private sharedUs: Micros = 0;
+  /** What the client allows us on its links, by their names there. */
+  private readonly limits = new LinkLimits<string>();
 
   constructor(private readonly parts: SessionParts) {}
 
@@ -125,42 +123,10 @@ export class Session {
   /** Tells the peer, on every connection, the one with the quickest path first; new connections are told as well. */
   sendPolicy(wishes: Pick<PolicyMessage, 'paths' | 'modes'> & Partial<Pick<PolicyMessage, 'isFull'>>): void {
     const message: PolicyMessage = { isFull: false, ...wishes, serial: ++this.serial };
-    if (this.parts.side === 'client') this.limited = message.paths.filter((p) => p.rateLimitBytesPerS > 0);
     this.ownPolicy = encodeCapsule(CAPSULE_POLICY, encodePolicy(message));
     const open = this.connections.filter((c) => c !== null);
     open.sort((a, b) => bestRttUs(a.connection) - bestRttUs(b.connection));
     for (const c of open) c.pump.sendControl(this.ownPolicy);
-  }
-
-  /** The limit of a path is one for all connections that use it. Call a few times a second. */
-  shareLimits(): void {
-    const nowUs = this.parts.now();
-    const elapsedS = Math.max(1, nowUs - this.sharedUs) / 1e6;
-    this.sharedUs = nowUs;
-    const before = new Map(this.sent);
-    this.sent.clear();
-    for (const path of this.limited) {
-      const users = this.connections.flatMap((c) =>
-        c === null
-          ? []
-          : c.connection
-              .info()
-              .subflows.filter((s) => this.isOn(path, c.index, s))
-              .map((subflow) => ({ connection: c.connection, subflow, key: `${c.connection.id}/${subflow.id}` })),
-      );
-      const limitBytesPerS = path.rateLimitBytesPerS;
-      const shares = splitLimit(
-        limitBytesPerS,
-        users.map(({ key, subflow }) => {
-          const old = before.get(key) ?? { bytes: subflow.bytesSent, shareBytesPerS: limitBytesPerS };
-          return { rateBytesPerS: (subflow.bytesSent - old.bytes) / elapsedS, shareBytesPerS: old.shareBytesPerS };
-        }),
-      );
-      for (const [i, { connection, subflow, key }] of users.entries()) {
-        connection.limitSubflow(nowUs, subflow.id, shares[i]!);
-        this.sent.set(key, { bytes: subflow.bytesSent, shareBytesPerS: shares[i]! });
-      }
-    }
   }
 
   private onCapsule(from: SessionConnection, type: number, value: CapsuleValue): void {
@@ -182,7 +148,7 @@ export class Session {
     if (this.peerPolicy !== null && message.serial <= this.peerPolicy.serial) return;
     const before = this.peerPolicy;
     this.peerPolicy = message;
-    if (this.parts.side === 'server') this.limited = message.paths.filter((p) => p.rateLimitBytesPerS > 0);
+    this.limits.keepOnly(message.paths.map((p) => p.name));
     for (const c of this.connections) if (c !== null) this.applyPolicy(message, before, c, false);
     this.parts.onPolicy(message);
   }
@@ -231,8 +197,7 @@ export class Session {
   /** The client decides what its links are for; in the other direction only what was observed counts. */
   private applyRule(connection: ConnectionApi, subflow: SubflowInfo, path: PolicyPath): void {
     const nowUs = this.parts.now();
-    const limit = path.rateLimitBytesPerS > 0 ? path.rateLimitBytesPerS : Number.POSITIVE_INFINITY;
-    connection.limitSubflow(nowUs, subflow.id, limit);
+    connection.limitSubflow(nowUs, subflow.id, this.limits.of(nowUs, path.name, path.rateLimitBytesPerS));
     const congestion = path.congestion === '' ? this.parts.congestion?.() : path.congestion;
     if (congestion !== undefined && congestion !== subflow.congestion)
       connection.setCongestion(nowUs, subflow.id, congestion);

@@ -13,6 +13,7 @@ import type {
   SubflowInfo,
 } from '../../src/core/engine/api.js';
 import type { TransmitBatch, TunPort } from '../../src/core/engine/ports.js';
+import type { RateLimit } from '../../src/core/tcp/rate-limit.js';
 import { ConnectionDuplex } from '../../src/daemon/duplex.js';
 
 let nextId = 1;
@@ -63,12 +64,12 @@ export class LoopbackConnection implements ConnectionApi {
   }
 
   /** Limits by subflow id. */
-  readonly limits = new Map<number, number>();
+  readonly limits = new Map<number, RateLimit | null>();
 
   setCongestion(): void {}
 
-  limitSubflow(_nowUs: Micros, subflowId: number, bytesPerS: number): void {
-    this.limits.set(subflowId, bytesPerS);
+  limitSubflow(_nowUs: Micros, subflowId: number, limit: RateLimit | null): void {
+    this.limits.set(subflowId, limit);
   }
 
   /** What `useExportedKeys` was called with. */

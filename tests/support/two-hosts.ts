@@ -30,11 +30,11 @@ export function connected(config: Partial<EngineConfig> = {}) {
       leftPortBytes: null,
     });
   }
-  let accepted: ConnectionApi | null = null;
+  const accepted: ConnectionApi[] = [];
   server.engine.listen({
     port: 5000,
     onAccept: (c) => {
-      accepted = c;
+      accepted.push(c);
       c.setReader({ onBytes: (_b, _o, n) => n, onEnd: () => {} });
     },
   });
@@ -48,5 +48,5 @@ export function connected(config: Partial<EngineConfig> = {}) {
   ours.write(0, Uint8Array.of(9));
   client.poke();
   network.run(S);
-  return { network, client, server, ours, theirs: accepted! as ConnectionApi };
+  return { network, client, server, ours, theirs: accepted[0]!, accepted };
 }

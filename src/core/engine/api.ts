@@ -8,6 +8,7 @@
 import type { IpAddress } from '../base/ip.js';
 import type { U64 } from '../base/seq.js';
 import type { Micros } from '../base/time.js';
+import type { RateLimit } from '../tcp/rate-limit.js';
 import type { ReceiveBatch, TransmitBatch } from './ports.js';
 
 /** A local link as the engine knows it: a packet port with addresses. `id` is the driver's, small and stable. */
@@ -87,8 +88,11 @@ export interface ConnectionApi {
   closeSubflow(nowUs: Micros, subflowId: number, how: 'fin' | 'reset'): void;
   /** Our wish for the peer's sending on this subflow (MP_PRIO), RFC 8684 3.3.8. */
   setBackup(nowUs: Micros, subflowId: number, backup: boolean): void;
-  /** At most this much of ours leaves on this subflow, bytes/s; Infinity: no limit. */
-  limitSubflow(nowUs: Micros, subflowId: number, bytesPerS: number): void;
+  /**
+   * What of ours leaves on this subflow, and on all others (of any connection) that have been given the same limit, is no
+   * more than that; null: no limit.
+   */
+  limitSubflow(nowUs: Micros, subflowId: number, limit: RateLimit | null): void;
   /** Another congestion controller for what we send on this subflow; a name that is not known means the default. */
   setCongestion(nowUs: Micros, subflowId: number, name: string): void;
   /** Our own choice for our sending: not while another path is usable. */

@@ -24,6 +24,7 @@ import type {
 import type { AnsweredSyn } from '../tcp/answered-syn.js';
 import type { FlowTuple } from '../tcp/flow.js';
 import type { OptionVerdict, SendUnit } from '../tcp/owner.js';
+import type { RateLimit } from '../tcp/rate-limit.js';
 import { MPO, type MptcpOptions, RST_REASON } from '../wire/mptcp-options.js';
 import type { SegmentView } from '../wire/segment.js';
 import { AddressSignals } from './address-signals.js';
@@ -443,8 +444,8 @@ export class Connection implements ConnectionApi {
     if (this.mode === 'mptcp') sf.signal(nowUs, { kind: 'prio', backup });
   }
 
-  limitSubflow(_nowUs: Micros, subflowId: number, bytesPerS: number): void {
-    this.subflow(subflowId)?.tcp.setRateLimit(bytesPerS);
+  limitSubflow(_nowUs: Micros, subflowId: number, limit: RateLimit | null): void {
+    this.subflow(subflowId)?.tcp.setRateLimit(limit);
     this.host.markDirty(this);
   }
 

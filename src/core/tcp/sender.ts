@@ -18,6 +18,7 @@ import type { SegmentSink, SubflowOwner } from './owner.js';
 import { PathProbe } from './path-probe.js';
 import { PathMtu } from './pmtu.js';
 import { Probes } from './probes.js';
+import type { RateLimit } from './rate-limit.js';
 import type { RttEstimator } from './rtt.js';
 import { SackBlocks } from './sack-blocks.js';
 import { Scoreboard, type ScoreboardObserver, type SentRecord } from './scoreboard.js';
@@ -299,8 +300,8 @@ export class Sender implements ScoreboardObserver {
     return this.#transmitter.availableBytes(nowUs);
   }
 
-  set rateLimitBytesPerS(limit: number) {
-    this.#transmitter.rateLimitBytesPerS = limit;
+  set limit(limit: RateLimit | null) {
+    this.#transmitter.limit = limit;
   }
 
   readyAtUs(nowUs: Micros): Micros {

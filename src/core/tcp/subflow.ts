@@ -18,6 +18,7 @@ import { type AnsweredSyn, synOf } from './answered-syn.js';
 import { type SubflowConfig, SubflowStats } from './config.js';
 import type { FlowTuple } from './flow.js';
 import type { SegmentSink, SubflowOwner } from './owner.js';
+import type { RateLimit } from './rate-limit.js';
 import { RttEstimator } from './rtt.js';
 import { SACKED } from './scoreboard.js';
 import { SegmentArrives } from './segment-arrives.js';
@@ -200,9 +201,9 @@ export class TcpSubflow {
     return this.canSendData ? this.#tcb.sender.availableBytes(nowUs) : 0;
   }
 
-  /** At most this much leaves here, bytes/s of payload (an operator's wish, not a measurement); Infinity: no limit. */
-  setRateLimit(bytesPerS: number): void {
-    this.#tcb.sender.rateLimitBytesPerS = bytesPerS;
+  /** A limit that this subflow shares with whoever else has been given it (an operator's wish, not a measurement); null: none. */
+  setRateLimit(limit: RateLimit | null): void {
+    this.#tcb.sender.limit = limit;
   }
 
   /** When pacing admits data; `nowUs` if it does. */

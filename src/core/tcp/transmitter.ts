@@ -9,6 +9,7 @@ import { TCP_FIN, TCP_PSH } from '../wire/segment.js';
 import type { LossRecovery } from './loss-recovery.js';
 import type { SegmentSink, SendUnit } from './owner.js';
 import { Pacer } from './pacer.js';
+import type { RateLimit } from './rate-limit.js';
 import type { SentRecord } from './scoreboard.js';
 import type { SendContext } from './send-context.js';
 import { WindowUsage } from './window-usage.js';
@@ -22,8 +23,8 @@ export class Transmitter {
   readonly #pacer: Pacer;
   readonly #usage = new WindowUsage();
   #pacingBlockedUntilUs: Micros = NEVER;
-  /** The operator's limit on this path, bytes/s; Infinity: none. */
-  rateLimitBytesPerS = Number.POSITIVE_INFINITY;
+  /** The operator's limit on this path, for us and others; null: none. */
+  #limit: RateLimit | null = null;
   /** The controller knows of the current pause in sending. */
   #hasRestarted = false;
 
@@ -43,7 +44,12 @@ export class Transmitter {
     if (pathProbe.isOn || space.finQueued || board.lostBytes > 0) return 0;
     this.#updatePacer(nowUs);
     const room = Math.min(this.recovery.cwndRoomBytes, space.usableWindowBytes(mss.bytes));
-    return Math.max(0, Math.floor(Math.min(room, this.#pacer.allowanceBytes)));
+    return Math.max(0, Math.floor(Math.min(room, this.#allowanceBytes(nowUs))));
+  }
+
+  set limit(limit: RateLimit | null) {
+    this.#limit?.leave(this);
+    this.#limit = limit;
   }
 
   /** Payload bytes put on the wire, retransmissions included. */
@@ -61,7 +67,9 @@ export class Transmitter {
 
   readyAtUs(nowUs: Micros): Micros {
     this.#updatePacer(nowUs);
-    return this.#pacer.readyAtUs(nowUs);
+    const pacedUs = this.#pacer.readyAtUs(nowUs);
+    const limit = this.#limit;
+    return limit === null ? pacedUs : Math.max(pacedUs, limit.readyAtUs(nowUs, this, this.#pacer.quantumBytes));
   }
 
   /** NEVER where credit is not what new data waits for: then an ACK will tell, and no wake-up is due. */
@@ -69,14 +77,34 @@ export class Transmitter {
     const { space, mss } = this.ctx;
     this.#updatePacer(nowUs);
     if (Math.min(this.recovery.cwndRoomBytes, space.usableWindowBytes(mss.bytes)) < mss.bytes) {
-      this.#pacer.forget();
+      this.forgetCredit();
       return NEVER;
     }
-    return this.#pacer.awaitCredit(nowUs);
+    return this.#awaitCredit(nowUs);
   }
 
   forgetCredit(): void {
     this.#pacer.forget();
+    this.#limit?.leave(this);
+  }
+
+  #awaitCredit(nowUs: Micros): Micros {
+    const pacedUs = this.#pacer.awaitCredit(nowUs);
+    const limit = this.#limit;
+    return limit === null ? pacedUs : Math.max(pacedUs, limit.awaitCredit(nowUs, this, this.#pacer.quantumBytes));
+  }
+
+  /** Credit by the pacer, and by the operator's limit. */
+  #allowanceBytes(nowUs: Micros): number {
+    const { allowanceBytes, quantumBytes } = this.#pacer;
+    const limit = this.#limit;
+    if (limit === null || allowanceBytes === 0) return allowanceBytes;
+    return Math.min(allowanceBytes, limit.allowanceBytes(nowUs, this, quantumBytes));
+  }
+
+  #spend(bytes: number): void {
+    this.#pacer.spend(bytes);
+    this.#limit?.spend(this, bytes);
   }
 
   /** Credit matters only to who has something to send and a window for it: else the deadline wakes us for nothing. */
@@ -91,7 +119,8 @@ export class Transmitter {
 
   #updatePacer(nowUs: Micros): void {
     const { cc, mss, rate } = this.ctx;
-    this.#pacer.update(nowUs, Math.min(cc.pacingRateBytesPerS, this.rateLimitBytesPerS), mss.bytes);
+    const limitBytesPerS = this.#limit?.rateBytesPerS ?? Number.POSITIVE_INFINITY;
+    this.#pacer.update(nowUs, Math.min(cc.pacingRateBytesPerS, limitBytesPerS), mss.bytes);
     // We woke too late to use the path: what is in flight now says nothing about it.
     if (this.#pacer.takeLostCredit()) rate.onAppLimited(this.recovery.inFlightBytes);
   }
@@ -116,7 +145,7 @@ export class Transmitter {
     if ((this.recovery.isRetransmitForced && lost !== null) || space.isFinDue) return true;
     if (pathProbe.isOn || lost === null) return false;
     this.#updatePacer(nowUs);
-    return Math.min(this.recovery.cwndRoomBytes, this.#pacer.allowanceBytes) >= this.#retransmitUnit(lost);
+    return Math.min(this.recovery.cwndRoomBytes, this.#allowanceBytes(nowUs)) >= this.#retransmitUnit(lost);
   }
 
   /** Begins a poll, before probes and `transmit`. */
@@ -145,13 +174,13 @@ export class Transmitter {
     let bytes = unit;
     if (!recovery.isRetransmitForced) {
       const cwndRoom = recovery.cwndRoomBytes;
-      const allowance = this.#pacer.allowanceBytes;
+      const allowance = this.#allowanceBytes(nowUs);
       if (cwndRoom < unit) {
         this.#usage.onLimited();
         return false;
       }
       if (allowance < unit) {
-        this.#pacingBlockedUntilUs = this.#pacer.awaitCredit(nowUs);
+        this.#pacingBlockedUntilUs = this.#awaitCredit(nowUs);
         return false;
       }
       const most = this.#wholeSegments(Math.floor(Math.min(cwndRoom, allowance, this.#superCap())));
@@ -181,9 +210,9 @@ export class Transmitter {
       return false;
     }
     if (window <= 0) return false;
-    const allowance = this.#pacer.allowanceBytes;
+    const allowance = this.#allowanceBytes(nowUs);
     if (allowance <= 0) {
-      this.#pacingBlockedUntilUs = this.#pacer.awaitCredit(nowUs);
+      this.#pacingBlockedUntilUs = this.#awaitCredit(nowUs);
       const isNearlyFull = this.recovery.inFlightBytes + 2 * this.#pacer.quantumBytes >= cc.cwndBytes;
       if (isNearlyFull) this.#usage.onLimited();
       return false;
@@ -268,7 +297,7 @@ export class Transmitter {
     this.#hasRestarted = false;
     const rec = this.#append(nowUs, unit);
     this.recovery.onSent(unit.lengthBytes);
-    this.#pacer.spend(unit.lengthBytes);
+    this.#spend(unit.lengthBytes);
     cc.onSent(nowUs, unit.lengthBytes, this.recovery.inFlightBytes);
     stats.bytesSent += unit.lengthBytes;
     const push = owner.hasPending(sf) ? 0 : TCP_PSH;
@@ -302,7 +331,7 @@ export class Transmitter {
     // The earliest outstanding data goes again: the RTO must give this transmission its time.
     if (rec === board.head) this.recovery.restartRto(nowUs);
     space.lastSentUs = nowUs;
-    this.#pacer.spend(rec.lengthBytes);
+    this.#spend(rec.lengthBytes);
     cc.onSent(nowUs, rec.lengthBytes, this.recovery.inFlightBytes);
     stats.bytesRetransmitted += rec.lengthBytes;
     // Retransmissions are never ECT (RFC 3168 6.1.5).

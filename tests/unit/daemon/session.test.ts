@@ -403,13 +403,14 @@ test('policy goes to all connections of the session, and is told to new ones', a
       `setLocalBackup ${20 + i} true`,
     ]);
     t.deepEqual(
-      [...lane.limits],
+      [...lane.limits].map(([id, limit]) => [id, limit?.rateBytesPerS ?? null]),
       [
-        [10 + i, Number.POSITIVE_INFINITY],
+        [10 + i, null],
         [20 + i, 125_000],
       ],
     );
   }
+  t.is(lanes[0]!.limits.get(20), lanes[1]!.limits.get(21), 'one limit for all connections');
   // The same picture again is no news: wlan0 may have recovered since.
   client.session.session.sendPolicy({
     paths: [{ ...path('wlan0', 1), role: 'always', state: 'gone' }],

@@ -1,5 +1,6 @@
 /** What a changed configuration asks of a running connection. */
 import test from 'ava';
+import { RateLimit } from '../../../src/core/tcp/rate-limit.js';
 import { connected, LOCAL, S, SERVER } from '../../support/two-hosts.js';
 
 test('a subflow that was closed in order can be opened again at once, between the same addresses', (t) => {
@@ -25,7 +26,7 @@ test('a subflow that was closed in order can be opened again at once, between th
 test('another congestion control in mid-flight: every byte arrives, and it is the one that is asked for', (t) => {
   const { network, client, ours, theirs } = connected();
   const before = theirs.info().bytesReceived;
-  ours.limitSubflow(network.nowUs, 0, 4_000_000);
+  ours.limitSubflow(network.nowUs, 0, new RateLimit(4_000_000));
   ours.write(network.nowUs, new Uint8Array(2_000_000));
   client.poke();
   for (const name of ['cubic', 'lia', 'reno', 'bbr', 'olia', 'cubic']) {
