@@ -12,6 +12,8 @@ const ORDERED_GAP_S = 0.15;
 /** A receipt is written when nothing has changed for a second. */
 const SETTLED_MS = 1_600;
 const LIMIT_BPS = 4_000_000;
+/** Nine tenths on a machine that has nothing else to do. */
+const LEAST_OF_LIMIT = 0.5;
 
 let lab: Lab;
 
@@ -84,7 +86,7 @@ test.serial('each verb does what it says, is shown, and costs no connection', as
     const rateBps = ((moved - from) * 8000) / (performance.now() - fromMs);
     t.log(`limited to 4 + 4 Mbit/s: ${(rateBps / 1e6).toFixed(2)} Mbit/s`);
     t.true(rateBps < 2.05 * LIMIT_BPS, `${rateBps} bit/s`);
-    await until('it goes on', async () => moved > from);
+    t.true(rateBps > 2 * LEAST_OF_LIMIT * LIMIT_BPS, `${rateBps} bit/s`);
     await say('path', 'wlan0', 'reset');
     await say('path', 'wwan0', 'reset');
     await delay(SETTLED_MS);

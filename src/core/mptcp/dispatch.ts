@@ -232,6 +232,7 @@ export class Dispatcher {
       s.cwndBytes = Math.min(s.cwndBytes, penalty.windowBytes);
       s.availableBytes = Math.max(0, Math.min(s.availableBytes, penalty.windowBytes - s.inFlightBytes));
     }
+    s.isHeldByLimit = s.availableBytes === 0 && tcp.isHeldByLimit(nowUs);
     s.readyAtUs = s.availableBytes > 0 ? nowUs : tcp.readyAtUs(nowUs);
     s.rateBytesPerS = tcp.deliveryRateBytesPerS;
     s.mssBytes = tcp.mssBytes;
@@ -246,6 +247,7 @@ function emptySnapshot(index: number): Snapshot {
     isUsable: false,
     isStalled: false,
     isDoubted: false,
+    isHeldByLimit: false,
     srttUs: 0,
     rttVarUs: 0,
     minRttUs: 0,

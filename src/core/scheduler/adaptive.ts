@@ -171,8 +171,8 @@ function notePeak(nowUs: Micros, path: PathSnapshot, memory: PathMemory): void {
 }
 
 function noteFull(nowUs: Micros, path: PathSnapshot, memory: PathMemory): void {
-  const isWindowFull = path.inFlightBytes + path.mssBytes >= path.cwndBytes;
-  if (!isWindowFull && path.inFlightBytes < FULL_BDPS * bdpBytes(path, memory)) return;
+  const isFull = path.isHeldByLimit || path.inFlightBytes + path.mssBytes >= path.cwndBytes;
+  if (!isFull && path.inFlightBytes < FULL_BDPS * bdpBytes(path, memory)) return;
   const gapUs = Math.max(MAX_FULL_GAP_RTTS * path.srttUs, MIN_FULL_GAP_US);
   const sinceUs = nowUs - memory.lastFullUs;
   if (sinceUs > gapUs) noteNotFull(nowUs, memory);

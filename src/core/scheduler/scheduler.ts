@@ -18,6 +18,8 @@ export interface PathSnapshot {
   readonly isStalled: boolean;
   /** Late by its own measure, though not yet stalled (mptcp/doubts.ts); false unless the scheduler asks for it. */
   readonly isDoubted: boolean;
+  /** It admits nothing now because of the operator's limit: full, however little is in flight. */
+  readonly isHeldByLimit: boolean;
   readonly srttUs: Micros;
   readonly rttVarUs: Micros;
   readonly minRttUs: Micros;

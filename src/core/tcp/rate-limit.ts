@@ -9,7 +9,7 @@ import type { Micros } from '../base/time.js';
 import { NEVER, US_PER_S } from '../base/time.js';
 
 /** Most credit that is kept, as time: what a busy machine's late wake-up may send. */
-const BURST_US = 25_000;
+const BURST_US = 50_000;
 /** For so long credit that has accrued waits for who is first in line. */
 const TURN_US = 50_000;
 /** Who would have credit if it were first in line looks again after as long as a unit takes, within these bounds. */

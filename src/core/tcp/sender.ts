@@ -304,6 +304,10 @@ export class Sender implements ScoreboardObserver {
     this.#transmitter.limit = limit;
   }
 
+  isHeldByLimit(nowUs: Micros): boolean {
+    return this.#transmitter.isHeldByLimit(nowUs);
+  }
+
   readyAtUs(nowUs: Micros): Micros {
     return this.#transmitter.readyAtUs(nowUs);
   }

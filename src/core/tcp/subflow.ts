@@ -206,6 +206,11 @@ export class TcpSubflow {
     this.#tcb.sender.limit = limit;
   }
 
+  /** It is the limit that admits nothing now. */
+  isHeldByLimit(nowUs: Micros): boolean {
+    return this.#tcb.sender.isHeldByLimit(nowUs);
+  }
+
   /** When pacing admits data; `nowUs` if it does. */
   readyAtUs(nowUs: Micros): Micros {
     return this.#tcb.sender.readyAtUs(nowUs);

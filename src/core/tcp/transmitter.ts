@@ -4,7 +4,7 @@
  * RFC 5681 4.1 (restart after idle).
  */
 import type { Micros } from '../base/time.js';
-import { NEVER } from '../base/time.js';
+import { NEVER, US_PER_S } from '../base/time.js';
 import { TCP_FIN, TCP_PSH } from '../wire/segment.js';
 import type { LossRecovery } from './loss-recovery.js';
 import type { SegmentSink, SendUnit } from './owner.js';
@@ -18,6 +18,9 @@ import { WindowUsage } from './window-usage.js';
 const APP_LIMITED_ROOM = 0.25;
 /** Segments behind a path-MTU probe by which its loss shows without a timeout (RFC 4821 7.4). */
 const PROBE_FOLLOWERS = 3;
+/** What is sent at once under an operator's limit: so much of its rate, and so many segments. */
+const LIMIT_UNIT_US = 1_000;
+const MIN_LIMIT_UNIT_SEGMENTS = 2;
 
 export class Transmitter {
   readonly #pacer: Pacer;
@@ -57,6 +60,12 @@ export class Transmitter {
     return this.ctx.stats.bytesSent + this.ctx.stats.bytesRetransmitted;
   }
 
+  /** The operator's limit is what new data waits for. */
+  isHeldByLimit(nowUs: Micros): boolean {
+    const limit = this.#limit;
+    return limit !== null && limit.allowanceBytes(nowUs, this, this.#limitUnitBytes(limit)) === 0;
+  }
+
   /** The congestion window holds back what an ACK would let grow (RFC 7661). */
   get isCwndLimited(): boolean {
     const { cc } = this.ctx;
@@ -69,7 +78,7 @@ export class Transmitter {
     this.#updatePacer(nowUs);
     const pacedUs = this.#pacer.readyAtUs(nowUs);
     const limit = this.#limit;
-    return limit === null ? pacedUs : Math.max(pacedUs, limit.readyAtUs(nowUs, this, this.#pacer.quantumBytes));
+    return limit === null ? pacedUs : Math.max(pacedUs, limit.readyAtUs(nowUs, this, this.#limitUnitBytes(limit)));
   }
 
   /** NEVER where credit is not what new data waits for: then an ACK will tell, and no wake-up is due. */
@@ -91,15 +100,21 @@ export class Transmitter {
   #awaitCredit(nowUs: Micros): Micros {
     const pacedUs = this.#pacer.awaitCredit(nowUs);
     const limit = this.#limit;
-    return limit === null ? pacedUs : Math.max(pacedUs, limit.awaitCredit(nowUs, this, this.#pacer.quantumBytes));
+    return limit === null ? pacedUs : Math.max(pacedUs, limit.awaitCredit(nowUs, this, this.#limitUnitBytes(limit)));
   }
 
   /** Credit by the pacer, and by the operator's limit. */
   #allowanceBytes(nowUs: Micros): number {
-    const { allowanceBytes, quantumBytes } = this.#pacer;
+    const { allowanceBytes } = this.#pacer;
     const limit = this.#limit;
     if (limit === null || allowanceBytes === 0) return allowanceBytes;
-    return Math.min(allowanceBytes, limit.allowanceBytes(nowUs, this, quantumBytes));
+    return Math.min(allowanceBytes, limit.allowanceBytes(nowUs, this, this.#limitUnitBytes(limit)));
+  }
+
+  /** A super-packet of the pacer's, or what the limit lets leave in a millisecond: at least two segments. */
+  #limitUnitBytes({ rateBytesPerS }: RateLimit): number {
+    const leastBytes = MIN_LIMIT_UNIT_SEGMENTS * this.ctx.mss.bytes;
+    return Math.max(leastBytes, Math.min(this.#pacer.quantumBytes, (rateBytesPerS * LIMIT_UNIT_US) / US_PER_S));
   }
 
   #spend(bytes: number): void {
@@ -119,8 +134,7 @@ export class Transmitter {
 
   #updatePacer(nowUs: Micros): void {
     const { cc, mss, rate } = this.ctx;
-    const limitBytesPerS = this.#limit?.rateBytesPerS ?? Number.POSITIVE_INFINITY;
-    this.#pacer.update(nowUs, Math.min(cc.pacingRateBytesPerS, limitBytesPerS), mss.bytes);
+    this.#pacer.update(nowUs, cc.pacingRateBytesPerS, mss.bytes);
     // We woke too late to use the path: what is in flight now says nothing about it.
     if (this.#pacer.takeLostCredit()) rate.onAppLimited(this.recovery.inFlightBytes);
   }

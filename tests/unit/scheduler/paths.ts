@@ -19,6 +19,7 @@ export function path(index: number, spec: PathSpec = {}): PathSnapshot {
     isUsable: true,
     isStalled: false,
     isDoubted: false,
+    isHeldByLimit: false,
     srttUs,
     rttVarUs: 0,
     minRttUs: srttUs,

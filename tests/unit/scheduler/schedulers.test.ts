@@ -235,6 +235,20 @@ test('adaptive: a path that its pacer alone limits, with a full pipe, is full', 
   t.true(slow > 480, `${slow}`);
 });
 
+test('adaptive: a path that the operator limits is full, however little of its pipe that fills', (t) => {
+  const taken = (isHeldByLimit: boolean) => {
+    const s = create('adaptive');
+    let slow = 0;
+    for (let ms = 0; ms < 1000; ms++) {
+      const quick = path(0, { ...WIFI, inFlightBytes: 11_000, availableBytes: 0, isHeldByLimit });
+      if (s.select(input([quick, path(1, LTE)], { nowUs: ms * 1000, pendingBytes: 3_000 })) === 1) slow++;
+    }
+    return slow;
+  };
+  t.true(taken(true) > 950, `${taken(true)}`);
+  t.is(taken(false), 0);
+});
+
 test('adaptive: a send window too small for the delay keeps the slow path out', (t) => {
   const s = create('adaptive');
   for (let i = 0; i < 1000; i++) {

@@ -49,6 +49,7 @@ for (const [name, create] of Object.entries(schedulers)) {
       isUsable: fc.boolean(),
       isStalled: fc.boolean(),
       isDoubted: fc.boolean(),
+      isHeldByLimit: fc.boolean(),
       srttUs: fc.oneof(fc.constant(0), fc.integer({ min: 1, max: 3_000_000 })),
       rttVarUs: fc.nat(1_000_000),
       minRttUs: fc.nat(1_000_000),

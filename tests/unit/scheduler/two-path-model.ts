@@ -140,6 +140,7 @@ class Connection extends Model implements TwoPathResult {
       isUsable: true,
       isStalled: false,
       isDoubted: false,
+      isHeldByLimit: false,
       srttUs: flow.srttUs || 2 * flow.link.spec.delayUs, // the handshake's
       rttVarUs: flow.rttVarUs,
       minRttUs: Number.isFinite(flow.minRttUs) ? flow.minRttUs : 2 * flow.link.spec.delayUs,
