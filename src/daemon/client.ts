@@ -189,7 +189,11 @@ export class ClientDaemon {
       hasRoute: (linkId, remote, local) => this.rt.nextHop(linkId, remote, local) !== null,
       congestionOf: (linkId) => this.congestionOf(linkId),
       rateLimitOf: (linkId) => this.rateLimitOf(linkId) || Number.POSITIVE_INFINITY,
+      identity,
       connect: (way) => this.connectOver(way, this.schedulerOf(BULK)),
+      connectToServer: () => this.connectOver(() => this.paths.currentWay, this.schedulerOf(BULK)),
+      follow: (connection) => this.paths.follow(connection),
+      onRelayFailed: (error) => journal.record('debug', 'relay-failed', error.message),
       openStream: (connection) => driver.openStream(connection),
     });
     this.sources = openHostSources((message) => journal.record('warn', 'problem', message));
@@ -676,6 +680,7 @@ export class ClientDaemon {
       data: { connection: connection.id, mptcp: connection.isMptcp },
     });
     this.paths.onConnectionUp(connection);
+    this.flows.onSessionUp();
     this.tellServer();
     this.onStateChange();
   }

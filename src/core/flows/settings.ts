@@ -18,14 +18,13 @@ export const MAX_ANSWERS_PER_S = 500;
 
 /**
  * The applications are on this host, or behind it: a TUN neither delays nor keeps packets, so 2 MSL is short (a SYN with a
- * later timestamp ends it earlier still, RFC 6191), and acknowledgments cost a memory copy. FIN-WAIT-2 has no end, because a
- * half-closed connection is the application's business and not ours; keepalives find out who is gone (RFC 9293 3.8.4).
+ * later timestamp ends it earlier still, RFC 6191), and acknowledgments cost a memory copy. An application may stay half-closed for
+ * as long as it likes; keepalives find out who is gone (RFC 9293 3.8.4).
  */
 export const FLOW_TCP: Partial<SubflowConfig> = {
   windowScale: WINDOW_SHIFT,
   delayedAckUs: 2 * US_PER_MS,
   timeWaitUs: 2 * US_PER_S,
-  finWait2Us: 0,
   keepalive: true,
   keepaliveProbes: 9,
 };

@@ -4,30 +4,54 @@
  */
 import type { ClientConfig } from '../../config/types.js';
 import type { Micros } from '../../core/base/time.js';
-import type { EngineEvent } from '../../core/engine/api.js';
+import type { ConnectionApi, EngineEvent } from '../../core/engine/api.js';
 import type { ReceiveBatch, TunPort } from '../../core/engine/ports.js';
 import type { PathEvent } from '../../core/pathman/types.js';
 import { schedulerOf } from '../../core/scheduler/modes.js';
 import { nodeEnv } from '../driver.js';
+import { after } from '../session-paths.js';
+import type { TlsIdentity } from '../tls.js';
 import type { FlowDecision, FlowDialer, FlowRules, FlowTarget, FlowWay } from './contract.js';
 import { DirectDialer, type DirectHost } from './direct.js';
+import type { Dialed } from './direct-flow.js';
 import { FlowLane } from './flow-lane.js';
+import { RelayClient } from './relay-client.js';
 
 export interface ClientFlowsOptions extends DirectHost {
   readonly tun: TunPort;
   readonly mtuBytes: number;
+  readonly identity: TlsIdentity;
   config(): ClientConfig;
+  /** A connection to our server, over the session's best path; null: there is none now. */
+  connectToServer(): Promise<Dialed | null>;
+  /** The session's path manager gives this connection its further subflows from now on. */
+  follow(connection: ConnectionApi): void;
+  /** The relay could not be reached, for people. */
+  onRelayFailed(error: Error): void;
 }
 
 export class ClientFlows {
   readonly lane: FlowLane;
   readonly direct: DirectDialer;
+  readonly relay: RelayClient;
   readonly dialers = new Map<FlowWay, FlowDialer>();
   rules: FlowRules = { decide: (target) => this.byDefault(target) };
 
   constructor(private readonly options: ClientFlowsOptions) {
     this.direct = new DirectDialer(options);
-    this.dialers.set('direct', this.direct);
+    this.relay = new RelayClient(
+      {
+        nowUs: () => options.nowUs(),
+        connect: () => options.connectToServer(),
+        openStream: (connection) => options.openStream(connection),
+        after,
+        random: Math.random,
+        follow: (connection) => options.follow(connection),
+        onFailed: (error) => options.onRelayFailed(error),
+      },
+      { identity: options.identity, pin: options.config().server.pin, config: () => options.config().flows.relay },
+    );
+    this.dialers.set('direct', this.direct).set('relay', this.relay);
     this.lane = new FlowLane({
       env: nodeEnv,
       tun: options.tun,
@@ -44,9 +68,18 @@ export class ClientFlows {
     return this.lane.onPacket(nowUs, batch, i);
   }
 
+  /** The session is up, by one more connection: the relay can be reached. */
+  onSessionUp(): void {
+    if (this.mayRelay) this.relay.start();
+    this.relay.onWay();
+  }
+
   /** What the session's path manager is told, flows with paths of their own are told as well. */
   onPathEvent(event: PathEvent): void {
     if (event.type !== 'remote-addresses') this.direct.handle(event);
+    if (event.type === 'link-removed' || (event.type === 'link-changed' && event.isUp === false)) {
+      this.relay.onLinkGone(event.linkId);
+    }
   }
 
   onReceived(linkId: number): void {
@@ -55,6 +88,7 @@ export class ClientFlows {
 
   onEngineEvent(event: EngineEvent): void {
     this.direct.onEngineEvent(event);
+    this.relay.onEngineEvent(event);
   }
 
   /** The engine has sent what may go: connections may have room. */
@@ -65,12 +99,18 @@ export class ClientFlows {
   close(): void {
     this.lane.close();
     this.direct.close();
+    this.relay.close();
+  }
+
+  /** Some flow may have to be relayed. */
+  private get mayRelay(): boolean {
+    const { flows } = this.options.config();
+    return [flows.default, ...flows.rules.map((r) => r.use)].some((use) => use === 'relay' || use === 'auto');
   }
 
   private byDefault(_target: FlowTarget): FlowDecision {
     const { flows, traffic } = this.options.config();
-    const { default: use } = flows;
-    const way = use === 'auto' ? (this.dialers.has('relay') ? 'relay' : 'packet') : use;
+    const way = flows.default === 'auto' ? 'relay' : flows.default;
     return { way: way === 'bypass' ? 'packet' : way, mode: traffic.mode };
   }
 }

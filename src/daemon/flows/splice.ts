@@ -45,6 +45,8 @@ export class Splice implements ByteReader {
     stream.on('close', () => this.onStreamClosed());
     flow.setSendSpace(BACKLOG_LOW_BYTES, () => this.onSpace());
     flow.setReader(this);
+    // A dialer may have stopped it behind its own handshake.
+    stream.resume();
   }
 
   /** Ends both sides at once. */
