@@ -26,6 +26,8 @@ export class ConnectionDuplex extends Duplex {
   private isHolding = false;
   /** Inside `_read`, where `push` only queues. */
   private isReading = false;
+  /** `_read` has been called: until then a stream queues what is pushed, flowing or not. */
+  private hasRead = false;
   private readonly isCopying: boolean;
   /** Of a write that waits until `connection.unsentBytes` is below half the send buffer. */
   private whenRoom: ((error?: Error | null) => void) | null = null;
@@ -89,6 +91,7 @@ export class ConnectionDuplex extends Duplex {
   }
 
   override _read(): void {
+    this.hasRead = true;
     if (!this.isHolding) return;
     this.isHolding = false;
     this.isReading = true;
@@ -116,7 +119,12 @@ export class ConnectionDuplex extends Duplex {
     onBytes: (buf, offset, lengthBytes) => {
       if (this.destroyed) return lengthBytes;
       if (this.isHolding) return 0;
-      const isLent = this.readableFlowing === true && this.readableLength === 0 && !this.isReading;
+      const isLent =
+        this.hasRead &&
+        this.readableFlowing === true &&
+        this.readableLength === 0 &&
+        !this.isReading &&
+        this.listenerCount('data') > 0;
       const bytes = isLent && !this.isCopying ? lend(buf, offset, lengthBytes) : copyOf(buf, offset, lengthBytes);
       if (!this.push(bytes)) this.isHolding = true;
       return lengthBytes;

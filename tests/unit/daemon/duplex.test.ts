@@ -1,0 +1,58 @@
+/** A connection as a Node stream: who gets the engine's own bytes, and who a copy. */
+import test from 'ava';
+import type { ByteReader } from '../../../src/core/engine/api.js';
+import { ConnectionDuplex } from '../../../src/daemon/duplex.js';
+import { LoopbackConnection } from '../../support/loopback.js';
+
+class OpenConnection extends LoopbackConnection {
+  reader_: ByteReader | null = null;
+  override setReader(reader: ByteReader): void {
+    this.reader_ = reader;
+  }
+  /** As from the engine: lent, and gone when the call returns. */
+  bring(text: string): void {
+    const lent = Buffer.from(text);
+    this.reader_!.onBytes(lent, 0, lent.length);
+    lent.fill('#');
+  }
+}
+
+function open() {
+  const connection = new OpenConnection();
+  const stream = new ConnectionDuplex(connection, { nowUs: () => 0, flushSoon: () => undefined });
+  return { connection, stream };
+}
+
+const turn = () => new Promise((resolve) => setImmediate(resolve));
+
+test('bytes that come in the same turn in which reading began are right', async (t) => {
+  const { connection, stream } = open();
+  let got = '';
+  stream.on('data', (chunk: Buffer) => (got += chunk));
+  connection.bring('hello ');
+  connection.bring('world');
+  await turn();
+  connection.bring(', again');
+  await turn();
+  t.is(got, 'hello world, again');
+});
+
+test('bytes that come while nobody listens, or while reading is paused, are right', async (t) => {
+  const { connection, stream } = open();
+  let got = '';
+  const listener = (chunk: Buffer) => void (got += chunk);
+  stream.on('data', listener);
+  await turn();
+  stream.pause();
+  connection.bring('one ');
+  stream.resume();
+  connection.bring('two ');
+  await turn();
+  stream.off('data', listener);
+  stream.pause();
+  connection.bring('three');
+  stream.on('data', listener);
+  stream.resume();
+  await turn();
+  t.is(got, 'one two three');
+});
