@@ -8,6 +8,7 @@
 import { randomBytes, randomInt } from 'node:crypto';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { isMetered } from '../config/match.js';
 import type { ClientConfig, PathRole } from '../config/types.js';
 import type { CommandResult, HandoverReceipt, PathChange } from '../control/protocol.js';
 import type { Family, IpAddress } from '../core/base/ip.js';
@@ -34,6 +35,7 @@ import type { Driver } from './driver.js';
 import { FadingWatch } from './fading-watch.js';
 import { ClientFlows } from './flows/client-flows.js';
 import type { Dialed } from './flows/direct-flow.js';
+import { FlowDesk } from './flows/flow-desk.js';
 import { type HostSources, openHostSources } from './host-sources.js';
 import type { Journal } from './journal.js';
 import type { LinkFacts } from './link-facts.js';
@@ -63,6 +65,7 @@ export class ClientDaemon {
   readonly resolver: Resolver;
   readonly paths: SessionPaths;
   readonly flows: ClientFlows;
+  readonly desk: FlowDesk;
   addresses: readonly IpAddress[] = [];
   families: readonly Family[] = [];
   /** Why it is not up, newest first; null while it is. */
@@ -196,6 +199,20 @@ export class ClientDaemon {
       onRelayFailed: (error) => journal.record('debug', 'relay-failed', error.message),
       openStream: (connection) => driver.openStream(connection),
     });
+    this.desk = new FlowDesk(config.flows, {
+      nowUs: () => driver.nowUs(),
+      mode: () => this.trafficMode,
+      scheduler: () => this.config.traffic.scheduler,
+      hasWay: (way) => this.flows.dialers.has(way),
+      isMetered: (linkId) => {
+        const link = this.monitor.link(linkId);
+        return link !== null && isMetered(link.rule, link);
+      },
+      tellServer: (modes) => this.session.session.sendFlowModes(modes),
+      sources: [{ origin: 'tun', list: () => this.flows.lane.list() }],
+    });
+    this.flows.rules = this.desk.judge;
+    this.applyFlowRules();
     this.sources = openHostSources((message) => journal.record('warn', 'problem', message));
     this.monitor = new LinkMonitor(
       {
@@ -238,9 +255,17 @@ export class ClientDaemon {
     this.config = config;
     this.orders.clear();
     this.capture.setConfig(config.capture);
+    this.desk.setConfig(config.flows);
+    this.applyFlowRules();
     this.monitor.setRules(config.paths);
     this.applyOrders();
     this.applyMode();
+  }
+
+  private applyFlowRules(): void {
+    const { rules, wantsNames } = this.desk.judge;
+    this.lane.setLaneRule(rules.hasPacketRules ? (b, o, v) => this.desk.laneOf(b, o, v) : null);
+    this.writer.onDnsAnswer = wantsNames ? (payload) => this.desk.onDnsAnswer(payload) : null;
   }
 
   /** An operator's order (`mptun path`), until `reset` or a reload. Null: there is no such path. */
@@ -324,6 +349,7 @@ export class ClientDaemon {
     this.countUsage();
     this.usage.close();
     this.flows.close();
+    this.desk.close();
     this.paths.close();
     this.loop.close();
     this.pauses.close();
@@ -681,6 +707,7 @@ export class ClientDaemon {
     });
     this.paths.onConnectionUp(connection);
     this.flows.onSessionUp();
+    this.desk.onSessionUp();
     this.tellServer();
     this.onStateChange();
   }

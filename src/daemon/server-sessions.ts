@@ -12,6 +12,7 @@ import { CSUM_PARTIAL, type ReceiveBatch } from '../core/engine/ports.js';
 import {
   CAPSULE_ADDRESS_ASSIGN,
   CAPSULE_ADDRESS_REQUEST,
+  CAPSULE_FLOW_MODES,
   CAPSULE_ROUTE_ADVERTISEMENT,
   encodeCapsule,
 } from '../core/lanes/capsule.js';
@@ -22,6 +23,7 @@ import {
   everything,
   parseAddresses,
 } from '../core/lanes/connect-ip.js';
+import { parseFlowModes } from '../core/lanes/flow-modes.js';
 import type { AddressRule } from '../core/lanes/inner-check.js';
 import { type LaneIndex, PacketLane } from '../core/lanes/packet-lane.js';
 import type { PolicyMessage } from '../core/lanes/policy.js';
@@ -66,7 +68,7 @@ export interface ServerSessionsOptions {
   congestion(): string;
   readonly hashSeed: number;
   /** Carries out CONNECT requests. */
-  readonly relay: Pick<RelayServer, 'carry' | 'keepOnly' | 'close'>;
+  readonly relay: Pick<RelayServer, 'carry' | 'keepOnly' | 'setModes' | 'close'>;
   openStream(connection: ConnectionApi): ConnectionStream;
   readonly events: ServerSessionEvents;
 }
@@ -341,6 +343,11 @@ export class ServerSessions {
       if (wishes === null || wishes.length === 0) return false;
       from.pump.sendControl(encodeCapsule(CAPSULE_ADDRESS_ASSIGN, encodeAddresses(assign(s.client, wishes))));
       return true;
+    }
+    if (type === CAPSULE_FLOW_MODES) {
+      const modes = parseFlowModes(value);
+      if (modes !== null) this.options.relay.setModes(s.client.pin, modes);
+      return modes !== null;
     }
     // A client may offer us addresses and routes (network-to-network); we use neither.
     return type === CAPSULE_ADDRESS_ASSIGN || type === CAPSULE_ROUTE_ADVERTISEMENT;

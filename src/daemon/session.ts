@@ -5,7 +5,14 @@
 import type { TLSSocket } from 'node:tls';
 import type { Micros } from '../core/base/time.js';
 import type { ConnectionApi, SubflowInfo } from '../core/engine/api.js';
-import { CAPSULE_DATAGRAM, CAPSULE_POLICY, type CapsuleValue, encodeCapsule } from '../core/lanes/capsule.js';
+import {
+  CAPSULE_DATAGRAM,
+  CAPSULE_FLOW_MODES,
+  CAPSULE_POLICY,
+  type CapsuleValue,
+  encodeCapsule,
+} from '../core/lanes/capsule.js';
+import { encodeFlowModes, type FlowMode, MAX_FLOW_MODES } from '../core/lanes/flow-modes.js';
 import type { AddressRule } from '../core/lanes/inner-check.js';
 import { BULK, LANE_NAMES, type LaneIndex, type PacketLane, SPARSE } from '../core/lanes/packet-lane.js';
 import { ALL_LANES, encodePolicy, type PolicyMessage, type PolicyPath, parsePolicy } from '../core/lanes/policy.js';
@@ -127,6 +134,16 @@ export class Session {
     const open = this.connections.filter((c) => c !== null);
     open.sort((a, b) => bestRttUs(a.connection) - bestRttUs(b.connection));
     for (const c of open) c.pump.sendControl(this.ownPolicy);
+  }
+
+  /** Client: wishes for the server's sending on other connections of ours, over the connection with the quickest path. */
+  sendFlowModes(modes: readonly FlowMode[]): void {
+    const open = this.connections.filter((c) => c !== null);
+    open.sort((a, b) => bestRttUs(a.connection) - bestRttUs(b.connection));
+    for (let at = 0; at < modes.length; at += MAX_FLOW_MODES) {
+      const message = encodeFlowModes(modes.slice(at, at + MAX_FLOW_MODES));
+      open[0]?.pump.sendControl(encodeCapsule(CAPSULE_FLOW_MODES, message));
+    }
   }
 
   private onCapsule(from: SessionConnection, type: number, value: CapsuleValue): void {

@@ -5,18 +5,22 @@
 import { HEADER_SLOT_BYTES, LINK_HEADROOM_BYTES, TransmitBatch, type TunPort } from '../core/engine/ports.js';
 import { type CapsuleValue, CONTEXT_IP, CONTEXT_SUPER } from '../core/lanes/capsule.js';
 import { type AddressRule, CheckedPacket, checkInner } from '../core/lanes/inner-check.js';
+import { PROTO_UDP } from '../core/lanes/inner-packet.js';
 
 const SLOTS = 64;
 /** Of the packet that are copied for parsing: room for IPv6 with some extension headers and a full TCP header. */
 const HEAD_BYTES = HEADER_SLOT_BYTES - LINK_HEADROOM_BYTES;
 const MAX_PARTS = SLOTS * 16;
 const PARTS_PER_PACKET = 13;
+const DNS_PORT = 53;
 
 export class TunWriter {
   /** Packets handed to the TUN, and packets that it did not take (its queue was full). */
   packetsWritten = 0;
   bytesWritten = 0;
   packetsNotTaken = 0;
+  /** Told of the payload of each UDP datagram that comes from a name server; null: nobody wants to know. */
+  onDnsAnswer: ((payload: Uint8Array) => void) | null = null;
   /** Refused packets by reason. */
   readonly refused: Record<string, number> = {};
 
@@ -55,6 +59,7 @@ export class TunWriter {
     if (reason !== null) return this.refuse(reason);
 
     const view = checked.view;
+    if (view.srcPort === DNS_PORT && view.protocol === PROTO_UDP && view.hasPorts) this.tellDns(value, prefixBytes);
     // Where the kernel finishes a checksum or cuts, the header must be exactly the headers.
     const headerBytes = checked.csumOffset >= 0 ? view.headerBytes : headBytes;
     batch.headerOffset[slot] = at;
@@ -85,6 +90,14 @@ export class TunWriter {
     // The TUN has no queue in this direction; what it does not take (device down) is lost, as on any wire.
     this.packetsNotTaken += batch.count - taken;
     batch.clear();
+  }
+
+  private tellDns(value: CapsuleValue, prefixBytes: number): void {
+    const { view } = this.checked;
+    if (this.onDnsAnswer === null || view.isFragment) return;
+    const payload = new Uint8Array(view.totalBytes - view.headerBytes);
+    value.copyTo(prefixBytes + view.headerBytes, payload.length, payload, 0);
+    this.onDnsAnswer(payload);
   }
 
   private readonly onTick = (): void => {

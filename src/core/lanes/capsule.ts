@@ -17,6 +17,9 @@ export const CAPSULE_ROUTE_ADVERTISEMENT = 0x03;
  */
 export const CAPSULE_POLICY = 0x29 * 0x6d70 + 0x17;
 
+/** Ours as well: the same of single connections (flow-modes.ts). N = 0x6d71. */
+export const CAPSULE_FLOW_MODES = 0x29 * 0x6d71 + 0x17;
+
 /** Context of RFC 9484 §6: one IP packet, whole and with finished checksums. */
 export const CONTEXT_IP = 0;
 /**
@@ -220,5 +223,5 @@ export class CapsuleDecoder {
 }
 
 function isKnown(type: number): boolean {
-  return type <= CAPSULE_ROUTE_ADVERTISEMENT || type === CAPSULE_POLICY;
+  return type <= CAPSULE_ROUTE_ADVERTISEMENT || type === CAPSULE_POLICY || type === CAPSULE_FLOW_MODES;
 }

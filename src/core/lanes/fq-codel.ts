@@ -7,7 +7,7 @@
  * a flow may be *held* (kept, not served) while its earlier packets are still on their way elsewhere (packet-lane.ts).
  */
 import type { Micros } from '../base/time.js';
-import { markCe } from './inner-packet.js';
+import { markCe, PROTO_TCP } from './inner-packet.js';
 import type { PacketPool, QueuedPacket } from './packet-pool.js';
 import { dropFirstSegment } from './super-packet.js';
 
@@ -71,12 +71,20 @@ export interface FqCodelCounters {
   droppedByCodel: number;
   droppedSegments: number;
   droppedOnOverflow: number;
+  /** Of what nobody sends again, and nobody wants any more (`lifetimeUs`). */
+  droppedLate: number;
 }
 
 export class FqCodel {
   backlogBytes = 0;
   backlogPackets = 0;
-  readonly counters: FqCodelCounters = { marked: 0, droppedByCodel: 0, droppedSegments: 0, droppedOnOverflow: 0 };
+  readonly counters: FqCodelCounters = {
+    marked: 0,
+    droppedByCodel: 0,
+    droppedSegments: 0,
+    droppedOnOverflow: 0,
+    droppedLate: 0,
+  };
   /** Told of each packet (or first segment of one) that was dropped, before it goes. */
   onDrop: (flowIndex: number, packet: QueuedPacket) => void = () => {};
 
@@ -87,6 +95,8 @@ export class FqCodel {
   /** Sojourn time that may stand, and for how long it may be exceeded. */
   targetUs: Micros = CODEL_TARGET_US;
   intervalUs: Micros = CODEL_INTERVAL_US;
+  /** Packets other than TCP's that have waited longer are dropped, the oldest first: a call or a query is not late, it is over. */
+  lifetimeUs: Micros = Number.POSITIVE_INFINITY;
   /** Result of `codelHead`: the sojourn time asks for a drop. */
   private okToDrop = false;
 
@@ -109,6 +119,7 @@ export class FqCodel {
   /** Appends to flow queue `index` (§4.1). The queue owns the packet from here on. */
   enqueue(nowUs: Micros, index: number, packet: QueuedPacket): void {
     const flow = this.flows[index]!;
+    this.dropLate(nowUs, flow);
     packet.enqueuedUs = nowUs;
     packet.next = null;
     if (flow.tail === null) flow.head = packet;
@@ -140,6 +151,7 @@ export class FqCodel {
         this.oldFlows.push(flow);
         continue;
       }
+      this.dropLate(nowUs, flow);
       const packet = this.codel(nowUs, flow);
       if (packet === null) {
         list.shift();
@@ -154,6 +166,14 @@ export class FqCodel {
       }
       flow.deficit -= packet.view.totalBytes;
       return packet;
+    }
+  }
+
+  private dropLate(nowUs: Micros, flow: FlowQueue): void {
+    for (let p = flow.head; p !== null && nowUs - p.enqueuedUs > this.lifetimeUs; p = flow.head) {
+      if (p.view.protocol === PROTO_TCP) return;
+      this.counters.droppedLate++;
+      this.drop(flow, this.unlinkHead(flow));
     }
   }
 

@@ -3,6 +3,7 @@
  * whom. Filled in place by `parseInner`; total: any bytes give a view or a named reason.
  * (RFC 791 §3.1, RFC 8200 §3 and §4, RFC 9293 §3.1, RFC 768.)
  */
+import { type Family, type IpAddress, ipFromBytes } from '../base/ip.js';
 import { getU16, getU32, putU16 } from '../base/wire-int.js';
 import { finishChecksum, sumRange, updateChecksum } from '../wire/checksum.js';
 
@@ -186,6 +187,11 @@ export function flowHash(b: Uint8Array, o: number, v: InnerView, seed: number): 
 function mix(h: number, word: number): number {
   h = Math.imul(h ^ word, 0x9e37_79b1);
   return (h << 13) | (h >>> 19);
+}
+
+/** The address at b[at..] as a value (allocates: once per flow, not per packet). */
+export function copyAddress(b: Uint8Array, at: number, family: Family): IpAddress {
+  return ipFromBytes(b, at, family);
 }
 
 /** Marks CE where the packet is ECN-capable (RFC 3168 §5); false where it is not. Of a super-packet: every segment. */

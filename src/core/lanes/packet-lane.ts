@@ -67,6 +67,13 @@ const BULK_INTERVAL_US = 200_000;
  */
 const UNSETTLED_TARGET_US = 250_000;
 
+/**
+ * What is not TCP is not sent again by us, and late is as good as lost to most of it: its packets wait so long and no longer,
+ * whatever becomes of the paths. A call's playout buffer is below the first; what sends much can use the second.
+ */
+const SPARSE_LIFETIME_US = 200_000;
+const BULK_LIFETIME_US = 1_000_000;
+
 const DNS_PORT = 53;
 
 export interface PacketLaneOptions {
@@ -77,6 +84,9 @@ export interface PacketLaneOptions {
   /** Default LANE_MEMORY_BYTES. */
   readonly memoryBytes?: number;
 }
+
+/** The lane that a rule gives to the flow of the packet at b[o..]; null: as it behaves. Asked once per flow. */
+export type LaneRule = (b: Uint8Array, o: number, view: InnerView) => LaneIndex | null;
 
 export interface PacketLaneCounters {
   packetsIn: number;
@@ -102,6 +112,9 @@ class FlowState {
   windowStartUs = 0;
   windowBytes = 0;
   bulkUntilUs = 0;
+  /** What the rules say of the flow with this hash; null: nothing. */
+  judgedHash = -1;
+  ruled: LaneIndex | null = null;
   /** Since when it wants the other connection; -1: it does not. */
   wantsMoveSinceUs = -1;
   /** Newest write of each connection that carries something of it. */
@@ -141,6 +154,7 @@ export class PacketLane {
   /** The peer agreed to context 2; without it everything is cut and finished here. */
   peerTakesSuper = false;
 
+  private laneRule: LaneRule | null = null;
   private readonly pool: PacketPool;
   private readonly lanes: readonly [LaneState, LaneState];
   private readonly flows: FlowState[] = [];
@@ -159,8 +173,19 @@ export class PacketLane {
     }
     this.lanes[BULK].queue.targetUs = BULK_TARGET_US;
     this.lanes[BULK].queue.intervalUs = BULK_INTERVAL_US;
+    this.lanes[SPARSE].queue.lifetimeUs = SPARSE_LIFETIME_US;
+    this.lanes[BULK].queue.lifetimeUs = BULK_LIFETIME_US;
     for (const lane of this.lanes) {
       lane.queue.onDrop = (flowIndex, packet) => noteHole(this.filters[flowIndex]!, packet.flowHash, packet);
+    }
+  }
+
+  /** Other rules; null: none. Flows are judged anew. */
+  setLaneRule(rule: LaneRule | null): void {
+    this.laneRule = rule;
+    for (const flow of this.flows) {
+      flow.judgedHash = -1;
+      flow.ruled = null;
     }
   }
 
@@ -225,7 +250,7 @@ export class PacketLane {
     }
     const hash = flowHash(b, o, v, this.hashSeed);
     const index = hash & (FLOW_QUEUES - 1);
-    const lane = this.assign(nowUs, index, v);
+    const lane = this.assign(nowUs, index, v, hash, b, o);
     const payloadBytes = v.totalBytes - v.headerBytes;
     if (gsoSize > 0 && payloadBytes > gsoSize) {
       const piece = this.pieceLimit(v, gsoSize);
@@ -288,17 +313,22 @@ export class PacketLane {
   }
 
   /** Meters the flow and says which connection this packet is queued for. */
-  private assign(nowUs: Micros, index: number, v: InnerView): LaneIndex {
+  private assign(nowUs: Micros, index: number, v: InnerView, hash: number, b: Uint8Array, o: number): LaneIndex {
     const flow = this.flows[index]!;
     // What it waits for may have been dropped instead of delivered.
     if (flow.held) this.releaseHeld();
     if (nowUs - flow.windowStartUs > SPARSE_WINDOW_US) {
       flow.windowStartUs = nowUs;
       flow.windowBytes = 0;
+      // Flows that share a bucket share its lane: not asked again for each packet that is another's.
+      if (this.laneRule !== null && flow.judgedHash !== hash) {
+        flow.judgedHash = hash;
+        flow.ruled = this.laneRule(b, o, v);
+      }
     }
     flow.windowBytes += v.totalBytes;
     if (flow.windowBytes > SPARSE_BYTES && !isAlwaysSparse(v)) flow.bulkUntilUs = nowUs + BULK_MEMORY_US;
-    let wanted: LaneIndex = nowUs < flow.bulkUntilUs ? BULK : SPARSE;
+    let wanted: LaneIndex = flow.ruled ?? (nowUs < flow.bulkUntilUs ? BULK : SPARSE);
     if (!this.lanes[wanted].isUp && this.lanes[other(wanted)].isUp) wanted = other(wanted);
     if (wanted === flow.lane) {
       flow.wantsMoveSinceUs = -1;

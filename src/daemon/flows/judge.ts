@@ -30,6 +30,11 @@ export class FlowJudge implements FlowRules {
     this.rules = new RuleSet(config);
   }
 
+  /** Names are worth learning, and showing. */
+  get wantsNames(): boolean {
+    return this.rules.needsNames || this.rules.config.default !== 'packet' || this.rules.config.rules.length > 0;
+  }
+
   /** For flows that begin from now on. */
   setConfig(config: FlowsConfig): void {
     this.rules = new RuleSet(config);

@@ -9,6 +9,7 @@ import type { Prefix } from '../../config/types.js';
 import type { Micros } from '../../core/base/time.js';
 import { US_PER_S } from '../../core/base/time.js';
 import type { ConnectionApi } from '../../core/engine/api.js';
+import type { FlowMode } from '../../core/lanes/flow-modes.js';
 import type { HttpHead } from '../http-head.js';
 import type { ConnectionStream } from '../lane-pump.js';
 import { exportJoinKeys } from '../tls.js';
@@ -63,6 +64,8 @@ export interface RelayedFlow {
 
 interface Open extends RelayedFlow {
   readonly pin: string;
+  /** Our token of its connection, by which its client names it. */
+  readonly token: number;
   flow: RelayFlow | null;
   readonly stop: AbortController;
 }
@@ -131,6 +134,15 @@ export class RelayServer {
     return [...this.open.values()].flatMap((entries) => [...entries]);
   }
 
+  /** A client's wishes for what we send it on some of its flows. Of connections that it does not have nothing happens. */
+  setModes(pin: string, modes: readonly FlowMode[]): void {
+    const byToken = new Map(modes.map((m) => [m.token, m.scheduler]));
+    for (const { connection, token } of this.open.get(pin) ?? []) {
+      const scheduler = byToken.get(token);
+      if (scheduler !== undefined) connection.setScheduler(scheduler);
+    }
+  }
+
   /** Ends what belongs to keys that are not in the configuration any more. */
   keepOnly(pins: ReadonlySet<string>): void {
     for (const [pin, entries] of this.open) if (!pins.has(pin)) endAll(entries);
@@ -159,7 +171,8 @@ export class RelayServer {
     const { host, port } = target;
     const sinceUs = this.options.now();
     const stop = new AbortController();
-    const entry: Open = { client: name, pin, host, port, sinceUs, connection, flow: null, stop };
+    const token = connection.info().localToken;
+    const entry: Open = { client: name, pin, token, host, port, sinceUs, connection, flow: null, stop };
     entries.add(entry);
     return entry;
   }

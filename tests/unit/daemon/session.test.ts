@@ -61,7 +61,7 @@ class TestServer {
       now: () => 0,
       congestion: () => 'bbr',
       hashSeed: 1,
-      relay: { carry: () => {}, keepOnly: () => {}, close: () => {} },
+      relay: { carry: () => {}, keepOnly: () => {}, setModes: () => {}, close: () => {} },
       openStream: (connection) => new LoopbackStream(connection as LoopbackConnection),
       events: {
         onSessionUp: (s) => h.add(`session-up ${s.client.name}`),

@@ -306,3 +306,50 @@ test('the pool counts what is allocated, not what is used', (t) => {
   while (pool.take(1) !== null) n++;
   t.true(n * 256 <= 10_000 && (n + 1) * 256 > 10_000);
 });
+
+test('what is not TCP waits so long and no longer: the oldest is dropped, at either end of the queue, and counted', (t) => {
+  const lane = newLane();
+  // Both paths are dark; a call goes on for a second, 50 packets a second.
+  for (let i = 0; i < 50; i++) put(lane, 1_000_000 + i * 20_000, udp(bytes(160), { srcPort: 4000 }));
+  t.true(lane.queueOf(SPARSE).backlogPackets <= 11, 'no more than 200 ms of it');
+  const late = lane.queueOf(SPARSE).counters.droppedLate;
+  t.is(late + lane.queueOf(SPARSE).backlogPackets, 50);
+  t.is(take(lane, 1_000_000 + 50 * 20_000, SPARSE, 100_000).length, 50 - late - 1, 'the oldest is over by now');
+  put(lane, 9_000_000, udp(bytes(160), { srcPort: 4000 }));
+  t.is(take(lane, 9_300_000, SPARSE).length, 0, 'nor is it sent late');
+  t.is(lane.memoryBytes, 0);
+});
+
+test('TCP is never dropped for its age', (t) => {
+  const lane = newLane();
+  put(lane, 1_000_000, tcp({ payload: bytes(100) }));
+  put(lane, 1_000_000, udp(bytes(100)));
+  t.is(take(lane, 8_000_000, SPARSE, 100_000).length, 1);
+  t.is(lane.queueOf(SPARSE).counters.droppedLate, 1);
+});
+
+test('a rule puts a flow on its lane, whatever it sends; it is asked once per flow', (t) => {
+  const lane = newLane();
+  const asked: number[] = [];
+  lane.setLaneRule((_b, _o, v) => {
+    asked.push(v.srcPort);
+    return v.srcPort === 1 ? BULK : v.srcPort === 2 ? SPARSE : null;
+  });
+  let nowUs = 1_000_000;
+  for (let i = 0; i < 100; i++) {
+    nowUs += 10_000;
+    for (const srcPort of [1, 2, 3]) put(lane, nowUs, udp(bytes(1_200), { srcPort }));
+    const ports = (which: LaneIndex) => take(lane, nowUs, which, 100_000).map((d) => getU16(d.packet, 20));
+    const [sparse, bulk] = [ports(SPARSE), ports(BULK)];
+    t.true(bulk.includes(1) && !bulk.includes(2));
+    t.true(sparse.includes(2) && !sparse.includes(1));
+    for (const which of [SPARSE, BULK] as const) {
+      lane.written(which, (i + 1) * 1_000_000);
+      lane.acked(which, (i + 1) * 1_000_000);
+    }
+  }
+  t.deepEqual(asked, [1, 2, 3]);
+  lane.setLaneRule(null);
+  put(lane, nowUs + 200_000, udp(bytes(100), { srcPort: 1 }));
+  t.is(take(lane, nowUs + 200_000, SPARSE).length, 1);
+});

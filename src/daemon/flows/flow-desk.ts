@@ -1,0 +1,115 @@
+/**
+ * What the client knows and decides about flows: rules, names, owners, and the flows that are open with what becomes of their
+ * modes. It looks at them all a few times a second; the rest it does when asked.
+ */
+import type { FlowsConfig } from '../../config/types.js';
+import type { Micros } from '../../core/base/time.js';
+import type { ConnectionApi } from '../../core/engine/api.js';
+import type { FlowMode } from '../../core/lanes/flow-modes.js';
+import { copyAddress, type InnerView, PROTO_TCP, PROTO_UDP } from '../../core/lanes/inner-packet.js';
+import { BULK, type LaneIndex, SPARSE } from '../../core/lanes/packet-lane.js';
+import type { TrafficMode } from '../../core/scheduler/modes.js';
+import { cgroupRoot, controlGroups, SocketOwners } from '../../native/index.js';
+import { Apps } from './apps.js';
+import type { FlowTarget, FlowWay } from './contract.js';
+import { DomainTable } from './domains.js';
+import { FlowJudge } from './judge.js';
+import { FlowRegistry, type FlowSource, LOOK_MS } from './registry.js';
+
+export interface DeskHost {
+  nowUs(): Micros;
+  mode(): TrafficMode;
+  /** `traffic.scheduler`. */
+  scheduler(): string;
+  hasWay(way: FlowWay): boolean;
+  isMetered(linkId: number): boolean;
+  /** The server is to send so on connections of ours that it ends. */
+  tellServer(modes: readonly FlowMode[]): void;
+  readonly sources: readonly FlowSource[];
+}
+
+export class FlowDesk {
+  readonly domains = new DomainTable();
+  readonly judge: FlowJudge;
+  readonly registry: FlowRegistry;
+  private readonly owners = new SocketOwners();
+  private readonly timer: NodeJS.Timeout;
+  /** For the server, gathered in one look. */
+  private wishes: FlowMode[] = [];
+
+  constructor(
+    config: FlowsConfig,
+    private readonly host: DeskHost,
+  ) {
+    const root = cgroupRoot();
+    const apps = new Apps({
+      owner: (protocol, local, remote) => this.owners.find(protocol, local, remote),
+      groups: () => (root === null ? new Map() : controlGroups(root)),
+    });
+    this.judge = new FlowJudge(config, host, this.domains, apps);
+    const steering = {
+      nowUs: () => host.nowUs(),
+      isMetered: (linkId: number) => host.isMetered(linkId),
+      scheduler: () => host.scheduler(),
+      tellPeer: (connection: ConnectionApi, scheduler: string) => this.tellPeer(connection, scheduler),
+    };
+    this.registry = new FlowRegistry(steering, this.judge, host.sources);
+    this.timer = setInterval(() => this.look(), LOOK_MS);
+  }
+
+  setConfig(config: FlowsConfig): void {
+    this.judge.setConfig(config);
+  }
+
+  /** A UDP datagram from port 53 came out of the tunnel. */
+  onDnsAnswer(payload: Uint8Array): void {
+    if (this.judge.wantsNames) this.domains.learn(this.host.nowUs(), payload);
+  }
+
+  /** The session has a connection (again): what was said before may not have arrived. */
+  onSessionUp(): void {
+    for (const { flow, scheduler } of this.registry.entries()) {
+      if (flow.connection !== null && scheduler !== null) this.tellPeer(flow.connection, scheduler);
+    }
+    this.flushWishes();
+  }
+
+  /**
+   * The lane that a rule gives to a flow of packets, for its first packet at b[o..]; null: as it behaves. UDP, and TCP that is
+   * not ended here.
+   */
+  laneOf(b: Uint8Array, o: number, v: InnerView): LaneIndex | null {
+    if (!this.judge.rules.hasPacketRules || !v.hasPorts || v.isFragment) return null;
+    if (v.protocol !== PROTO_UDP && v.protocol !== PROTO_TCP) return null;
+    const address = copyAddress(b, o + v.dstAt, v.family);
+    const source = { address: copyAddress(b, o + v.srcAt, v.family), port: v.srcPort };
+    const dscp = v.family === 4 ? b[o + 1]! >> 2 : ((b[o]! & 15) << 2) | (b[o + 1]! >> 6);
+    const target: FlowTarget = { host: address.text, port: v.dstPort, address, source, dscp };
+    const verdict = this.judge.decidePackets(target, v.protocol === PROTO_UDP ? 'udp' : 'tcp');
+    if (verdict.rule < 0) return null;
+    if (verdict.mode === 'interactive') return SPARSE;
+    return verdict.mode === 'aggregate' ? BULK : null;
+  }
+
+  close(): void {
+    clearInterval(this.timer);
+    this.owners.close();
+  }
+
+  private look(): void {
+    this.registry.look();
+    this.flushWishes();
+  }
+
+  private tellPeer(connection: ConnectionApi, scheduler: string): void {
+    const { remoteToken, isMptcp } = connection.info();
+    if (isMptcp) this.wishes.push({ token: remoteToken, scheduler });
+  }
+
+  private flushWishes(): void {
+    if (this.wishes.length === 0) return;
+    const wishes = this.wishes;
+    this.wishes = [];
+    this.host.tellServer(wishes);
+  }
+}
