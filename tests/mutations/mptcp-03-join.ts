@@ -74,7 +74,7 @@ export const mutations: readonly Mutation[] = [
   {
     row: 'J9',
     file: 'src/core/mptcp/subflow.ts',
-    find: 'return this.isConfirmed && !this.isClosing',
+    find: 'return (this.isConfirmed || this.isEarly) && !this.isClosing',
     replace: 'return !this.isClosing',
   },
   {

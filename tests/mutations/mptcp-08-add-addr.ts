@@ -95,7 +95,7 @@ export const mutations: readonly Mutation[] = [
   {
     row: 'A16',
     file: 'src/core/mptcp/options-in.ts',
-    find: 'if ((o.present & ~(MPO.capable | MPO.join)) !== 0) c.isProven = true;',
+    find: 'if ((o.present & ~(MPO.capable | MPO.join)) !== 0 && !isEarly) c.isProven = true;',
     replace: 'if ((o.present & MPO.dss) !== 0) c.isProven = true;',
   },
 ];

@@ -27,7 +27,7 @@ export const mutations: readonly Mutation[] = [
   {
     row: 'B7',
     file: 'src/core/mptcp/subflow.ts',
-    find: "if (c.mode !== 'mptcp' && mapping?.dll !== 0) return o;",
+    find: "if (c.mode !== 'mptcp' && mapping?.dll !== 0 && (c.mode === 'tcp' || mapping === null)) return o;",
     replace: "if (c.mode !== 'mptcp' && mapping !== null && mapping.dll !== 0) return o;",
   },
   {

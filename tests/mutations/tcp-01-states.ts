@@ -41,8 +41,8 @@ export const mutations: readonly Mutation[] = [
   {
     row: 'T5',
     file: 'src/core/tcp/acceptance.ts',
-    find: 'this.ack <= sndNxt && this.ack >= sndUna - maxSndWnd',
-    replace: 'true',
+    find: 'this.ack <= sndNxt && this.ack >= leastAck',
+    replace: 'this.ack === 1 || !isOpening',
   },
   {
     row: 'T6',

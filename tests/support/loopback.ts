@@ -23,6 +23,9 @@ export class LoopbackConnection implements ConnectionApi {
   state: ConnectionState = 'established';
   readonly isMptcp = true;
   readonly remote = { address: parseIp('192.0.2.1'), port: 443 };
+  readonly synBytesAcked = -1;
+  readonly synAckOptions = null;
+  readonly icmpCode = -1;
   unsentBytes = 0;
   unackedBytes = 0;
   deliveryRateBytesPerS = 0;
@@ -53,6 +56,8 @@ export class LoopbackConnection implements ConnectionApi {
     this.reader = reader;
     this.peer?.schedule();
   }
+
+  answerSyn(): void {}
 
   unblock(): void {
     this.isBlocked = false;

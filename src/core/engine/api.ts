@@ -112,6 +112,16 @@ export interface ConnectionApi {
   setKeepAlive(nowUs: Micros, idleUs: Micros): void;
 
   setScheduler(name: string): void;
+
+  /** Bytes of ConnectOptions.synData that the SYN/ACK acknowledged; -1: nobody has answered yet. */
+  readonly synBytesAcked: number;
+  /** The TCP options of the SYN/ACK that answered us, as they were; null: none has, or we did not ask. */
+  readonly synAckOptions: Uint8Array | null;
+  /** Code of the ICMP error that ended the attempt to connect; -1: none did. */
+  readonly icmpCode: number;
+  /** Sends the SYN/ACK that a listener's `onSyn` held back ('hold'). */
+  answerSyn(nowUs: Micros): void;
+
   info(): ConnectionInfo;
 }
 
@@ -224,6 +234,22 @@ export type EngineEvent =
   | { type: 'priority'; connectionId: number; subflowId: number; backup: boolean }
   | { type: 'drop'; reason: string; linkId: number };
 
+/** A SYN that a listener is asked about; `buf` is lent. */
+export interface SynArrival {
+  readonly remote: Endpoint;
+  readonly buf: Uint8Array;
+  readonly offset: number;
+  readonly lengthBytes: number;
+}
+
+/**
+ * What a listener does with a SYN. ignore: nothing, not even a RST. answer: an ordinary handshake, data in the SYN is left to
+ * come again. take: the same, and the data is the first of the stream (RFC 7413; outside of MPTCP's data sequence space, RFC
+ * 8684 B.2). hold: it is taken, `onAccept` is called at once, and the SYN/ACK waits for `ConnectionApi.answerSyn`. Who says
+ * take or hold has made sure that a SYN that comes twice, or from nobody, does no harm.
+ */
+export type SynVerdict = 'ignore' | 'answer' | 'take' | 'hold';
+
 /**
  * DSS checksums (RFC 8684 3.1, flag A) are used if either side asks. True: ask. False: leave it to the peer. 'refuse': rather
  * plain TCP than checksums.
@@ -244,7 +270,9 @@ export interface ListenOptions {
   readonly receiveBufferBytes?: number;
   /** Subflows at most, the first included; further joins of either side are refused (RFC 8684 3.2: local policy). */
   readonly maxSubflows?: number;
-  /** Called (inside onPackets) when the handshake is complete; set the reader here. */
+  /** Asked for each SYN; absent: 'answer'. */
+  onSyn?(nowUs: Micros, syn: SynArrival): SynVerdict;
+  /** Called (inside onPackets) when the handshake is complete (or held, see SynVerdict); set the reader here. */
   onAccept(connection: ConnectionApi): void;
 }
 
@@ -262,6 +290,13 @@ export interface ConnectOptions {
   readonly scheduler?: string;
   readonly receiveBufferBytes?: number;
   readonly maxSubflows?: number;
+  /**
+   * First bytes of the stream, in the SYN as far as they fit (RFC 7413, without its cookie unless `synOptions` has one). What
+   * the peer does not take there goes the ordinary way. Not changed by the caller afterwards.
+   */
+  readonly synData?: Uint8Array;
+  /** Further TCP options of the SYN, as they go on the wire, if there is room. */
+  readonly synOptions?: Uint8Array;
 }
 
 /** What `flush` needs from the edge: one packet port per link. */

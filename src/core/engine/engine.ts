@@ -130,6 +130,8 @@ export class Engine implements EngineApi, ConnectionHost {
       receiveBufferBytes: options.receiveBufferBytes ?? this.config.receiveBufferBytes,
       maxSubflows: options.maxSubflows ?? MAX_SUBFLOWS,
       flow,
+      ...(options.synData !== undefined && { synData: options.synData }),
+      ...(options.synOptions !== undefined && { synOptions: options.synOptions }),
     });
     if (isPlain) c.fallback.reason = 'SYNs with MPTCP to this destination went unanswered before';
     if (!c.open(nowUs, null)) {
@@ -232,7 +234,7 @@ export class Engine implements EngineApi, ConnectionHost {
       this.drop('icmp-no-subflow');
       return;
     }
-    sf.tcp.onIcmp(nowUs, icmp.errorClass, icmp.mtuBytes, icmp.quotedSeq);
+    sf.tcp.onIcmp(nowUs, icmp.errorClass, icmp.mtuBytes, icmp.quotedSeq, icmp.code);
     this.markDirty(sf.connection);
   }
 

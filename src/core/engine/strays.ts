@@ -31,7 +31,7 @@ import {
 } from '../wire/mptcp-options.js';
 import { type SegmentView, TCP_ACK, TCP_RST, TCP_SYN } from '../wire/segment.js';
 import { finishTcpHeader, TCP_HEADER_BYTES, writeTcpHeader } from '../wire/tcp.js';
-import type { ChecksumPolicy, LinkInfo, ListenOptions } from './api.js';
+import type { ChecksumPolicy, LinkInfo, ListenOptions, SynVerdict } from './api.js';
 import type { EngineConfig } from './config.js';
 import type { Link } from './link.js';
 import { HEADER_SLOT_BYTES, LINK_HEADROOM_BYTES } from './ports.js';
@@ -126,8 +126,27 @@ export class Strays {
     const listener = this.listener();
     if (listener === undefined) this.reset(nowUs, linkId, -1);
     else if (this.host.live.size >= this.host.config.maxConnections) this.host.drop('listen-overflow');
+    else if (listener.onSyn !== undefined) this.acceptAsAsked(nowUs, linkId, listener, this.ask(nowUs, listener));
     else if (this.halfOpen.size >= this.host.config.maxHalfOpen) this.answerWithCookie(nowUs, linkId, listener);
-    else this.accept(nowUs, linkId, listener);
+    else this.accept(nowUs, linkId, listener, 'answer');
+  }
+
+  private ask(nowUs: Micros, listener: Listener): SynVerdict {
+    const { buf, payloadOff, payloadLen, srcOff, srcPort, family } = this.seg;
+    const remote = { address: ipFromBytes(buf, srcOff, family), port: srcPort };
+    return listener.onSyn!(nowUs, { remote, buf, offset: payloadOff, lengthBytes: payloadLen });
+  }
+
+  /**
+   * Data that was taken cannot be kept in a cookie, and a listener that takes it may owe an answer to nobody else: past the
+   * number of half-open connections such SYNs come again, except where the listener knows who sends them.
+   */
+  private acceptAsAsked(nowUs: Micros, linkId: number, listener: Listener, verdict: SynVerdict): void {
+    const isFull = this.halfOpen.size >= this.host.config.maxHalfOpen;
+    if (verdict === 'ignore') this.host.drop('syn-ignored');
+    else if (verdict === 'answer' && isFull) this.answerWithCookie(nowUs, linkId, listener);
+    else if (verdict === 'take' && isFull) this.host.drop('syn-data-overflow');
+    else this.accept(nowUs, linkId, listener, verdict);
   }
 
   /** SYN/ACK of a join, with a note of it and no subflow (join-requests.ts). */
@@ -229,9 +248,15 @@ export class Strays {
     return false;
   }
 
-  private accept(nowUs: Micros, linkId: number, listener: Listener): void {
+  private accept(nowUs: Micros, linkId: number, listener: Listener, verdict: SynVerdict): void {
     const c = this.newPassive(linkId, listener, this.asksForMptcp(listener), undefined);
-    if (!c.open(nowUs, this.seg)) this.host.forget(c);
+    if (!c.open(nowUs, this.seg, verdict)) {
+      this.host.forget(c);
+      return;
+    }
+    if (verdict !== 'hold') return;
+    c.onEstablished = () => this.halfOpen.delete(c);
+    listener.onAccept(c);
   }
 
   /** A connection that the segment in hand opens; `localKey` where it was given out already. */

@@ -158,6 +158,7 @@ export class Closing {
     const { c } = this;
     if (why !== 'done') c.reinjector.takeFrom(sf);
     c.coupling.leave(sf.tcp.cc);
+    if (sf.tcp.icmpCode >= 0) c.icmpCode = sf.tcp.icmpCode;
     const text = sf.resetReason > 0 && why === 'reset' ? `reset (reason ${sf.resetReason})` : why;
     // A RST is final unless it says otherwise (3.6); silence and errors of the network never are.
     const isPermanent = (why === 'reset' || why === 'refused') && !sf.isResetTransient;

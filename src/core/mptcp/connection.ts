@@ -20,6 +20,7 @@ import type {
   ExportedKeys,
   JoinOptions,
   LinkInfo,
+  SynVerdict,
 } from '../engine/api.js';
 import type { AnsweredSyn } from '../tcp/answered-syn.js';
 import type { FlowTuple } from '../tcp/flow.js';
@@ -65,6 +66,9 @@ export interface ConnectionSettings {
   readonly flow: FlowTuple;
   /** Our key where a SYN cookie has told it already; else a fresh one is drawn. */
   readonly localKey?: Uint8Array;
+  /** As in ConnectOptions. */
+  readonly synData?: Uint8Array;
+  readonly synOptions?: Uint8Array;
 }
 
 export class Connection implements ConnectionApi {
@@ -104,6 +108,9 @@ export class Connection implements ConnectionApi {
   /** C flag received: no joins to the initial address and port (3.1). */
   isInitialAddressClosed = false;
   isAborting = false;
+  synBytesAcked = -1;
+  synAckOptions: Uint8Array | null = null;
+  icmpCode = -1;
   private nextSubflowId = 0;
   /** 0: no keepalives. */
   private keepAliveIdleUs: Micros = 0;
@@ -227,14 +234,30 @@ export class Connection implements ConnectionApi {
     return sf;
   }
 
-  /** The initial subflow: `syn` given answers it, else we connect. */
-  open(nowUs: Micros, syn: SegmentView | null): boolean {
+  /** The initial subflow: `syn` given answers it (as the listener wants it), else we connect. */
+  open(nowUs: Micros, syn: SegmentView | null, verdict: SynVerdict = 'answer'): boolean {
     const sf = this.addSubflow(nowUs, 'initial', this.settings.side, this.settings.flow, this.settings.congestion);
     if (sf === null) return false;
-    if (syn === null) sf.tcp.connect(nowUs);
-    else sf.tcp.accept(nowUs, syn);
+    const { synData } = this.settings;
+    if (syn === null) sf.tcp.connect(nowUs, synData);
+    else {
+      const isTaken = verdict === 'take' || verdict === 'hold';
+      if (isTaken) this.receiver.takeSynData(syn.buf, syn.payloadOff, syn.payloadLen);
+      sf.tcp.accept(nowUs, syn, isTaken, verdict === 'hold');
+    }
     this.host.markDirty(this);
     return true;
+  }
+
+  answerSyn(_nowUs: Micros): void {
+    this.subflows[0]?.tcp.answerSyn();
+    this.host.markDirty(this);
+  }
+
+  /** Where the SYN's data was taken, ours follows the SYN/ACK at once (RFC 7413 3, RFC 8684 B.3). */
+  onSynAnswered(sf: MptcpSubflow): void {
+    sf.isEarly = true;
+    if (this.mode === 'pending') this.sender.windowEdge = this.sender.sndUna + sf.tcp.sndWndBytes;
   }
 
   join(nowUs: Micros, options: JoinOptions): number {
@@ -282,6 +305,12 @@ export class Connection implements ConnectionApi {
     if (this.state !== 'connecting') return;
     this.state = this.sender.finDsn >= 0 ? 'closing' : 'established';
     const sf = this.subflows[0]!;
+    const { synData } = this.settings;
+    if (synData !== undefined) {
+      // What the peer left is sent as if there had been no Fast Open (RFC 8684 B.3).
+      this.synBytesAcked = sf.tcp.synBytesAcked;
+      this.sender.prepend(synData.subarray(this.synBytesAcked));
+    }
     this.sender.windowEdge = this.mode === 'tcp' ? NEVER : this.sender.sndUna + sf.tcp.sndWndBytes;
     this.host.emit({ type: 'connection-established', connectionId: this.id, isMptcp: this.isMptcp });
     this.emitSubflow(sf, 'subflow-established');

@@ -33,6 +33,7 @@ import {
   writeJoinSyn,
 } from '../wire/mptcp-options.js';
 import { type SegmentView, TCP_ACK } from '../wire/segment.js';
+import { TCP_HEADER_BYTES } from '../wire/tcp.js';
 import { equalConstantTime, joinHmac } from './keys.js';
 import type { OutboundMapping } from './send-buffer.js';
 import type { MptcpSubflow } from './subflow.js';
@@ -87,17 +88,22 @@ export function writeSynOptions(
   sf: MptcpSubflow,
   kind: 'syn' | 'synack',
   out: Uint8Array,
-  o: number,
-  roomBytes: number,
+  start: number,
+  room: number,
 ): number {
   const c = sf.connection;
   const j = sf.join;
+  let o = start;
+  let roomBytes = room;
   if (sf.role === 'join') {
     // The SYN/ACK of a join is written before there is a subflow (join-requests.ts).
     if (kind === 'synack' || roomBytes < JOIN_SYN_BYTES) return o;
     c.host.count('MPTcpExtMPJoinSynTx');
     return writeJoinSyn(out, o, sf.isBackupWanted, sf.localAddressId, c.keys.remoteToken, j.localNonce);
   }
+  if (kind === 'syn')
+    o = writeFurther(c.settings.synOptions, c.mode === 'tcp' ? 0 : CAPABLE_SYN_BYTES, out, o, roomBytes);
+  roomBytes -= o - start;
   if (c.mode === 'tcp') return o;
   const flags = capableFlags(c.keys.checksums, c.settings.joinInitial);
   if (kind === 'synack') {
@@ -110,6 +116,19 @@ export function writeSynOptions(
   }
   if (c.synsSent === 1) c.host.count('MPTcpExtMPCapableSYNTX');
   return writeCapableSyn(out, o, flags);
+}
+
+/** Options that the user wants in the SYN, if they leave room for ours. */
+function writeFurther(
+  options: Uint8Array | undefined,
+  reservedBytes: number,
+  out: Uint8Array,
+  o: number,
+  roomBytes: number,
+): number {
+  if (options === undefined || options.length + reservedBytes > roomBytes) return o;
+  out.set(options, o);
+  return o + options.length;
 }
 
 /** A: checksums asked for, or by now agreed; C: no joins to this address and port; H: the one algorithm that we have (3.1). */
@@ -165,7 +184,10 @@ export function writeProof(
 /** Options of the SYN/ACK that answers us (a SYN that we answer was read by the engine). */
 export function onSynOptions(nowUs: Micros, sf: MptcpSubflow, seg: SegmentView): OptionVerdict {
   if (sf.side === 'passive') return 'continue';
-  return sf.role === 'join' ? onJoinSynAck(sf, seg) : onCapableSynAck(nowUs, sf, seg);
+  if (sf.role === 'join') return onJoinSynAck(sf, seg);
+  if ((seg.flags & TCP_ACK) !== 0)
+    sf.connection.synAckOptions = seg.buf.slice(seg.l4Off + TCP_HEADER_BYTES, seg.payloadOff);
+  return onCapableSynAck(nowUs, sf, seg);
 }
 
 function onCapableSynAck(nowUs: Micros, sf: MptcpSubflow, seg: SegmentView): OptionVerdict {

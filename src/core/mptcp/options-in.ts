@@ -54,7 +54,9 @@ export class OptionsIn {
       if (verdict !== 'continue') return verdict;
       c.hasReceivedDss = true;
     }
-    if ((o.present & ~(MPO.capable | MPO.join)) !== 0) c.isProven = true;
+    // A peer that took our SYN's data may send mappings before it has our keys; a DATA_ACK it cannot (B.3).
+    const isEarly = c.settings.synData !== undefined && (o.present & ~MPO.dss) === 0 && o.dataAckBytes === 0;
+    if ((o.present & ~(MPO.capable | MPO.join)) !== 0 && !isEarly) c.isProven = true;
     if ((o.present & MPO.dss) !== 0) {
       const verdict = this.onDss(nowUs, seg);
       if (verdict !== 'continue') return verdict;

@@ -137,6 +137,14 @@ export class DataReceiver {
     this.rcvNxt = finDsn + 1;
   }
 
+  /** Bytes of a SYN: first of the stream, and outside of the data sequence space (RFC 8684 B.2). */
+  takeSynData(buf: Uint8Array, offset: number, lengthBytes: number): void {
+    if (lengthBytes === 0) return;
+    this.unread.push(buf.slice(offset, offset + lengthBytes));
+    this.unreadBytes += lengthBytes;
+    this.bytesReceived += lengthBytes;
+  }
+
   /** The application can take bytes again. */
   resume(): void {
     const reader = this.reader;

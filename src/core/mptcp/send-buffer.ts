@@ -42,6 +42,15 @@ export class SendBuffer {
     this.endDsn += bytes.length;
   }
 
+  /** Puts bytes before all others, of which none has been taken yet. */
+  prepend(bytes: Uint8Array): void {
+    const rest = this.chunks;
+    this.chunks = [];
+    this.endDsn = this.startDsn;
+    this.append(bytes);
+    for (const chunk of rest) this.append(chunk.bytes);
+  }
+
   /** References to at most `maxBytes` from `dsn` on (which is held). Shorter where MAX_UNIT_PARTS is reached. */
   take(dsn: number, maxBytes: number): DataUnit {
     let i = this.locate(dsn);

@@ -89,6 +89,12 @@ export class DataSender {
     return true;
   }
 
+  /** Bytes before all that was written; only while nothing has been sent. */
+  prepend(bytes: Uint8Array): void {
+    this.buffer.prepend(bytes);
+    if (this.finDsn >= 0) this.finDsn += bytes.length;
+  }
+
   /** No more writes: the DATA_FIN takes the DSN behind the last byte. */
   end(): void {
     if (this.finDsn < 0) this.finDsn = this.buffer.endDsn;

@@ -59,6 +59,8 @@ export class MptcpSubflow implements SubflowOwner {
   /** Halved when it blocks others. */
   readonly penalty = new Penalty();
   isLinkDown = false;
+  /** The handshake is not complete, and data may go all the same: the peer's came with its SYN (RFC 7413 3). */
+  isEarly = false;
   /** When payload came in, and: it was busy and has gone silent while bytes behind a hole wait (silence.ts). */
   readonly arrivals = new Arrivals();
   isSilent = false;
@@ -108,7 +110,7 @@ export class MptcpSubflow implements SubflowOwner {
 
   /** New data may be scheduled here (window, cwnd and pacing aside). */
   get isUsable(): boolean {
-    return this.isConfirmed && !this.isClosing && !this.isLinkDown && this.tcp.canSendData;
+    return (this.isConfirmed || this.isEarly) && !this.isClosing && !this.isLinkDown && this.tcp.canSendData;
   }
 
   get mappings(): ReceiveMappings {
@@ -154,8 +156,9 @@ export class MptcpSubflow implements SubflowOwner {
     if (kind === 'rst') return this.out.writeReset(out, o, roomBytes);
     if (kind === 'syn' || kind === 'synack') return handshake.writeSynOptions(this, kind, out, o, roomBytes);
     const mapping = tag as OutboundMapping | null;
-    // After a fallback the infinite mapping is the last option, and goes with each retransmission of its data (3.7).
-    if (c.mode !== 'mptcp' && mapping?.dll !== 0) return o;
+    // After a fallback the infinite mapping is the last option, and goes with each retransmission of its data (3.7). Before the
+    // peer's keys are here its data cannot be acknowledged, but ours has its mapping (B.3, figure 19).
+    if (c.mode !== 'mptcp' && mapping?.dll !== 0 && (c.mode === 'tcp' || mapping === null)) return o;
     if (handshake.isProving(this, mapping)) return handshake.writeProof(this, mapping, out, o, roomBytes);
     if (mapping !== null) return this.out.writeMapping(mapping, out, o, roomBytes);
     return this.out.writeAck(out, o, roomBytes);
@@ -258,6 +261,10 @@ export class MptcpSubflow implements SubflowOwner {
   }
 
   // ---- Life ----------------------------------------------------------------------------------------------------
+
+  onSynAnswered(): void {
+    this.connection.onSynAnswered(this);
+  }
 
   onEstablished(nowUs: Micros): void {
     handshake.onTcpEstablished(nowUs, this);

@@ -32,7 +32,7 @@ export class Acceptance {
     let seq = unwrap32(seg.seq, sf.irs, receiver.rcvNxt);
     let lengthBytes = seg.payloadLen + ((flags & TCP_FIN) !== 0 ? 1 : 0) + (isSyn ? 1 : 0);
     let takesSyn = false;
-    if (state === 'syn-received' && isSyn && !isRst && seq === 0) {
+    if (state === 'syn-received' && isSyn && !isRst && seq === -this.tcb.handshake.takenBytes) {
       if ((flags & TCP_ACK) === 0) return 'syn-again';
       // The other half of a simultaneous open: its SYN is known, its ACK is news.
       takesSyn = true;
@@ -64,7 +64,7 @@ export class Acceptance {
     return this.#judgeAck(seg);
   }
 
-  /** Fourth: SND.UNA - MAX.SND.WND <= SEG.ACK <= SND.NXT (RFC 5961 5.2); in SYN-RECEIVED exactly our SYN. */
+  /** Fourth: SND.UNA - MAX.SND.WND <= SEG.ACK <= SND.NXT (RFC 5961 5.2); in SYN-RECEIVED our SYN, and what followed it early. */
   #judgeAck(seg: SegmentView): Verdict {
     const { state, sender, stats, sf } = this.tcb;
     const { sndUna, sndNxt, maxSndWnd } = sender.space;
@@ -74,7 +74,8 @@ export class Acceptance {
     }
     this.ack = unwrap32(seg.ack, sf.iss, sndUna);
     const isOpening = state === 'syn-received';
-    const isPlausible = isOpening ? this.ack === 1 : this.ack <= sndNxt && this.ack >= sndUna - maxSndWnd;
+    const leastAck = isOpening ? 1 : sndUna - maxSndWnd;
+    const isPlausible = this.ack <= sndNxt && this.ack >= leastAck;
     if (isPlausible) return 'take';
     stats.dropBadAck++;
     return isOpening ? 'refuse' : 'challenge';

@@ -9,6 +9,11 @@ import type { Tcb } from './tcb.js';
 
 /** RFC 7323 2.3: a larger shift is taken as this one. */
 const MAX_SHIFT = 14;
+/** SYNs that carry data; then perhaps somebody on the way drops those that do (RFC 7413 4.1.3, 7.1). */
+const SYNS_WITH_DATA = 3;
+/** Room for every option there may be, and nothing behind a path whose MTU is less than this is tried (RFC 8200 5). */
+const SYN_OPTION_BYTES = 40;
+const SYN_DATA_MTU_BYTES = 1280;
 
 export class Handshake {
   /** A SYN or SYN/ACK leaves at the next poll. */
@@ -17,6 +22,15 @@ export class Handshake {
   deadlineUs: Micros = NEVER;
   #synSentUs: Micros = 0;
   #synData: Uint8Array | null = null;
+  /** Our data for the SYN, as much as fits. */
+  #offered: Uint8Array = NO_DATA;
+  /** Bytes of the peer's SYN that the owner has taken. */
+  takenBytes = 0;
+  hasTakenData = false;
+  /** The SYN/ACK has to wait. */
+  isHeld = false;
+  /** The SYN/ACK left, and the data of the SYN was taken: data may follow. */
+  isEarly = false;
 
   constructor(private readonly tcb: Tcb) {}
 
@@ -38,6 +52,34 @@ export class Handshake {
     n.ecn = n.offerEcn;
     receiver.onSyn(0);
     sender.onPeerSyn(nowUs, seg, n.sack, n.ecn);
+  }
+
+  get mayAnswer(): boolean {
+    return this.isSynDue && !this.isHeld;
+  }
+
+  /** Data for our SYN. Whoever is to take it may have less room than we (RFC 7413 4.2.1): it goes where IPv6 does. */
+  offerData(data: Uint8Array): void {
+    const { config, sf } = this.tcb;
+    const headerBytes = (sf.flow.family === 6 ? 40 : 20) + 20 + SYN_OPTION_BYTES;
+    this.#offered = data.subarray(0, Math.max(0, Math.min(config.mtuBytes, SYN_DATA_MTU_BYTES) - headerBytes));
+  }
+
+  /** Most that a SYN/ACK may acknowledge of it. */
+  get offeredBytes(): number {
+    return this.#offered.length;
+  }
+
+  get dataForSyn(): Uint8Array {
+    return this.retransmits < SYNS_WITH_DATA ? this.#offered : NO_DATA;
+  }
+
+  /** The owner has the SYN's data: it counts as part of the SYN. */
+  takeData(syn: SegmentView): void {
+    const { sf } = this.tcb;
+    this.hasTakenData = syn.payloadLen > 0;
+    this.takenBytes = syn.payloadLen;
+    sf.irs = (syn.seq + syn.payloadLen) >>> 0;
   }
 
   /** T23, RFC 9293 3.10.7.2: data in a SYN is kept (one segment's worth) until the handshake is complete. */
@@ -117,3 +159,5 @@ export class Handshake {
     this.isSynDue = true;
   }
 }
+
+const NO_DATA = new Uint8Array(0);

@@ -95,6 +95,8 @@ export interface SubflowOwner {
   /** Called once after each accepted segment was processed (sndUna, rcvNxt, windows and state are up to date). */
   onSegmentDone(nowUs: Micros, sf: TcpSubflow, seg: SegmentView): void;
 
+  /** The SYN/ACK left, and the SYN's data was taken: `pull` may be called before the handshake is complete (RFC 7413 3). */
+  onSynAnswered?(): void;
   /** State changes: 'established' | 'fin-received' (peer's FIN consumed) | 'closed' (why says how). */
   onEstablished(nowUs: Micros, sf: TcpSubflow): void;
   onPeerFin(nowUs: Micros, sf: TcpSubflow): void;

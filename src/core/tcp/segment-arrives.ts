@@ -36,7 +36,8 @@ export class SegmentArrives {
     const { tcb } = this;
     const { sf, stats, answers, handshake } = tcb;
     const hasAck = (seg.flags & TCP_ACK) !== 0;
-    if (hasAck && seg.ack !== (sf.iss + 1) >>> 0) {
+    const synBytesAcked = hasAck ? (seg.ack - sf.iss - 1) >>> 0 : 0;
+    if (synBytesAcked > handshake.offeredBytes) {
       stats.dropBadAck++;
       if ((seg.flags & TCP_RST) === 0) answers.refuse(seg);
       return;
@@ -46,6 +47,8 @@ export class SegmentArrives {
       return;
     }
     if ((seg.flags & TCP_SYN) === 0) return;
+    sf.iss = (sf.iss + synBytesAcked) >>> 0;
+    sf.synBytesAcked = synBytesAcked;
     this.takeSyn(nowUs, seg);
     if (!tcb.askOwner(nowUs, seg)) return;
     if (!hasAck) {

@@ -34,9 +34,15 @@ export type { TcpState } from './states.js';
 export class TcpSubflow {
   readonly rtt: RttEstimator;
   readonly stats = new SubflowStats();
-  /** Initial sequence numbers on the wire; `irs` is 0 until the peer's SYN arrived. */
-  readonly iss: number;
+  /**
+   * Initial sequence numbers on the wire; `irs` is 0 until the peer's SYN arrived. Data that a SYN carried and that was taken
+   * counts as part of the SYN, for MPTCP numbers without it (RFC 8684 B.2): these are then the numbers of its last byte.
+   */
+  iss: number;
   irs = 0;
+  /** Bytes of our SYN's data that the SYN/ACK acknowledged. */
+  synBytesAcked = 0;
+  icmpCode = -1;
 
   readonly #tcb: Tcb;
   readonly #input: SegmentArrives;
@@ -66,7 +72,7 @@ export class TcpSubflow {
   }
   /** ESTABLISHED or CLOSE-WAIT, and our FIN not asked for. */
   get canSendData(): boolean {
-    return maySend(this.#tcb.state);
+    return maySend(this.#tcb.state) || (this.#tcb.state === 'syn-received' && this.#tcb.handshake.isEarly);
   }
   get cc(): CongestionController {
     return this.#tcb.sender.cc;
@@ -131,9 +137,10 @@ export class TcpSubflow {
 
   // ---- opening and closing
 
-  /** Active open: queues the SYN. */
-  connect(nowUs: Micros): void {
+  /** Active open: queues the SYN, with as much of `synData` as it may carry. */
+  connect(nowUs: Micros, synData?: Uint8Array): void {
     const tcb = this.#tcb;
+    if (synData !== undefined) tcb.handshake.offerData(synData);
     tcb.state = 'syn-sent';
     tcb.isActiveOpen = true;
     tcb.sender.onOpen();
@@ -141,16 +148,26 @@ export class TcpSubflow {
     tcb.lastReceivedUs = nowUs;
   }
 
-  /** Passive open by a SYN that the engine matched: queues the SYN/ACK (RFC 9293 3.10.7.2). */
-  accept(nowUs: Micros, syn: SegmentView): void {
+  /**
+   * Passive open by a SYN that the engine matched: queues the SYN/ACK (RFC 9293 3.10.7.2). `isTaken`: its data is the owner's
+   * already. `isHeld`: the SYN/ACK waits for `answerSyn`.
+   */
+  accept(nowUs: Micros, syn: SegmentView, isTaken = false, isHeld = false): void {
     const tcb = this.#tcb;
     tcb.state = 'syn-received';
     tcb.sender.onOpen();
     this.#input.takeSyn(nowUs, syn);
-    // Data in the SYN has no place in MPTCP's data sequence space (RFC 8684 B.2): it is not taken, and comes again.
-    if (this.owner.dataOptionBytes(this) === 0) tcb.handshake.keepData(syn);
+    tcb.handshake.isHeld = isHeld;
+    if (isTaken) tcb.handshake.takeData(syn);
+    // Data in the SYN has no place in MPTCP's data sequence space (RFC 8684 B.2): else it is not taken, and comes again.
+    else if (this.owner.dataOptionBytes(this) === 0) tcb.handshake.keepData(syn);
     if (tcb.askOwner(nowUs, syn)) tcb.handshake.isSynDue = true;
     else tcb.closing.close(nowUs, 'aborted');
+  }
+
+  /** The SYN/ACK that was held back leaves at the next poll. */
+  answerSyn(): void {
+    this.#tcb.handshake.isHeld = false;
   }
 
   /** As `accept`, of a SYN that was answered without a subflow (answered-syn.ts): nothing is sent. */
@@ -288,7 +305,7 @@ export class TcpSubflow {
    * the next hop, 0 from a router older than RFC 1191; 'hard': protocol, port or host unreachable by policy (RFC 9293
    * 3.9.2.2).
    */
-  onIcmp(nowUs: Micros, errorClass: IcmpErrorClass, mtuBytes: number, quotedSeq: number): void {
+  onIcmp(nowUs: Micros, errorClass: IcmpErrorClass, mtuBytes: number, quotedSeq: number, code = -1): void {
     const { state, sender, closing } = this.#tcb;
     const { sndUna, sndNxt } = sender.space;
     // RFC 5927 4.1: only what is in flight can have caused it.
@@ -298,7 +315,10 @@ export class TcpSubflow {
       return;
     }
     if (errorClass === 'too-big') sender.onPacketTooBig(nowUs, mtuBytes, seq);
-    else if (errorClass === 'hard' && state === 'syn-sent') closing.close(nowUs, 'unreachable');
+    else if (errorClass === 'hard' && state === 'syn-sent') {
+      this.icmpCode = code;
+      closing.close(nowUs, 'unreachable');
+    }
   }
 
   onTimer(nowUs: Micros): void {
@@ -354,8 +374,8 @@ export class TcpSubflow {
     const { state, answers, handshake, keepalive, receiver, sender } = this.#tcb;
     if (answers.rst !== null) return true;
     if (state === 'closed') return false;
-    if (handshake.isSynDue || this.#ackRequested || keepalive.isDue) return true;
-    if (!isSynchronized(state)) return false;
+    if (handshake.mayAnswer || this.#ackRequested || keepalive.isDue) return true;
+    if (!isSynchronized(state) && !this.canSendData) return false;
     if (receiver.ackNow || nowUs >= receiver.ackDeadlineUs || sender.hasUrgentWork(nowUs)) return true;
     return this.canSendData && this.owner.hasPending(this) && sender.availableBytes(nowUs) > 0;
   }
@@ -366,7 +386,8 @@ export class TcpSubflow {
     if (answers.rst !== null && sink.hasRoom()) this.#emitRst(nowUs, sink, answers.rst);
     if (state === 'closed') return;
     if (!isSynchronized(state)) {
-      if (handshake.isSynDue && sink.hasRoom()) this.#emitSyn(nowUs, sink);
+      if (handshake.mayAnswer && sink.hasRoom()) this.#emitSyn(nowUs, sink);
+      if (this.canSendData) sender.transmit(nowUs, sink);
       return;
     }
     if (this.#ackRequested && sink.hasRoom()) this.#emitAck(nowUs, sink);
@@ -383,8 +404,17 @@ export class TcpSubflow {
     const { state, handshake, sender, writer } = this.#tcb;
     handshake.onSynSent(nowUs);
     sender.space.lastSentUs = nowUs;
-    const kind = state === 'syn-sent' ? 'syn' : 'synack';
-    writer.write(nowUs, sink, kind, TCP_SYN, 0, 0, null, NO_PARTS, 0, this.mssBytes, false);
+    if (state === 'syn-sent') {
+      const data = handshake.dataForSyn;
+      const parts = data.length === 0 ? NO_PARTS : [data];
+      writer.write(nowUs, sink, 'syn', TCP_SYN, 0, data.length, null, parts, 0, data.length, false);
+      return;
+    }
+    writer.write(nowUs, sink, 'synack', TCP_SYN, 0, 0, null, NO_PARTS, 0, this.mssBytes, false);
+    if (!handshake.hasTakenData || handshake.isEarly) return;
+    handshake.isEarly = true;
+    sender.mss.refresh();
+    this.owner.onSynAnswered?.();
   }
 
   #emitAck(nowUs: Micros, sink: SegmentSink): void {
