@@ -87,6 +87,12 @@ export const mutations: readonly Mutation[] = [
     replace: 'this.finAtUs = NEVER;',
   },
   {
+    row: 'F11',
+    file: 'src/core/mptcp/closing.ts',
+    find: 'if (s.finTries === MAX_FIN_TRIES) this.giveUpDataFin(nowUs);',
+    replace: '',
+  },
+  {
     row: 'F12',
     file: 'src/core/mptcp/closing.ts',
     find: 'sf.tcp.requestAck(nowUs);\n    this.closeIfDone(nowUs);',

@@ -90,4 +90,10 @@ export const mutations: readonly Mutation[] = [
     find: 'const isDoubtful = this.isOurDataConfirmed &&',
     replace: 'const isDoubtful = false &&',
   },
+  {
+    row: 'B16',
+    file: 'src/core/mptcp/closing.ts',
+    find: '!(s.isFinReady || s.finAcked)',
+    replace: '!s.isFinReady',
+  },
 ];

@@ -13,6 +13,8 @@ import type { MptcpSubflow } from './subflow.js';
 
 /** A connection without any subflow lives on this long for a break-before-make join (RFC 8684 3.3.3). */
 const ORPHAN_TIMEOUT_US: Micros = 300 * US_PER_S;
+/** A DATA_FIN said so often in vain, over two minutes, is given up as TCP would give up a FIN (RFC 9293 3.8.3, R2). */
+const MAX_FIN_TRIES = 17;
 
 export class Closing {
   /** The connection is over; its subflows may have something to say yet. */
@@ -37,15 +39,16 @@ export class Closing {
   pumpDataFin(nowUs: Micros): void {
     const { c } = this;
     const s = c.sender;
-    if (!s.isFinReady) return;
     if (c.mode === 'tcp') {
-      if (this.isEndRequestedOnTcp) return;
+      // A DATA_FIN that was acknowledged before the fallback does not spare the FIN: that is all the peer hears now (3.7).
+      if (this.isEndRequestedOnTcp || !(s.isFinReady || s.finAcked)) return;
       this.isEndRequestedOnTcp = true;
       for (const sf of c.subflows) sf.tcp.sendFin(nowUs);
       c.host.markDirty(c);
       return;
     }
-    if (c.mode !== 'mptcp' || (s.finTries > 0 && s.finAtUs > nowUs)) return;
+    if (c.mode !== 'mptcp' || !s.isFinReady || (s.finTries > 0 && s.finAtUs > nowUs)) return;
+    if (s.finTries === MAX_FIN_TRIES) this.giveUpDataFin(nowUs);
     let sent = false;
     // A subflow that is ending itself says it only where no other can.
     const hasOpen = c.subflows.some((sf) => sf.isUsable && !sf.isStalled);
@@ -61,6 +64,16 @@ export class Closing {
     }
     s.onFinSent(nowUs);
     c.host.markDirty(c); // behind the last data it goes in this flush, but in its next round
+  }
+
+  /** Options do not pass on these subflows, one way or the other (3.7); another one may yet come. */
+  private giveUpDataFin(nowUs: Micros): void {
+    const { c } = this;
+    c.sender.finTries = 0;
+    for (const sf of c.subflows) {
+      if (!sf.isConfirmed || !sf.tcp.isEstablished) continue;
+      c.resetSubflow(nowUs, sf, sf.isStalled ? RST_REASON.unacceptablePerformance : RST_REASON.middleboxInterference);
+    }
   }
 
   /** DSS checksum of our DATA_FIN alone: pseudo-header only (3.3.3). */

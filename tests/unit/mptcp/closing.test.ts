@@ -149,6 +149,21 @@ test('the DATA_FIN goes again, more and more seldom, until it is acknowledged, o
   t.deepEqual(dataFins(s.advance(60 * S)), []);
 });
 
+test('a DATA_FIN that nobody acknowledges for two minutes: the subflow is reset, and another one is asked anew', (t) => {
+  const s = MptcpScript.joined(1);
+  s.end();
+  const before = s.advance(110 * S);
+  t.false(before.some(({ flags }) => flags.includes('R')));
+  // Options are stripped on the way, but TCP is answered.
+  s.p0.ack();
+  const sent = s.advance(20 * S);
+  t.is(sent.find(({ flags }) => flags.includes('R'))?.tcprst, 6);
+  t.deepEqual(dataFins(s.advance(200 * S)), []);
+  t.is(s.engine.connections().length, 1, 'kept for a subflow that may yet come');
+  s.advance(300 * S);
+  t.is(s.engine.connections().length, 0);
+});
+
 test('the DATA_FIN waits until subflows have taken all data', (t) => {
   const s = MptcpScript.joined(1, { peer: { win: 1000 } });
   s.write(1500);

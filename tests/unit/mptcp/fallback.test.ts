@@ -248,6 +248,21 @@ test('a FIN without options ends the stream only if everything before it was DAT
   t.is(late.ends, 0);
 });
 
+test('a DATA_FIN acknowledged before the fallback does not spare the FIN', (t) => {
+  const s = MptcpScript.connected();
+  s.write(1000);
+  s.p0.ack(1001);
+  s.end();
+  s.p0.ack(1002);
+  // In-order data without a mapping, where none has ever come: the peer's options do not pass.
+  const sent = s.p0.exchange({ len: 500 });
+  t.false(s.c.isMptcp);
+  t.true(
+    sent.some(({ flags }) => flags.includes('F')),
+    JSON.stringify(sent),
+  );
+});
+
 test('payload survives every fallback', (t) => {
   for (const what of stripped.filter(({ paths }) => paths === undefined)) {
     const { client, server } = throughBoxes({ ...what, bytes: SHORT });
