@@ -1,5 +1,5 @@
 /**
- * Runs the benchmarks: codec, engine, packet port, tunnel, tunnel over emulated links. Everything is compared within one run of this program, never
+ * Runs the benchmarks: codec, engine, packet port, tunnel, tunnel over emulated links, flow lane. Everything is compared within one run of this program, never
  * with a figure from another machine or day; the document says what is needed to repeat it.
  */
 import { execFileSync } from 'node:child_process';
@@ -51,7 +51,7 @@ export interface SectionOptions {
   readonly say: (text: string) => void;
 }
 
-export const SECTIONS = ['codec', 'engine', 'port', 'tunnel', 'links'] as const;
+export const SECTIONS = ['codec', 'engine', 'port', 'tunnel', 'links', 'flows'] as const;
 export type SectionName = (typeof SECTIONS)[number];
 
 export interface BenchOptions {
@@ -74,7 +74,7 @@ export async function runBench(options: BenchOptions): Promise<number> {
   return 0;
 }
 
-const NEEDS_SANDBOX: ReadonlySet<SectionName> = new Set(['port', 'tunnel', 'links']);
+const NEEDS_SANDBOX: ReadonlySet<SectionName> = new Set(['port', 'tunnel', 'links', 'flows']);
 
 async function measure({ sections, runs, quick }: BenchOptions): Promise<BenchDocument> {
   const startedAt = new Date().toISOString();
@@ -132,6 +132,7 @@ const OPEN: Readonly<Record<SectionName, (options: SectionOptions) => Promise<Se
   port: async (options) => (await import('./port.js')).openPortBench(options),
   tunnel: async (options) => (await import('./tunnel.js')).openTunnelBench(options),
   links: async (options) => (await import('./links.js')).openLinksBench(options),
+  flows: async (options) => (await import('./flows.js')).openFlowsBench(options),
 };
 
 function pure(title: string, module: { run(): Promise<Row[]> }): Section {

@@ -23,7 +23,7 @@ import { peakMemoryBytes } from './cpu.js';
 import { EQUAL, HOME, LOSSY, NAMES, type Pair, setPair, sumBps, toSpecs, UNEQUAL } from './pairs.js';
 import { goNormal, goRealTime } from './priority.js';
 import type { LatencyResult } from './requests.js';
-import { type Row, round3, type Target } from './stats.js';
+import { atLeast, atMost, type Row, round3 } from './stats.js';
 
 const SECONDS = 10;
 const QUICK_SECONDS = 4;
@@ -208,11 +208,7 @@ class LinksBench {
 
 function share(name: string, { rateBps }: TransferResult, ofBps: number, target?: number): Row {
   const value = Number((rateBps / ofBps).toFixed(3));
-  return { name, value, unit: '', ...(target !== undefined && { target: { limit: target, is: 'least' as const } }) };
-}
-
-function atMost(limit: number): Target {
-  return { limit, is: 'most' };
+  return { name, value, unit: '', ...(target !== undefined && { target: atLeast(target) }) };
 }
 
 /** What the site and curl use inside the tunnel; a new namespace starts with the machine's default. */

@@ -14,6 +14,14 @@ export interface Target {
   readonly is: 'least' | 'most';
 }
 
+export function atLeast(limit: number): Target {
+  return { limit, is: 'least' };
+}
+
+export function atMost(limit: number): Target {
+  return { limit, is: 'most' };
+}
+
 export interface Summary {
   readonly name: string;
   readonly unit: string;
@@ -59,7 +67,7 @@ export function isLessBetter(unit: string): boolean {
   return LESS_IS_BETTER.has(unit);
 }
 
-const LESS_IS_BETTER: ReadonlySet<string> = new Set(['ns', 'us', 'ms', 's', 'CPU s/GB', 'MB', 'segments']);
+const LESS_IS_BETTER: ReadonlySet<string> = new Set(['ns', 'us', 'ms', 's', 'CPU s/GB', 'MB', 'segments', 'failed']);
 
 /** Three significant digits, or the whole part where that is longer. */
 export function round3(value: number): number {

@@ -3,7 +3,7 @@ import { Command, InvalidArgumentError } from 'commander';
 import { SandboxError } from '../lab/sandbox.js';
 import { CliError, EXIT } from './exit.js';
 
-const SECTIONS = ['codec', 'engine', 'port', 'tunnel', 'links'];
+const SECTIONS = ['codec', 'engine', 'port', 'tunnel', 'links', 'flows'];
 const DEFAULT_RUNS = 5;
 const MAX_RUNS = 1000;
 
