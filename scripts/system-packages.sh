@@ -1,6 +1,8 @@
 #!/bin/sh
 # What the tests need from Debian or Ubuntu besides iproute2. Installs what is missing, as root only.
 set -eu
+# npm puts node_modules/.bin first, where there is another program called nft.
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 missing=
 need() { command -v "$1" >/dev/null || missing="$missing $2"; }
