@@ -4,7 +4,7 @@
  * host that lets segments through to it, and reserves the port. What a *rejecting* firewall needs besides is in
  * guard-table.ts.
  */
-
+import { randomInt } from 'node:crypto';
 import type { Micros } from '../core/base/time.js';
 import type { PortGuard } from '../core/engine/ports.js';
 import { addon, check } from './addon.js';
@@ -16,15 +16,34 @@ export const MAX_GUARDS = 8_192;
 /** A released guard stays this long: segments of the old connection may still arrive (TIME-WAIT, RFC 9293 3.4.1). */
 export const LINGER_US = 60_000_000;
 
+/** Neighbouring ports that are opened at once, at most: as many as are guarded already. */
+const MAX_BLOCK = 64;
+/** Once so many ports linger, the oldest of them is used again before further ones are opened. */
+const REUSE_ABOVE = 512;
+
 const AF_INET = 2;
 const AF_INET6 = 10;
 const SOCK_STREAM = 1;
 const IPPROTO_IPV6 = 41;
 const IPV6_V6ONLY = 26;
 
-/** All guards of one namespace. `onPorts` is told whenever the set of guarded ports has changed. */
+/** Ports that were opened together, and are let go of together. */
+interface Block {
+  readonly ports: readonly number[];
+  /** Held or lingering. */
+  busy: number;
+}
+
+/**
+ * All guards of one namespace. `onPorts` is told whenever the set of guarded ports has changed. Who asks for any port gets one
+ * out of a block of neighbours, and blocks are larger the more ports are in use: a packet socket's filter counts ranges, and
+ * each change of the set is some work.
+ */
 export class GuardPool {
   readonly #fds = new Map<number, number>();
+  readonly #blocks = new Map<number, Block>();
+  /** Of blocks, in nobody's hands. */
+  readonly #spare: number[] = [];
   /** Released ports and when their guard may go, oldest first. */
   readonly #lingering = new Map<number, Micros>();
 
@@ -35,16 +54,16 @@ export class GuardPool {
 
   /** Guards `port`, or a free one of the kernel's choosing (0). Throws SystemError EADDRINUSE if somebody has it. */
   acquire(port: number): PortGuard {
-    if (this.#fds.size >= MAX_GUARDS) throw new RangeError(`more than ${MAX_GUARDS} guarded ports`);
-    let guarded = port;
-    if (this.#lingering.delete(port)) {
-      // Taken again before its guard went.
-    } else {
-      const fd = openListener(port);
-      guarded = portOf(fd);
-      this.#fds.set(guarded, fd);
-      this.onPorts(this.ports());
+    const guarded = port === 0 ? this.#any() : port;
+    // Taken again before its guard went, or opened with a neighbour.
+    const isKnown = this.#lingering.delete(guarded);
+    const spareAt = isKnown ? -1 : this.#spare.indexOf(guarded);
+    if (spareAt >= 0) this.#spare.splice(spareAt, 1);
+    if (!isKnown && spareAt < 0) {
+      this.#open(guarded, 1);
+      this.#spare.pop();
     }
+    if (!isKnown) this.#blocks.get(guarded)!.busy++;
     let isHeld = true;
     return {
       port: guarded,
@@ -56,29 +75,72 @@ export class GuardPool {
     };
   }
 
-  /** Every port guarded now, lingering ones included. */
+  /** Every port guarded now, lingering and spare ones included. */
   ports(): ReadonlySet<number> {
     return new Set(this.#fds.keys());
   }
 
-  /** Lets go of what was released LINGER_US ago. Call every few seconds. */
+  /** Lets go of blocks of which the last port was released LINGER_US ago. Call every few seconds. */
   sweep(): void {
     const nowUs = this.nowUs();
-    let hasChanged = false;
+    const idle = new Set<Block>();
     for (const [port, dueUs] of this.#lingering) {
       if (nowUs < dueUs) break;
       this.#lingering.delete(port);
-      addon.close(this.#fds.get(port)!);
-      this.#fds.delete(port);
-      hasChanged = true;
+      this.#spare.push(port);
+      const block = this.#blocks.get(port)!;
+      if (--block.busy === 0) idle.add(block);
     }
-    if (hasChanged) this.onPorts(this.ports());
+    for (const { ports } of idle) {
+      for (const port of ports) {
+        addon.close(this.#fds.get(port)!);
+        this.#fds.delete(port);
+        this.#blocks.delete(port);
+        this.#spare.splice(this.#spare.indexOf(port), 1);
+      }
+    }
+    if (idle.size > 0) this.onPorts(this.ports());
   }
 
   close(): void {
     for (const fd of this.#fds.values()) addon.close(fd);
     this.#fds.clear();
+    this.#blocks.clear();
+    this.#spare.length = 0;
     this.#lingering.clear();
+  }
+
+  /** A port that nobody holds; at random among those there are, so that the next one cannot be foretold (RFC 6056 3). */
+  #any(): number {
+    if (this.#spare.length === 0 && this.#lingering.size >= REUSE_ABOVE) {
+      // Timestamps keep the old connection's segments apart from the new one's (RFC 6191 2).
+      const [port] = this.#lingering.keys();
+      return port!;
+    }
+    if (this.#spare.length === 0) this.#open(0, Math.min(MAX_BLOCK, Math.max(1, this.#fds.size)));
+    return this.#spare[randomInt(this.#spare.length)]!;
+  }
+
+  /** Opens `port` (0: any) and up to `count` - 1 neighbours that are free; they are spare ones then. */
+  #open(port: number, count: number): void {
+    if (this.#fds.size >= MAX_GUARDS) throw new RangeError(`more than ${MAX_GUARDS} guarded ports`);
+    const ports: number[] = [];
+    const block: Block = { ports, busy: 0 };
+    for (let i = 0; i < count; i++) {
+      let fd: number;
+      try {
+        fd = openListener(i === 0 ? port : ports[0]! + i);
+      } catch (error) {
+        if (i === 0) throw error;
+        break; // somebody has the neighbour, or there is none
+      }
+      const opened = portOf(fd);
+      ports.push(opened);
+      this.#fds.set(opened, fd);
+      this.#blocks.set(opened, block);
+      this.#spare.push(opened);
+    }
+    this.onPorts(this.ports());
   }
 }
 

@@ -191,3 +191,31 @@ test.serial('a guard reserves its port for both families, lingers after its rele
   t.is(addon.bind(four, name), 0, 'free again');
   addon.close(four);
 });
+
+test.serial(
+  'many guards are few ranges of neighbours; what has lingered longest is used again before there are more',
+  (t) => {
+    let now = 1_000_000;
+    let told = 0;
+    const pool = new GuardPool(
+      () => told++,
+      () => now,
+    );
+    const guards = Array.from({ length: 1_000 }, () => pool.acquire(0));
+    const ports = guards.map((g) => g.port).sort((a, b) => a - b);
+    t.is(new Set(ports).size, 1_000);
+    const guarded = [...pool.ports()].sort((a, b) => a - b);
+    const ranges = guarded.filter((port, i) => i === 0 || guarded[i - 1] !== port - 1).length;
+    t.true(ranges <= 100, `${ranges} ranges`);
+    t.true(told <= 100, `told ${told} times`);
+    for (const guard of guards) guard.release();
+    const spare = guarded.length - 1_000;
+    for (let i = 0; i < spare; i++) pool.acquire(0);
+    t.is(pool.acquire(0).port, guards[0]!.port, 'the first that was released');
+    t.is(pool.ports().size, guarded.length);
+    now += LINGER_US;
+    pool.sweep();
+    t.true(pool.ports().size < guarded.length, 'blocks that nobody uses are gone');
+    pool.close();
+  },
+);
