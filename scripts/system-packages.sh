@@ -14,6 +14,8 @@ need tcpdump tcpdump
 need ping iputils-ping
 need mptcpize mptcpize
 need setpriv util-linux
+need openssl openssl
+need systemd-analyze systemd
 
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
