@@ -227,6 +227,7 @@ export class ClientDaemon {
         onChange: (change) => this.onLink(change),
         onNews: (link, news) => this.onLinkNews(link, news),
         onSignal: (link, signalDbm) => this.onSignal(link, signalDbm),
+        isRestless: (link) => this.fading.isRestless(link.id),
       },
     );
     this.pauses = new PauseWatch(this.sources.clocks, (pause) => this.onPause(pause));

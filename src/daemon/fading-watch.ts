@@ -44,6 +44,11 @@ export class FadingWatch {
     return this.#verdict(watched, watched.judge.sample(nowUs, signalDbm, factsOf(watched, subflows)));
   }
 
+  /** Whether its next sample may change the verdict, and so should come soon. */
+  isRestless(linkId: number): boolean {
+    return this.#links.get(linkId)?.judge.isRestless ?? false;
+  }
+
   /** The link is down: what was seen of its signal is over. Answers as `sample` does. */
   reset(linkId: number): boolean | null {
     const watched = this.#links.get(linkId);

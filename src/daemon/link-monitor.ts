@@ -20,7 +20,7 @@ import { matchRule } from './link-match.js';
 import { isForwarding, readFacts, routeKey } from './link-reader.js';
 import { type DeviceFacts, readDevice } from './link-type.js';
 import { NetworkManager, type NmcliHost } from './network-manager.js';
-import { type RadioReading, SAMPLE_MS, type SignalSource } from './signal.js';
+import { type RadioReading, RESTLESS_SAMPLE_MS, SAMPLE_MS, type SignalSource } from './signal.js';
 
 /** A link that a rule takes (if only to say `never`), and the rule. */
 export interface HostLink extends LinkFacts {
@@ -45,6 +45,8 @@ export interface LinkEvents {
   onNews?(link: HostLink, news: LinkNews): void;
   /** Every SAMPLE_MS, for each WiFi link that is up and whose signal is known. */
   onSignal?(link: HostLink, signalDbm: number): void;
+  /** After that: whether the next sample of it should come sooner (RESTLESS_SAMPLE_MS). */
+  isRestless?(link: HostLink): boolean;
 }
 
 export interface LinkMonitorOptions {
@@ -71,7 +73,7 @@ export class LinkMonitor {
   readonly #options: LinkMonitorOptions;
   readonly #netlink: NetlinkMonitor;
   readonly #manager: NetworkManager | null;
-  readonly #sampler: NodeJS.Timeout | null;
+  #sampler: NodeJS.Timeout | null = null;
   #rules: readonly PathRule[];
   #current = new Map<number, HostLink>();
   #leftOut: LeftOutLink[] = [];
@@ -92,9 +94,8 @@ export class LinkMonitor {
     this.#rules = options.rules;
     this.#netlink = new NetlinkMonitor(TOPICS[options.side], (event) => this.#onNetlink(event));
     this.#manager = options.nmcli == null ? null : new NetworkManager(options.nmcli, () => this.#schedule());
-    const hasSamples = options.signal != null || options.feed != null;
-    this.#sampler = hasSamples ? setInterval(() => this.sample(), SAMPLE_MS) : null;
     this.#current = this.#read();
+    if (options.signal != null || options.feed != null) this.#sampleIn(SAMPLE_MS);
   }
 
   get links(): readonly HostLink[] {
@@ -147,9 +148,17 @@ export class LinkMonitor {
     }
   }
 
+  #sampleIn(ms: number): void {
+    this.#sampler = setTimeout(() => {
+      this.sample();
+      const isRestless = this.links.some((link) => link.isUp && this.events.isRestless?.(link) === true);
+      if (!this.#isClosed) this.#sampleIn(isRestless ? RESTLESS_SAMPLE_MS : SAMPLE_MS);
+    }, ms);
+  }
+
   close(): void {
     this.#isClosed = true;
-    if (this.#sampler !== null) clearInterval(this.#sampler);
+    if (this.#sampler !== null) clearTimeout(this.#sampler);
     this.#netlink.close();
     this.#manager?.close();
     this.#options.signal?.close();

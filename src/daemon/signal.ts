@@ -5,8 +5,10 @@
 import { readFileSync } from 'node:fs';
 import { Nl80211 } from '../native/index.js';
 
-/** Often enough for the judgement of a signal that falls within seconds, at the price of one system call. */
-export const SAMPLE_MS = 500;
+/** Often enough for the judgement of a signal that falls within seconds, at the price of one system call ... */
+export const SAMPLE_MS = 250;
+/** ... and while it falls, or a verdict stands that may be taken back at any moment. */
+export const RESTLESS_SAMPLE_MS = 100;
 
 /** No receiver hears less. */
 const WEAKEST_DBM = -120;
