@@ -20,6 +20,11 @@ export interface EngineConfig {
   readonly windowScale: number;
   /** Live connections; a SYN beyond is dropped and counted. */
   readonly maxConnections: number;
+  /**
+   * Connections that are over and wait in TIME-WAIT; beyond, the longest waiting ones are let go before their time, as by the
+   * kernel's tcp_max_tw_buckets. What is late for them gets a RST, and timestamps keep it out of a new one (RFC 7323 5).
+   */
+  readonly maxTimeWait: number;
   /** Connections whose handshake is not complete; a SYN beyond is answered with a cookie (RFC 4987 3.6, syn-cookies.ts). */
   readonly maxHalfOpen: number;
   /** Overrides of the TCP settings of every subflow. */
@@ -46,6 +51,7 @@ export const DEFAULT_ENGINE_CONFIG: EngineConfig = {
   receiveBufferBytes: 8 * 1024 * 1024,
   windowScale: 8,
   maxConnections: 4096,
+  maxTimeWait: 1024,
   maxHalfOpen: 1024,
   tcp: {},
 };

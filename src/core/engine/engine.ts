@@ -49,6 +49,8 @@ export class Engine implements EngineApi, ConnectionHost {
   readonly live = new Map<number, Connection>();
   readonly byToken = new Map<number, Connection>();
   private readonly timers = new TimerQueue<Connection>();
+  /** Connections that are over, the longest first. */
+  private readonly lingering = new Set<Connection>();
   private dirty = new Set<Connection>();
   private readonly events: EngineEvent[] = [];
   private readonly counts = new Map<string, number>();
@@ -220,6 +222,18 @@ export class Engine implements EngineApi, ConnectionHost {
     return (old.tcp.iss + old.tcp.sndNxt) >>> 0;
   }
 
+  /** Those that have yet to hear that their FIN arrived are left alone. */
+  private endOldTimeWaits(nowUs: Micros): void {
+    let surplus = this.lingering.size - this.config.maxTimeWait;
+    for (const c of this.lingering) {
+      if (surplus-- <= 0) break;
+      if (!c.subflows.every((sf) => sf.tcp.state === 'time-wait')) continue;
+      this.count('TcpExtTCPTimeWaitOverflow');
+      for (const sf of c.subflows) sf.tcp.abort(nowUs, false);
+      this.markDirty(c);
+    }
+  }
+
   private onOtherProtocol(nowUs: Micros): void {
     const { seg, icmp } = this;
     const result = parseIcmpError(seg, icmp);
@@ -253,6 +267,7 @@ export class Engine implements EngineApi, ConnectionHost {
   }
 
   flush(nowUs: Micros, edge: Edge): void {
+    if (this.lingering.size > this.config.maxTimeWait) this.endOldTimeWaits(nowUs);
     for (const link of this.links.values()) link.begin(edge, this.sendingRate);
     for (let round = 0; round < MAX_FLUSH_ROUNDS && this.dirty.size > 0; round++) {
       const polled = this.dirty;
@@ -325,8 +340,13 @@ export class Engine implements EngineApi, ConnectionHost {
     this.demux.remove(subflow);
   }
 
+  over(connection: Connection): void {
+    this.lingering.add(connection);
+  }
+
   forget(connection: Connection): void {
     this.live.delete(connection.id);
+    this.lingering.delete(connection);
     this.strays.forget(connection);
     this.timers.delete(connection);
     this.dirty.delete(connection);

@@ -206,6 +206,7 @@ export class Closing {
     this.orphanAtUs = NEVER;
     c.dataRto.stop();
     c.sender.reinjections.clear();
+    c.host.over(c);
     c.host.emit({ type: 'connection-closed', connectionId: c.id, why });
     c.host.markDirty(c);
   }

@@ -23,6 +23,8 @@ export interface ConnectionHost {
   /** Puts the subflow's four-tuple into the demultiplexer. False if the tuple is taken. */
   register(subflow: MptcpSubflow): boolean;
   unregister(subflow: MptcpSubflow): void;
+  /** The connection is over; its subflows may have something to say yet. */
+  over(connection: Connection): void;
   /** Nothing of the connection is left. */
   forget(connection: Connection): void;
   link(linkId: number): LinkInfo | undefined;

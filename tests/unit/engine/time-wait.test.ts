@@ -89,3 +89,55 @@ test('a subflow that was closed in good order can be opened again at once, on th
     network.run((nowUs += S / 10));
   }
 });
+
+test('of the connections that wait in TIME-WAIT, the longest waiting go before their time when there are too many', (t) => {
+  const { network, client, server, accepted } = connected({ maxTimeWait: 3 });
+  let nowUs = S;
+  for (let i = 0; i < 10; i++) {
+    const c = client.engine.connect(nowUs, {
+      linkId: 0,
+      localAddress: LOCAL[0],
+      localPort: 41_000 + i,
+      remote: { address: SERVER, port: 5000 },
+    });
+    c.setReader({ onBytes: (_b, _o, n) => n, onEnd: () => {} });
+    c.write(nowUs, Uint8Array.of(1));
+    client.poke();
+    network.run((nowUs += S / 10));
+    c.end(nowUs);
+    accepted.at(-1)!.end(nowUs);
+    client.poke();
+    server.poke();
+    network.run((nowUs += S / 10));
+    t.is(c.state, 'closed');
+  }
+  for (const { engine } of [client, server]) {
+    // The connection that is open, and three that wait.
+    t.is(engine.connections().length, 4);
+    t.is(engine.counters().TcpExtTCPTimeWaitOverflow, 7);
+  }
+});
+
+test('a port of a connection in TIME-WAIT at both ends serves a new connection to the same place at once', (t) => {
+  const { network, client, server, accepted } = connected();
+  let nowUs = S;
+  for (let round = 0; round < 5; round++) {
+    const c = client.engine.connect(nowUs, {
+      linkId: 0,
+      localAddress: LOCAL[0],
+      localPort: 42_000,
+      remote: { address: SERVER, port: 5000 },
+    });
+    c.setReader({ onBytes: (_b, _o, n) => n, onEnd: () => {} });
+    c.write(nowUs, new Uint8Array(100_000));
+    client.poke();
+    network.run((nowUs += S));
+    t.is(c.state, 'established', `round ${round}`);
+    t.is(accepted.at(-1)!.info().bytesReceived, 100_000);
+    c.end(nowUs);
+    accepted.at(-1)!.end(nowUs);
+    client.poke();
+    server.poke();
+    network.run((nowUs += S));
+  }
+});
