@@ -11,6 +11,7 @@ const VERBS: ReadonlyMap<string, () => Promise<Command>> = new Map([
   ['paths', async () => (await import('./paths.js')).pathsCommand()],
   ['path', async () => (await import('./path.js')).pathCommand()],
   ['mode', async () => (await import('./mode.js')).modeCommand()],
+  ['flows', async () => (await import('./flows.js')).flowsCommand()],
   ['why', async () => (await import('./why.js')).whyCommand()],
   ['top', async () => (await import('./top.js')).topCommand()],
   ['history', async () => (await import('./history.js')).historyCommand()],

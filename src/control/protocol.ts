@@ -17,6 +17,7 @@ export const FLOWS_SCHEMA = 'mptun.flows/1';
 export const EVENT_SCHEMA = 'mptun.event/1';
 export const HISTORY_SCHEMA = 'mptun.history/1';
 export const WHY_SCHEMA = 'mptun.why/1';
+export const WHY_FLOW_SCHEMA = 'mptun.why-flow/1';
 export const RESULT_SCHEMA = 'mptun.result/1';
 
 /**
@@ -204,6 +205,42 @@ export interface FlowsDocument {
   schema: typeof FLOWS_SCHEMA;
   time: string;
   flows: FlowStatus[];
+  /** TCP connections of applications that have a way of their own (flows of the packet lane are in its connections). */
+  tcp_flows: TcpFlowStatus[];
+}
+
+/** One TCP connection of an application. tx is from the application, wherever it is asked. */
+export interface TcpFlowStatus extends Totals {
+  id: number;
+  /** `tun`: ended at the TUN. `proxy`: from a client of our proxy. `relay`: at a server, from one of its clients. */
+  origin: 'tun' | 'proxy' | 'relay';
+  session: string | null;
+  state: 'dialing' | 'open' | 'closed';
+  /** The application's end, where it is known. */
+  app: string | null;
+  destination: string;
+  /** Name of the destination, where it is known. */
+  name: string | null;
+  way: string;
+  /** The rule that gave it its way, or its mode; in words. */
+  rule: string;
+  mode: string;
+  /** What mode `auto` takes it for: `interactive` or `bulk`. */
+  class: string;
+  /** Of what this end sends; null: not chosen yet. */
+  scheduler: string | null;
+  age_s: number;
+  /** Id of its MPTCP connection in `flows`' terms; null: there is none (yet). */
+  connection: number | null;
+  is_mptcp: boolean;
+  paths: {
+    path: string;
+    state: string;
+    tx_bytes: number;
+    rx_bytes: number;
+    rtt_s: number | null;
+    why: string | null;
+  }[];
 }
 
 export type EventLevel = 'debug' | 'info' | 'warn' | 'error';
@@ -304,6 +341,27 @@ export interface WhyPath {
   why: string;
 }
 
+/** What would become of a TCP connection to a destination (`GET /v1/why?host=HOST&port=PORT`), and what becomes of those there are. */
+export interface WhyFlowDocument {
+  schema: typeof WHY_FLOW_SCHEMA;
+  time: string;
+  host: string;
+  port: number;
+  /** The address that is judged; null: the name does not resolve here (the far side may resolve it). */
+  address: string | null;
+  names: string[];
+  /** `relay`, `direct`, `convert`, `packet` or `bypass`. */
+  way: string;
+  rule: string;
+  mode: string;
+  /** Rules in turn, up to the one that matches; `failed`: the criterion that does not hold, null: it matches. */
+  rules: { rule: string; failed: string | null }[];
+  /** What would be said of each path. */
+  paths: { name: string; state: string; carries: boolean; why: string }[];
+  /** Open flows to it. */
+  flows: TcpFlowStatus[];
+}
+
 /** One lane of a session: what kind of traffic, how much, and over which paths. */
 export interface WhyFlows {
   session: string | null;
@@ -340,6 +398,7 @@ export interface StatusSource {
   readonly name: string;
   status(): StatusDocument;
   flows(): FlowStatus[];
+  tcpFlows(): TcpFlowStatus[];
   leftOut(): LeftOut[];
   /** Monotonic counters by name (the engine's and the lanes'), for /metrics. */
   counters(): Readonly<Record<string, number>>;
@@ -350,6 +409,8 @@ export interface StatusSource {
   /** null: as configured. */
   changeMode(mode: TrafficMode | null): CommandResult;
   why(): WhyDocument;
+  /** A string says what is wrong. */
+  whyFlow(host: string, port: number): Promise<WhyFlowDocument | string>;
   /** The newest `count`, oldest first. */
   history(count: number): HandoverReceipt[];
   reload(): Promise<CommandResult>;

@@ -2,7 +2,7 @@
  * The control socket: HTTP/JSON on a unix socket, mode 0660, so that `curl --unix-socket` is all that a script needs.
  *
  *   GET  /v1/status  /v1/paths  /v1/flows  /metrics
- *   GET  /v1/why  /v1/history[?n=COUNT]
+ *   GET  /v1/why[?host=HOST&port=PORT]  /v1/history[?n=COUNT]
  *   GET  /v1/events[?after=SEQ][&follow=0]   newline-delimited; kept events first, then live
  *   POST /v1/paths/{name}   {"role": …, "limit_bps": …, "use": …}
  *   POST /v1/mode   {"mode": …}
@@ -118,10 +118,12 @@ export class ControlServer {
       }
       case 'GET /v1/flows': {
         const time = new Date().toISOString();
-        return sendJson(res, 200, { schema: FLOWS_SCHEMA, time, flows: this.source.flows() } satisfies FlowsDocument);
+        const flows = this.source.flows();
+        const tcp_flows = this.source.tcpFlows();
+        return sendJson(res, 200, { schema: FLOWS_SCHEMA, time, flows, tcp_flows } satisfies FlowsDocument);
       }
       case 'GET /v1/why':
-        return sendJson(res, 200, this.source.why());
+        return url.searchParams.has('host') ? this.sendWhyFlow(url, res) : sendJson(res, 200, this.source.why());
       case 'GET /v1/history':
         return this.sendHistory(url, res);
       case 'GET /v1/events':
@@ -170,6 +172,18 @@ export class ControlServer {
     if (typeof change === 'string') return sendResult(res, 400, { ok: false, message: change });
     const result = this.source.changeMode(change.mode);
     sendResult(res, result.ok ? 200 : 409, result);
+  }
+
+  private async sendWhyFlow(url: URL, res: ServerResponse): Promise<void> {
+    const host = url.searchParams.get('host')!;
+    const port = Number(url.searchParams.get('port') ?? 443);
+    if (!isDestination(host) || !Number.isInteger(port) || port < 1 || port > 65_535) {
+      sendResult(res, 400, { ok: false, message: 'host and port: a name or an address, and a port are wanted' });
+      return;
+    }
+    const document = await this.source.whyFlow(host, port);
+    if (typeof document === 'string') sendResult(res, 409, { ok: false, message: document });
+    else sendJson(res, 200, document);
   }
 
   private sendHistory(url: URL, res: ServerResponse): void {
@@ -275,6 +289,11 @@ const KNOWN_PATHS: ReadonlySet<string> = new Set([
   '/v1/reload',
   '/metrics',
 ]);
+
+/** A name or an address, as far as that can be said without asking anybody. */
+function isDestination(text: string): boolean {
+  return text.length <= 253 && /^[A-Za-z0-9_.:-]+$/.test(text);
+}
 
 /** The name in /v1/paths/{name}, or null. */
 function pathName(pathname: string): string | null {

@@ -21,15 +21,18 @@ import type {
   Problem,
   StatusDocument,
   StatusSource,
+  TcpFlowStatus,
   TrafficMode,
   TunnelState,
   WhyDocument,
+  WhyFlowDocument,
 } from '../control/protocol.js';
 import { TUNNEL_KEEPALIVE } from '../core/engine/config.js';
 import { BULK } from '../core/lanes/packet-lane.js';
 import { ClientDaemon } from './client.js';
 import { ControlServer } from './control-server.js';
 import { Driver } from './driver.js';
+import { relayedStatus, tcpFlowStatus, whyFlowDocument } from './flows/flow-status.js';
 import { Journal } from './journal.js';
 import type { HostLink } from './link-monitor.js';
 import { SystemdNotifier } from './notify-systemd.js';
@@ -322,6 +325,14 @@ class Daemon implements StatusSource {
     return this.client.changeMode(mode);
   }
 
+  tcpFlows(): TcpFlowStatus[] {
+    const nowUs = this.driver.nowUs();
+    const linkName = (id: number) => this.linkName(id);
+    if (this.client === null) return this.server!.relay.flows().map((flow) => relayedStatus(flow, nowUs, linkName));
+    const session = this.client.config.server.host;
+    return this.client.desk.registry.entries().map((entry) => tcpFlowStatus(entry, session, nowUs, linkName));
+  }
+
   leftOut(): LeftOut[] {
     const { leftOut } = (this.client ?? this.server)!.monitor;
     return leftOut.map(({ name, type, why }) => ({ name, type, reason: why }));
@@ -335,6 +346,12 @@ class Daemon implements StatusSource {
       ruleOf: (path) => (this.client === null ? null : (linkOf(path)?.rule ?? null)),
       managedRole: (path) => this.client?.pathState(linkOf(path)?.id ?? -1)?.role ?? null,
     });
+  }
+
+  async whyFlow(host: string, port: number): Promise<WhyFlowDocument | string> {
+    if (this.client === null) return "rules for flows are the client's: ask there";
+    const { judge } = this.client.desk;
+    return whyFlowDocument({ host, port, judge, why: this.why(), flows: () => this.tcpFlows() });
   }
 
   history(count: number): HandoverReceipt[] {

@@ -10,9 +10,12 @@ import {
   STATUS_SCHEMA,
   type StatusDocument,
   type StatusSource,
+  type TcpFlowStatus,
   type TrafficMode,
+  WHY_FLOW_SCHEMA,
   WHY_SCHEMA,
   type WhyDocument,
+  type WhyFlowDocument,
 } from '../../src/control/protocol.js';
 import { Journal } from '../../src/daemon/journal.js';
 
@@ -23,6 +26,7 @@ export class FakeDaemon implements StatusSource {
   readonly modes: (TrafficMode | null)[] = [];
   modeResult: CommandResult | null = null;
   receipts: HandoverReceipt[] = [];
+  open: TcpFlowStatus[] = [sampleTcpFlow()];
   document: StatusDocument = sampleStatus();
   reloadResult: CommandResult = { ok: true, message: 'reloaded' };
   subscribers = 0;
@@ -33,6 +37,10 @@ export class FakeDaemon implements StatusSource {
 
   flows(): FlowStatus[] {
     return [];
+  }
+
+  tcpFlows(): TcpFlowStatus[] {
+    return this.open;
   }
 
   leftOut(): LeftOut[] {
@@ -67,6 +75,10 @@ export class FakeDaemon implements StatusSource {
     return sampleWhy();
   }
 
+  async whyFlow(host: string, port: number): Promise<WhyFlowDocument | string> {
+    return host === 'nowhere' ? 'this is a server' : sampleWhyFlow({ host, port });
+  }
+
   history(count: number): HandoverReceipt[] {
     return this.receipts.slice(-count);
   }
@@ -74,6 +86,59 @@ export class FakeDaemon implements StatusSource {
   reload(): Promise<CommandResult> {
     return Promise.resolve(this.reloadResult);
   }
+}
+
+export function sampleTcpFlow(fields: Partial<TcpFlowStatus> = {}): TcpFlowStatus {
+  return {
+    id: 3,
+    origin: 'tun',
+    session: 'vpn.example.net',
+    state: 'open',
+    app: '10.77.0.2:51034',
+    destination: '192.0.2.80:443',
+    name: 'www.example.com',
+    way: 'relay',
+    rule: 'flows.rules[0]: port 443',
+    mode: 'auto',
+    class: 'bulk',
+    scheduler: 'adaptive',
+    age_s: 75.2,
+    connection: 9,
+    is_mptcp: true,
+    paths: [
+      { path: 'wlan0', state: 'established', tx_bytes: 20_000, rx_bytes: 900_000, rtt_s: 0.021, why: null },
+      { path: 'wwan0', state: 'established', tx_bytes: 0, rx_bytes: 0, rtt_s: 0.06, why: 'backup' },
+    ],
+    tx_bps: 100_000,
+    rx_bps: 24_000_000,
+    tx_bytes: 20_000,
+    rx_bytes: 900_000,
+    ...fields,
+  };
+}
+
+export function sampleWhyFlow(fields: Partial<WhyFlowDocument> = {}): WhyFlowDocument {
+  return {
+    schema: WHY_FLOW_SCHEMA,
+    time: '2026-01-02T03:04:05.000Z',
+    host: 'www.example.com',
+    port: 443,
+    address: '192.0.2.80',
+    names: ['www.example.com'],
+    way: 'relay',
+    rule: 'flows.rules[1]: port 443',
+    mode: 'auto',
+    rules: [
+      { rule: 'flows.rules[0]: port 22', failed: 'port' },
+      { rule: 'flows.rules[1]: port 443', failed: null },
+    ],
+    paths: [
+      { name: 'wlan0', state: 'active', carries: true, why: 'role always' },
+      { name: 'wwan0', state: 'warm', carries: false, why: 'backup: wlan0 works' },
+    ],
+    flows: [sampleTcpFlow()],
+    ...fields,
+  };
 }
 
 export function samplePath(fields: Partial<PathStatus> = {}): PathStatus {

@@ -7,12 +7,26 @@ import type { ExitCode } from '../../../src/cli/exit.js';
 import { buildProgram } from '../../../src/cli/program.js';
 import { checkResult } from '../../../src/cli/status.js';
 import { RateCurves, sparkline } from '../../../src/cli/top.js';
-import type { HistoryDocument, PathsDocument, StatusDocument, WhyDocument } from '../../../src/control/protocol.js';
+import type {
+  FlowsDocument,
+  HistoryDocument,
+  PathsDocument,
+  StatusDocument,
+  WhyDocument,
+} from '../../../src/control/protocol.js';
 import { ControlServer } from '../../../src/daemon/control-server.js';
 import { VERSION } from '../../../src/version.js';
 import { mptun } from '../../support/cli.js';
 import { configDirectory } from '../../support/config-files.js';
-import { FakeDaemon, samplePath, sampleReceipt, sampleStatus, sampleWhy } from '../../support/fake-daemon.js';
+import {
+  FakeDaemon,
+  samplePath,
+  sampleReceipt,
+  sampleStatus,
+  sampleTcpFlow,
+  sampleWhy,
+  sampleWhyFlow,
+} from '../../support/fake-daemon.js';
 import { REPOSITORY, temporaryDirectory } from '../../support/files.js';
 
 async function fakeDaemon(t: ExecutionContext): Promise<{ daemon: FakeDaemon; socket: string }> {
@@ -271,6 +285,49 @@ test('why: rule, role, state and reason of each path, and the shares of the traf
   ]);
   const json = await mptun(['why', '--json', '--socket', socket]);
   t.deepEqual(JSON.parse(json.stdout) as WhyDocument, sampleWhy());
+});
+
+test('why HOST:PORT: which way, by which rule, which rules did not take it, over which paths, and what is open', async (t) => {
+  const { socket } = await fakeDaemon(t);
+  const { code, stdout } = await mptun(['why', 'www.example.com', '--socket', socket]);
+  t.is(code, 0);
+  t.deepEqual(stdout.split('\n'), [
+    'www.example.com:443  relayed by the server, on a connection of its own, mode auto',
+    '  address  192.0.2.80',
+    '  rule     flows.rules[1]: port 443',
+    '  not      flows.rules[0]: port 22 (port)',
+    '  path     wlan0: active, carries: role always',
+    '  path     wwan0: warm, does not carry: backup: wlan0 works',
+    '  open     relay, auto, since 1 min: 900 kB received, 20.0 kB sent, over wlan0, wwan0 (backup)',
+    '',
+  ]);
+  const json = await mptun(['why', '[2001:db8::1]:22', '--json', '--socket', socket]);
+  t.deepEqual(JSON.parse(json.stdout), sampleWhyFlow({ host: '2001:db8::1', port: 22 }));
+  const server = await mptun(['why', 'nowhere:80', '--socket', socket]);
+  t.deepEqual([server.code, server.stderr], [1, 'mptun: this is a server\n']);
+  for (const bad of ['a b', 'a:0', 'a:70000', '[x]:1', ''])
+    t.is((await mptun(['why', bad, '--socket', socket])).code, 2, bad);
+});
+
+test('flows: a line each, the fastest first with --top, or the document', async (t) => {
+  const { daemon, socket } = await fakeDaemon(t);
+  daemon.open = [
+    sampleTcpFlow({ rx_bps: 0, tx_bps: 0, name: null, app: null, origin: 'proxy', state: 'dialing', paths: [] }),
+    sampleTcpFlow(),
+  ];
+  const { stdout } = await mptun(['flows', '--socket', socket]);
+  const lines = stdout.split('\n');
+  t.regex(lines[0]!, /^2 flows of their own, beside 0 connections of the packet lane {2}\d\d:\d\d:\d\d$/);
+  t.regex(lines[1]!, /^APPLICATION +DESTINATION +WAY +MODE +PATHS +UP +DOWN +SENT +RECEIVED +AGE +RULE$/);
+  t.regex(lines[2]!, /^vpn\.example\.net +192\.0\.2\.80:443 +relay \(dialing\) +auto \(bulk\) +- +0 bit\/s/);
+  t.regex(
+    lines[3]!,
+    /^10\.77\.0\.2:51034 +www\.example\.com:443 \(192\.0\.2\.80\) +relay +auto \(bulk\) +wlan0 100 %, \[wwan0 0 %\] +100 kbit\/s +24\.0 Mbit\/s +20\.0 kB +900 kB +1 min +flows\.rules\[0\]: port 443$/,
+  );
+  const top = await mptun(['flows', '--top', '-n', '1', '--interval', '0.1', '--socket', socket]);
+  t.regex(top.stdout.split('\n')[2]!, /^10\.77\.0\.2:51034/);
+  const json = JSON.parse((await mptun(['flows', '--json', '--socket', socket])).stdout) as FlowsDocument;
+  t.deepEqual(json.tcp_flows, daemon.open);
 });
 
 test('history: one line a receipt, the newest n, or the document', async (t) => {
