@@ -71,6 +71,11 @@ export class TerminatedFlow implements SubflowOwner {
     return this.receiver.unreadBytes > 0;
   }
 
+  /** What the window may be now. */
+  get windowLimitBytes(): number {
+    return this.receiver.capacityBytes;
+  }
+
   // ---- Bytes for the application -----------------------------------------------------------------------------------
 
   write(_nowUs: Micros, bytes: Uint8Array): void {

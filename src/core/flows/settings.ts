@@ -28,3 +28,6 @@ export const FLOW_TCP: Partial<SubflowConfig> = {
   keepalive: true,
   keepaliveProbes: 9,
 };
+
+/** A TUN has no bottleneck whose rate could be measured (a controller that models one finds nothing, or the wrong thing). */
+export const FLOW_CONGESTION = 'cubic';

@@ -9,7 +9,7 @@ import type { CoreEnv } from '../base/env.js';
 import { type Micros, NEVER } from '../base/time.js';
 import { TimerQueue } from '../base/timer-queue.js';
 import { TokenBucket } from '../base/token-bucket.js';
-import { controllers, DEFAULT_CONTROLLER } from '../congestion/index.js';
+import { controllers } from '../congestion/index.js';
 import type { Edge } from '../engine/api.js';
 import { Demux } from '../engine/demux.js';
 import { Link } from '../engine/link.js';
@@ -24,7 +24,7 @@ import { parseSegment, SegmentView, TCP_ACK, TCP_RST, TCP_SYN, verifyTcpChecksum
 import { finishTcpHeader, writeTcpHeader } from '../wire/tcp.js';
 import { type AttemptHost, FlowAttempt, flowOf, type Refusal } from './attempt.js';
 import { TerminatedFlow } from './flow.js';
-import { FLOW_TCP, MAX_ANSWERS_PER_S, MAX_FLOWS, MAX_WINDOWS_BYTES } from './settings.js';
+import { FLOW_CONGESTION, FLOW_TCP, MAX_ANSWERS_PER_S, MAX_FLOWS, MAX_WINDOWS_BYTES } from './settings.js';
 
 /** What a flow needs of its terminator. */
 export interface FlowHost {
@@ -42,6 +42,8 @@ export interface TerminatorOptions {
   /** Overrides of the flows' TCP settings. */
   readonly tcp?: Partial<SubflowConfig>;
   readonly maxFlows?: number;
+  /** By so much the windows of all flows may have grown together. */
+  readonly maxWindowsBytes?: number;
   /**
    * A SYN of no flow. False: it is not ours, and goes on as a packet. Who says true must `accept` or `refuse` it later; not
    * from within.
@@ -73,6 +75,7 @@ export class Terminator implements FlowHost, AttemptHost {
   private readonly link: Link;
   private readonly config: SubflowConfig;
   private readonly maxFlows: number;
+  private readonly maxWindowsBytes: number;
   private windowBytes = 0;
   private retryAtUs: Micros = NEVER;
   /** Answers without a flow that wait for a flush. */
@@ -84,13 +87,14 @@ export class Terminator implements FlowHost, AttemptHost {
   ) {
     this.isns = new IsnGenerator(env);
     this.maxFlows = options.maxFlows ?? MAX_FLOWS;
+    this.maxWindowsBytes = options.maxWindowsBytes ?? MAX_WINDOWS_BYTES;
     this.link = new Link({ id: TUN_LINK_ID, name: 'tun', mtuBytes: options.mtuBytes, addresses: [], isUp: true });
     this.config = {
       ...DEFAULT_SUBFLOW_CONFIG,
       ...FLOW_TCP,
       ...options.tcp,
       mtuBytes: options.mtuBytes,
-      congestion: controllers[DEFAULT_CONTROLLER]!,
+      congestion: controllers[FLOW_CONGESTION]!,
     };
   }
 
@@ -270,7 +274,7 @@ export class Terminator implements FlowHost, AttemptHost {
   }
 
   takeWindow(bytes: number): boolean {
-    if (this.windowBytes + bytes > MAX_WINDOWS_BYTES) return false;
+    if (this.windowBytes + bytes > this.maxWindowsBytes) return false;
     this.windowBytes += bytes;
     return true;
   }
