@@ -60,7 +60,7 @@ export interface ConnectionApi {
   readonly unsentBytes: number;
   /** Bytes handed to subflows but not DATA_ACKed. */
   readonly unackedBytes: number;
-  /** Sum of the usable subflows' delivery-rate estimates, bytes/s. */
+  /** Sum of the delivery-rate estimates of the subflows that new bytes may take, bytes/s: not of one that rests as backup. */
   readonly deliveryRateBytesPerS: number;
   /** `onSpace` is called (inside flush) whenever unsentBytes has fallen to `lowWaterBytes` or below. */
   setSendSpace(lowWaterBytes: number, onSpace: () => void): void;

@@ -156,9 +156,14 @@ export class Connection implements ConnectionApi {
   }
 
   get deliveryRateBytesPerS(): number {
-    let sum = 0;
-    for (const sf of this.subflows) if (sf.isUsable && !sf.isStalled) sum += sf.tcp.deliveryRateBytesPerS;
-    return sum;
+    let regular = 0;
+    let backup = 0;
+    for (const sf of this.subflows) {
+      if (!sf.isUsable || sf.isStalled || this.harm.isSetAside(sf)) continue;
+      if (sf.isBackup) backup += sf.tcp.deliveryRateBytesPerS;
+      else regular += sf.tcp.deliveryRateBytesPerS;
+    }
+    return regular > 0 ? regular : backup;
   }
 
   write(_nowUs: Micros, bytes: Uint8Array): void {

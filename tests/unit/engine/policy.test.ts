@@ -39,3 +39,22 @@ test('another congestion control in mid-flight: every byte arrives, and it is th
   network.run(network.nowUs + 5 * S);
   t.is(theirs.info().bytesReceived - before, 2_000_000);
 });
+
+test('a path that rests as backup is no part of the delivery rate, unless nothing else is left', (t) => {
+  const { network, client, ours } = connected();
+  ours.join(network.nowUs, { linkId: 1, localAddress: LOCAL[1], remote: { address: SERVER, port: 5000 } });
+  client.poke();
+  network.run(network.nowUs + S / 10);
+  ours.setScheduler('round-robin');
+  for (const { id } of ours.info().subflows) ours.limitSubflow(network.nowUs, id, new RateLimit(1_000_000));
+  ours.write(network.nowUs, new Uint8Array(20_000_000));
+  client.poke();
+  network.run(network.nowUs + S);
+  const [first, second] = ours.info().subflows.map((s) => s.deliveryRateBytesPerS) as [number, number];
+  t.true(first > 0 && second > 0);
+  t.is(ours.deliveryRateBytesPerS, first + second);
+  ours.setLocalBackup(network.nowUs, 0, true);
+  t.is(ours.deliveryRateBytesPerS, second);
+  ours.onLinkState(network.nowUs, 1, false);
+  t.is(ours.deliveryRateBytesPerS, first);
+});
