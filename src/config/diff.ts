@@ -24,6 +24,7 @@ export type Values = ReadonlyMap<string, string>;
 const EFFECTS: readonly (readonly [string, Effect])[] = [
   ['paths', 'now'],
   ['clients', 'now'],
+  ['relay', 'now'],
   ['signal', 'now'],
   ['traffic', 'now'],
   ['traffic.checksum', 'new-connections'],

@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 
+import { parseAccessRule } from './access.js';
 import { PIN_PREFIX, parsePin } from './keys.js';
 import { parseIpOrNull, parsePrefix } from './prefix.js';
 import { DURATION_EXAMPLE, parseDuration, parseRate, parseSize, RATE_EXAMPLE, SIZE_EXAMPLE } from './units.js';
@@ -55,6 +56,10 @@ export const ssid = () =>
   text('the name of a wifi network, 1 to 32 characters', (v) => v.length >= 1 && v.length <= 32);
 export const mac = () =>
   text('a MAC address such as 02:00:5e:10:00:01', (v) => /^([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}$/.test(v));
+export const access = () =>
+  text('a prefix or a name, with or without :PORT, such as 10.0.0.0/8, *.example.com:443 or *:25', (v) => {
+    return parseAccessRule(v) !== null;
+  });
 export const ip = () => text('an IP address', (v) => parseIpOrNull(v) !== null);
 export const ip4 = () => text('an IPv4 address', (v) => parseIpOrNull(v)?.family === 4);
 export const ip6 = () => text('an IPv6 address', (v) => parseIpOrNull(v)?.family === 6);

@@ -4,6 +4,7 @@ import { basename, dirname, resolve as resolvePath } from 'node:path';
 
 import { type IpAddress, parseIp } from '../core/base/ip.js';
 import { prefixContains } from '../core/base/prefix.js';
+import { type AccessRule, parseAccessRule } from './access.js';
 import type { KeyPath } from './document.js';
 import { FILE_PREFIX, parseHostPort } from './fields.js';
 import { resolveFlows } from './flow-resolve.js';
@@ -84,6 +85,12 @@ export class Resolver {
         interface: raw.egress.interface,
         deny: raw.egress.deny.map(toPrefix),
         allow: raw.egress.allow.map(toPrefix),
+      },
+      relay: {
+        maxFlows: raw.relay.max_flows,
+        maxPendingDials: raw.relay.max_pending_dials,
+        maxFlowBytes:
+          raw.relay.max_flow_bytes === null ? Number.POSITIVE_INFINITY : parseSize(raw.relay.max_flow_bytes)!,
       },
       announce: raw.signal.map(parseIp),
     };
@@ -196,6 +203,7 @@ export class Resolver {
     const entries = raw.clients.map((c, i) => ({
       name: c.name,
       pin: this.pin(c.public_key, ['clients', i, 'public_key']),
+      relay: { allow: c.relay.allow.map(toAccess), deny: c.relay.deny.map(toAccess) },
     }));
     this.unique(
       entries.map((e) => e.name),
@@ -284,6 +292,10 @@ export class Resolver {
 
 function toFilter({ include, exclude }: { include: string[]; exclude: string[] }): AddressFilter {
   return { include: include.map(toPrefix), exclude: exclude.map(toPrefix) };
+}
+
+function toAccess(text: string): AccessRule {
+  return parseAccessRule(text)!;
 }
 
 /** The schema has checked the text. */

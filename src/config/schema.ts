@@ -7,6 +7,7 @@
 import { z } from 'zod';
 
 import {
+  access,
   bool,
   boolOrAuto,
   duration,
@@ -167,6 +168,7 @@ export const serverSchema = z.strictObject({
       public_key: pin(),
       ipv4: orNull(ip4()).default(null),
       ipv6: orNull(ip6()).default(null),
+      relay: z.strictObject({ allow: z.array(access()).default([]), deny: z.array(access()).default([]) }).prefault({}),
     }),
   ),
   pool: z
@@ -187,6 +189,13 @@ export const serverSchema = z.strictObject({
       interface: orNull(interfaceName()).default(null),
       deny: z.array(prefix()).default(DEFAULT_DENY),
       allow: z.array(prefix()).default([]),
+    })
+    .prefault({}),
+  relay: z
+    .strictObject({
+      max_flows: integer('flows', 1, 4096).default(2048),
+      max_pending_dials: integer('dials', 1, 4096).default(1024),
+      max_flow_bytes: orNull(size()).default(null),
     })
     .prefault({}),
   signal: z.array(ip()).default([]),

@@ -5,6 +5,7 @@
 import type { Family, IpAddress } from '../core/base/ip.js';
 import type { IpPrefix } from '../core/base/prefix.js';
 import type { TrafficMode } from '../core/scheduler/modes.js';
+import type { AccessLists } from './access.js';
 
 export type Config = ClientConfig | ServerConfig;
 
@@ -40,6 +41,7 @@ export interface ServerConfig extends CommonConfig {
   /** Inner addresses: the server's own is the first of each pool. */
   readonly pool: PoolConfig;
   readonly egress: EgressConfig;
+  readonly relay: RelayLimits;
   /** Further addresses of this server, announced to clients with ADD_ADDR. */
   readonly announce: readonly IpAddress[];
 }
@@ -231,6 +233,17 @@ export interface ClientEntry {
   /** Inner addresses; filled from the pools where the file gives none, null where there is no pool of that family. */
   readonly ipv4: IpAddress | null;
   readonly ipv6: IpAddress | null;
+  /** What it may reach through the relay, besides what `egress` says. */
+  readonly relay: AccessLists;
+}
+
+/** Of one client of the relay (HTTP CONNECT). */
+export interface RelayLimits {
+  readonly maxFlows: number;
+  /** Destinations that are being dialed at the same time. */
+  readonly maxPendingDials: number;
+  /** Of one flow, both directions together; Infinity: no limit. */
+  readonly maxFlowBytes: number;
 }
 
 export interface PoolConfig {

@@ -15,7 +15,7 @@ import { Announcements } from './announcements.js';
 import { explainChange, serverCarriers } from './carriers.js';
 import type { Driver } from './driver.js';
 import { Egress, offeredFamilies } from './egress.js';
-import { DEFAULT_RELAY_LIMITS, RelayServer } from './flows/relay-server.js';
+import { RelayServer, type RelaySettings } from './flows/relay-server.js';
 import type { Journal } from './journal.js';
 import { type HostLink, type LinkChange, LinkMonitor } from './link-monitor.js';
 import { FullWatch, LOAD_MS } from './overflow.js';
@@ -72,7 +72,7 @@ export class ServerDaemon {
     );
     this.egress.install();
     this.relay = new RelayServer({
-      settings: () => ({ egress: this.config.egress, limits: DEFAULT_RELAY_LIMITS, lists: new Map() }),
+      settings: () => relaySettings(this.config),
       now: () => driver.nowUs(),
     });
     this.sessions = new ServerSessions({
@@ -307,6 +307,10 @@ function silentPaths(s: ClientOfServer): PolicyPath[] {
     congestion: '',
     addressIds: path.lanes.map((lane) => ({ lane, addressId })),
   }));
+}
+
+function relaySettings({ egress, relay, clients }: ServerConfig): RelaySettings {
+  return { egress, limits: relay, lists: new Map(clients.map((c) => [c.name, c.relay])) };
 }
 
 function knownClients(config: ServerConfig): KnownClient[] {

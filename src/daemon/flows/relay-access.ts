@@ -7,45 +7,12 @@
  * client and whose defaults deny private, loopback, link-local and multicast destinations; an address in there can be
  * reached if either kind of list allows the address.
  */
-import { parsePrefix } from '../../config/prefix.js';
+import type { AccessLists, AccessRule } from '../../config/access.js';
 import type { Prefix } from '../../config/types.js';
 import { type IpAddress, ipFromBytes } from '../../core/base/ip.js';
 import { prefixContains } from '../../core/base/prefix.js';
 
-/** One entry of a list: destinations by address or name, and port; null: any. */
-export interface AccessRule {
-  readonly prefix: Prefix | null;
-  /** Lower case; `*.example.com` is every name below example.com. */
-  readonly name: string | null;
-  readonly port: number | null;
-}
-
-export interface AccessLists {
-  readonly allow: readonly AccessRule[];
-  readonly deny: readonly AccessRule[];
-}
-
 export const NO_LISTS: AccessLists = { allow: [], deny: [] };
-
-/**
- * `192.0.2.0/24`, `[2001:db8::]/32`, `2001:db8::/32`, `example.com`, `*.example.com`, `*`, each with or without `:PORT`
- * (IPv6 then in brackets: `[2001:db8::/32]:22`); null if it is none of these.
- */
-export function parseAccessRule(text: string): AccessRule | null {
-  const bare = parsePrefix(text);
-  if (bare !== null) return { prefix: bare, name: null, port: null };
-  const match = /^(?:\[([^\]]+)\]|([^:[\]]+))(?::(\d{1,5}))?$/.exec(text);
-  if (match === null) return null;
-  const port = match[3] === undefined ? null : Number(match[3]);
-  if (port !== null && (port < 1 || port > 65_535)) return null;
-  const what = match[1] ?? match[2]!;
-  if (what === '*') return { prefix: null, name: null, port };
-  const prefix = parsePrefix(what);
-  if (prefix !== null) return { prefix, name: null, port };
-  const name = what.toLowerCase();
-  const isName = match[1] === undefined && /^(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*$/.test(name) && !/^[\d.]+$/.test(name);
-  return isName ? { prefix: null, name, port } : null;
-}
 
 /** One client's access. */
 export class RelayAccess {
@@ -56,7 +23,8 @@ export class RelayAccess {
 
   /** Before a name is resolved: false if no address of it may be reached, whatever it turns out to be. */
   mayResolve(name: string, port: number): boolean {
-    if (this.own.allow.some((rule) => rule.name === null || matchesName(rule, name, port))) return true;
+    if (this.own.allow.some((rule) => (rule.name === null ? isPort(rule, port) : matchesName(rule, name, port))))
+      return true;
     const isEverything = (rule: AccessRule) => rule.name === null && rule.prefix === null && isPort(rule, port);
     return !this.own.deny.some((rule) => isEverything(rule) || matchesName(rule, name, port));
   }

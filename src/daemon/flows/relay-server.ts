@@ -5,7 +5,8 @@
  * answered as the standards say, and counted by its reason.
  */
 import type { TLSSocket } from 'node:tls';
-import type { Prefix } from '../../config/types.js';
+import type { AccessLists } from '../../config/access.js';
+import type { Prefix, RelayLimits } from '../../config/types.js';
 import type { Micros } from '../../core/base/time.js';
 import { US_PER_S } from '../../core/base/time.js';
 import type { ConnectionApi } from '../../core/engine/api.js';
@@ -14,7 +15,7 @@ import type { HttpHead } from '../http-head.js';
 import type { ConnectionStream } from '../lane-pump.js';
 import { exportJoinKeys } from '../tls.js';
 import { connectedHead, parseConnect, RelayError, type RelayRefusal, refusedHead } from './connect-protocol.js';
-import { type AccessLists, NO_LISTS, RelayAccess } from './relay-access.js';
+import { NO_LISTS, RelayAccess } from './relay-access.js';
 import { DIAL_TIMEOUT_MS, dialTarget } from './relay-dial.js';
 import { type RelayEnd, RelayFlow } from './relay-flow.js';
 
@@ -22,20 +23,6 @@ import { type RelayEnd, RelayFlow } from './relay-flow.js';
 const REFUSAL_MS = 3_000;
 /** A client that has vanished is found out if nothing was heard for so long; a living one of ours probes sooner. */
 const CLIENT_KEEPALIVE_US = 600 * US_PER_S;
-
-/** Of one client. */
-export interface RelayLimits {
-  readonly maxFlows: number;
-  readonly maxPendingDials: number;
-  /** Of one flow, both directions together. */
-  readonly maxFlowBytes: number;
-}
-
-export const DEFAULT_RELAY_LIMITS: RelayLimits = {
-  maxFlows: 4_096,
-  maxPendingDials: 512,
-  maxFlowBytes: Number.POSITIVE_INFINITY,
-};
 
 export interface RelaySettings {
   /** Hold for every client. */
