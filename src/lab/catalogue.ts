@@ -4,11 +4,15 @@
  * the session survive, every byte is right, data flows again after the last event, and links that returned carry it.
  * Cases that need the same links share a lab and a tunnel, which then has to survive them one after the other.
  */
+import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { CatalogueCase } from '../sim/catalogue/case.js';
 import type { LinkConfig } from '../sim/link-model.js';
 import type { Step } from '../sim/scenario.js';
 import { monotonicMs } from './arrivals.js';
+import { isInSandbox } from './sandbox.js';
 import { createLab, type Lab, type LabLink, type LinkSpec, SECOND_SERVER, SERVER, SITE } from './topology.js';
 import { download, type TransferResult, upload } from './transfer.js';
 import { startTunnel, type Tunnel } from './tunnel.js';
@@ -51,13 +55,57 @@ export function stageKey(c: CatalogueCase): string {
   return JSON.stringify([links, c.maxPathsPerLink, has('server-gains'), has('rebinds')]);
 }
 
+/** What a link's radio hears at its full rate, and how much less it is at each tenth of it (fade in sim/catalogue/timelines). */
+const FULL_DBM = -50;
+const DB_PER_TENTH = 23;
+const WEAKEST_DBM = -90;
+
+/** What the client's daemon is told of its host (daemon/host-feed.ts): radios that a lab does not have, and sleep. */
+class HostFeed {
+  readonly #dir = mkdtempSync(join(isInSandbox() ? '/run' : tmpdir(), 'mptun-catalogue-'));
+  readonly file = join(this.#dir, 'feed.json');
+  readonly #links: Record<string, { type: 'wifi'; ssid: string; signal_dbm: number }> = {};
+  #sleptS = 0;
+
+  constructor() {
+    this.#write();
+  }
+
+  signal(link: string, dbm: number): void {
+    this.#links[link] = { type: 'wifi', ssid: 'lab', signal_dbm: dbm };
+    this.#write();
+  }
+
+  slept(seconds: number): void {
+    this.#sleptS += seconds;
+    this.#write();
+  }
+
+  /** The next case: no radio, and nobody has slept since. */
+  reset(): void {
+    for (const link of Object.keys(this.#links)) delete this.#links[link];
+    this.#write();
+  }
+
+  remove(): void {
+    rmSync(this.#dir, { recursive: true, force: true });
+  }
+
+  #write(): void {
+    writeFileSync(`${this.file}.new`, JSON.stringify({ links: this.#links, slept_s: this.#sleptS }));
+    renameSync(`${this.file}.new`, this.file);
+  }
+}
+
 /** A lab with a tunnel, ready for a case and all that have its key. */
 export class Stage {
   readonly #lab: Lab;
   readonly #tunnel: Tunnel;
+  readonly #feed: HostFeed;
   readonly #options: LabPlayOptions;
 
-  private constructor(lab: Lab, tunnel: Tunnel, options: LabPlayOptions) {
+  private constructor(lab: Lab, tunnel: Tunnel, feed: HostFeed, options: LabPlayOptions) {
+    this.#feed = feed;
     this.#lab = lab;
     this.#tunnel = tunnel;
     this.#options = options;
@@ -65,6 +113,7 @@ export class Stage {
 
   static async open(c: CatalogueCase, options: LabPlayOptions): Promise<Stage> {
     const lab = await createLab({ links: linksOf(c, options), prefix: options.prefix });
+    const feed = new HostFeed();
     try {
       const gains = c.timeline.some(({ what }) => what === 'server-gains');
       const isDual = c.paths.some(({ family }) => family === 6);
@@ -73,19 +122,22 @@ export class Stage {
       for (const step of c.timeline) if (step.what === 'rebinds') lab.link(step.path).translate();
       const tunnel = await startTunnel(lab, {
         startTimeoutMs: PATIENCE_MS,
+        clientEnv: { MPTUN_HOST_FEED: feed.file },
         client: { paths: lab.links.map(({ name }) => ({ match: { name }, max_subflows: c.maxPathsPerLink ?? 1 })) },
         server: { signal: isDual ? [SERVER.v6] : gains ? [SECOND_SERVER] : [] },
       });
       if (gains) lab.serverAddress(SECOND_SERVER, false);
-      return new Stage(lab, tunnel, options);
+      return new Stage(lab, tunnel, feed, options);
     } catch (error) {
+      feed.remove();
       await lab.dispose();
       throw error;
     }
   }
 
   async play(c: CatalogueCase): Promise<LabVerdict> {
-    const verdict = await new Performance(c, this.#lab, this.#tunnel, this.#options).run();
+    const verdict = await new Performance(c, this.#lab, this.#tunnel, this.#feed, this.#options).run();
+    this.#feed.reset();
     for (const link of this.#lab.links) await link.reset();
     return verdict;
   }
@@ -93,6 +145,7 @@ export class Stage {
   async dispose(): Promise<void> {
     await this.#tunnel.dispose();
     await this.#lab.dispose();
+    this.#feed.remove();
   }
 }
 
@@ -101,18 +154,23 @@ class Performance {
   readonly #timeScale: number;
   readonly #rateScale: number;
   readonly #timeline: readonly Step[];
-  /** Links that returned: when (monotonic milliseconds), and what they had carried until then. */
-  readonly #returned = new Map<string, { readonly atMs: number; readonly bytes: number }>();
+  /** Links that returned, and how long it took until they carried data: a promise that looks from then on. */
+  readonly #returned = new Map<string, Promise<number | null>>();
+  /** Rates follow the signal in this case. */
+  readonly #hasRadio: boolean;
+  #isOver = false;
 
   constructor(
     readonly c: CatalogueCase,
     readonly lab: Lab,
     readonly tunnel: Tunnel,
+    readonly feed: HostFeed,
     { timeScale = 1, rateScale = 1 }: LabPlayOptions,
   ) {
     this.#timeScale = timeScale;
     this.#rateScale = rateScale;
     this.#timeline = (c.lab?.timeline ?? c.timeline).toSorted((a, b) => a.atUs - b.atUs);
+    this.#hasRadio = this.#timeline.some(({ what }) => what === 'fades' || what === 'clears');
   }
 
   async run(): Promise<LabVerdict> {
@@ -121,15 +179,16 @@ class Performance {
     const before = (await tunnel.client.status()).sessions[0];
     const transfer = c.heading === 'up' ? upload : download;
     const stop = new AbortController();
-    let isLost = false;
     const endless = { address: SITE.v4, seconds: 3600, timeoutSeconds: 4 * (PATIENCE_MS / 1000) };
     const running = transfer(lab, { ...endless, signal: stop.signal }).catch((error: Error): TransferResult | null => {
-      isLost = true;
+      this.#isOver = true;
       broken.push(`the transfer is lost: ${error.message}`);
       return null;
     });
-    const isOver = () => isLost;
-    if (!(await this.#moved(lab.links, ENOUGH_BYTES, isOver))) broken.push('the transfer did not begin');
+    if (!(await this.#moved(lab.links, ENOUGH_BYTES))) broken.push('the transfer did not begin');
+    if (this.#hasRadio)
+      for (const { name, kind } of lab.links.map(({ spec }) => spec))
+        if (kind === 'wifi') this.feed.signal(name, FULL_DBM);
     await sleep(WARM_UP_MS);
     const startMs = monotonicMs();
     for (const step of this.#timeline) {
@@ -138,8 +197,8 @@ class Performance {
       await this.#do(step);
     }
     if (this.#timeline.length === 0) await sleep((c.durationUs / 1000) * this.#timeScale);
-    if (!(await this.#moved(lab.links, 2 * ENOUGH_BYTES, isOver))) broken.push('data did not flow again');
-    const backInUseMs = await this.#backInUse(broken, isOver);
+    if (!(await this.#moved(lab.links, 2 * ENOUGH_BYTES))) broken.push('data did not flow again');
+    const backInUseMs = await this.#backInUse(broken);
     stop.abort();
     const result = await running;
     if (result !== null && !result.isIntact) broken.push(`the ${result.bytes} bytes received are not those sent`);
@@ -150,11 +209,11 @@ class Performance {
   }
 
   /** Waits until `links` together have carried `bytes` more. */
-  async #moved(links: readonly LabLink[], bytes: number, isOver: () => boolean): Promise<boolean> {
+  async #moved(links: readonly LabLink[], bytes: number): Promise<boolean> {
     const total = async () => (await Promise.all(links.map((l) => this.#carried(l)))).reduce((a, b) => a + b, 0);
     const wanted = (await total()) + bytes;
     const deadlineMs = monotonicMs() + PATIENCE_MS;
-    while (monotonicMs() < deadlineMs && !isOver()) {
+    while (monotonicMs() < deadlineMs && !this.#isOver) {
       if ((await total()) >= wanted) return true;
       await sleep(POLL_MS);
     }
@@ -165,23 +224,32 @@ class Performance {
     return (await link.counters())[this.c.heading].deliveredBytes;
   }
 
-  async #backInUse(broken: string[], isOver: () => boolean): Promise<Record<string, number>> {
+  async #backInUse(broken: string[]): Promise<Record<string, number>> {
     const out: Record<string, number> = {};
-    const promised = new Set(this.c.budget.backInUse?.map(({ path }) => path));
-    const deadlineMs = monotonicMs() + PATIENCE_MS;
-    for (const [name, { atMs, bytes }] of this.#returned) {
-      if (!promised.has(name)) continue;
-      const link = this.lab.link(name);
-      while ((await this.#carried(link)) < bytes + ENOUGH_BYTES && monotonicMs() < deadlineMs && !isOver())
-        await sleep(POLL_MS);
-      if ((await this.#carried(link)) >= bytes + ENOUGH_BYTES) out[name] = Math.round(monotonicMs() - atMs);
-      else broken.push(`${name} was not used again`);
+    for (const { path } of this.c.budget.backInUse ?? []) {
+      const returned = this.#returned.get(path);
+      if (returned === undefined) continue;
+      const ms = await returned;
+      if (ms === null) broken.push(`${path} was not used again`);
+      else out[path] = Math.round(ms);
     }
     return out;
   }
 
-  async #isBack(link: LabLink): Promise<void> {
-    this.#returned.set(link.name, { atMs: monotonicMs(), bytes: await this.#carried(link) });
+  /** From now on it ought to carry data. */
+  #isBack(link: LabLink): void {
+    this.#returned.set(link.name, this.#carriesAgain(link));
+  }
+
+  /** After how many milliseconds the link has carried ENOUGH_BYTES; null: not in time. */
+  async #carriesAgain(link: LabLink): Promise<number | null> {
+    const atMs = monotonicMs();
+    const bytes = await this.#carried(link);
+    while (monotonicMs() < atMs + PATIENCE_MS && !this.#isOver) {
+      if ((await this.#carried(link)) >= bytes + ENOUGH_BYTES) return monotonicMs() - atMs;
+      await sleep(POLL_MS);
+    }
+    return null;
   }
 
   async #do(step: Step): Promise<void> {
@@ -190,9 +258,12 @@ class Performance {
       if (step.what === 'server-gains') lab.serverAddress(SECOND_SERVER, true);
       else if (step.what === 'server-loses')
         lab.serverAddress(step.which === 'first' ? SERVER.v4 : SECOND_SERVER, false);
-      else tunnel.client.process.kill(step.what === 'client-sleeps' ? 'SIGSTOP' : 'SIGCONT');
+      else {
+        if (step.what === 'client-wakes') this.feed.slept(step.clockJumpUs / 1e6);
+        tunnel.client.process.kill(step.what === 'client-sleeps' ? 'SIGSTOP' : 'SIGCONT');
+      }
       if (step.what === 'server-loses' || step.what === 'client-wakes')
-        for (const link of lab.links) await this.#isBack(link);
+        for (const link of lab.links) this.#isBack(link);
       return;
     }
     const link = lab.link(step.path);
@@ -202,7 +273,7 @@ class Performance {
         break;
       case 'returns':
         await link.restore();
-        await this.#isBack(link);
+        this.#isBack(link);
         break;
       case 'carrier-lost':
         await link.carrier(false);
@@ -210,30 +281,38 @@ class Performance {
         break;
       case 'carrier-back':
         await link.carrier(true);
-        await this.#isBack(link);
+        this.#isBack(link);
         break;
       case 'moves':
         link.move();
-        await this.#isBack(link);
+        this.#isBack(link);
         break;
       case 'rebinds':
         link.translate();
-        await this.#isBack(link);
+        this.#isBack(link);
         break;
       case 'narrows':
         if (this.c.name.includes('(ICMP)')) link.narrow(step.mtuBytes);
         else for (const way of ['up', 'down'] as const) await link.set(way, { mtuBytes: step.mtuBytes });
-        await this.#isBack(link);
+        this.#isBack(link);
         break;
       case 'changes':
         for (const way of ['up', 'down'] as const) await link.set(way, this.#scaled(step[way] ?? {}));
+        if (this.#hasRadio) this.feed.signal(step.path, this.#signalAt(step));
         break;
       case 'fades':
       case 'clears':
-        break; // no radio here: what the signal does to the link is in the steps around it
+        break; // the daemon has to see for itself, by the signal that goes with the rates
       default:
         throw new Error(`the lab cannot play "${step.what}"`);
     }
+  }
+
+  /** What a radio hears that still manages this rate. */
+  #signalAt({ path, down }: Extract<Step, { what: 'changes' }>): number {
+    const nominal = this.c.paths.find(({ name }) => name === path)!.down.rateBps!;
+    const tenths = Math.log10((down?.rateBps ?? nominal) / nominal);
+    return Math.max(WEAKEST_DBM, Math.round(FULL_DBM + DB_PER_TENTH * tenths));
   }
 
   #scaled({ rateBps, lossRate }: Partial<LinkConfig>) {

@@ -189,8 +189,8 @@ export function catalogue({ lteDriving }: Recordings): readonly CatalogueCase[] 
         gapUs: 300 * MS,
         ofBestLink: NEVER_WORSE,
         backInUse: [
-          { path: 'wifi', fromUs: 2 * S, withinUs: 500 * MS },
-          { path: 'lte', fromUs: 5 * S, withinUs: 600 * MS },
+          { path: 'wifi', fromUs: 2 * S, withinUs: 300 * MS },
+          { path: 'lte', fromUs: 5 * S, withinUs: 300 * MS },
         ],
       },
       lab: {},
@@ -204,7 +204,7 @@ export function catalogue({ lteDriving }: Recordings): readonly CatalogueCase[] 
       budget: {
         gapUs: 300 * MS,
         ofBestLink: NEVER_WORSE,
-        backInUse: [{ path: 'wifi', fromUs: 2 * S, withinUs: 7 * S }],
+        backInUse: [{ path: 'wifi', fromUs: 2 * S, withinUs: 1 * S }],
       },
       lab: {},
     },
