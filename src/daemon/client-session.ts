@@ -48,6 +48,8 @@ export interface ClientSessionOptions {
   /** Starts a connection where the path manager says; null: nowhere now, wait for `dialNow`. */
   dial(lane: LaneIndex, attempt: number): Promise<ConnectionApi | null>;
   openStream(connection: ConnectionApi): ConnectionStream;
+  /** See SessionParts. */
+  companions(): Iterable<ConnectionApi>;
   readonly events: ClientSessionEvents;
 }
 
@@ -79,6 +81,7 @@ export class ClientSession {
       writer: options.writer,
       now: options.now,
       rule: () => this.rule,
+      companions: () => options.companions(),
       onControl: (from, type, value) => this.onControl(from, type, value),
       onDown: (gone, why) => {
         options.events.onConnectionDown(gone.index, gone.connection, why);

@@ -138,6 +138,7 @@ export class ClientDaemon {
       random: Math.random,
       dial: (lane) => this.dial(lane),
       openStream: (connection) => driver.openStream(connection),
+      companions: () => this.paths.followers.values(),
       events: {
         onConnectionUp: (lane, connection) => this.onConnectionUp(lane, connection),
         onConnectionDown: (lane, connection, why) => this.onConnectionDown(lane, connection, why),

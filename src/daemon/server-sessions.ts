@@ -68,7 +68,7 @@ export interface ServerSessionsOptions {
   congestion(): string;
   readonly hashSeed: number;
   /** Carries out CONNECT requests. */
-  readonly relay: Pick<RelayServer, 'carry' | 'keepOnly' | 'setModes' | 'close'>;
+  readonly relay: Pick<RelayServer, 'carry' | 'connectionsOf' | 'ownerOf' | 'keepOnly' | 'setModes' | 'close'>;
   openStream(connection: ConnectionApi): ConnectionStream;
   readonly events: ServerSessionEvents;
 }
@@ -129,6 +129,19 @@ export class ServerSessions {
       if (s.session.connections.some((c) => c?.connection.id === connectionId)) return s;
     }
     return null;
+  }
+
+  /** The session whose client this connection of the relay belongs to. */
+  ofCompanion(connectionId: number): { readonly session: ClientOfServer; readonly connection: ConnectionApi } | null {
+    const owner = this.options.relay.ownerOf(connectionId);
+    const name = owner === null ? undefined : this.byPin.get(owner.pin)?.name;
+    const session = name === undefined ? undefined : this.byName.get(name);
+    return session === undefined ? null : { session, connection: owner!.connection };
+  }
+
+  /** Its client's connections of the relay. */
+  companionsOf(s: ClientOfServer): Iterable<ConnectionApi> {
+    return this.options.relay.connectionsOf(s.client.pin);
   }
 
   /** A connection that the engine accepted. */
@@ -312,6 +325,7 @@ export class ServerSessions {
         if (!session.isUp) this.end(opened, why);
       },
       onPolicy: (message) => options.events.onPeerPolicy(opened, message),
+      companions: () => options.relay.connectionsOf(client.pin),
       onDelivered: (bytes) => options.events.onDelivered(opened, bytes),
     });
     const opened: ClientOfServer = { client, sessionId, lane, session, sinceUs: options.now() };

@@ -6,7 +6,7 @@ import { addressAt } from '../config/prefix.js';
 import type { ServerConfig } from '../config/types.js';
 import type { HandoverReceipt } from '../control/protocol.js';
 import { type IpAddress, ipEquals } from '../core/base/ip.js';
-import type { ConnectionApi, EngineEvent } from '../core/engine/api.js';
+import type { ConnectionApi, EngineEvent, SubflowInfo } from '../core/engine/api.js';
 import type { PortGuard } from '../core/engine/ports.js';
 import { BULK } from '../core/lanes/packet-lane.js';
 import type { PolicyPath } from '../core/lanes/policy.js';
@@ -41,6 +41,8 @@ export class ServerDaemon {
   private readonly loop: TunLoop;
   private readonly guard: PortGuard;
   private listener: { close(): void };
+  /** Clients that are told when this flush is over. */
+  private readonly untold = new Set<ClientOfServer>();
   /** Connections with a stall that is too young to tell of. */
   private readonly graces = new Map<number, NodeJS.Timeout>();
   private readonly announcements = new Announcements(() => this.config.announce);
@@ -134,7 +136,12 @@ export class ServerDaemon {
   /** What we hear nothing on for a while, the client should know: it may believe that all is well. */
   onEvent(event: EngineEvent): void {
     if (event.type.startsWith('subflow-') || event.type === 'priority') {
-      const s = this.sessions.ofConnection((event as { connectionId: number }).connectionId);
+      const { connectionId } = event as { connectionId: number };
+      const companion = this.sessions.ofCompanion(connectionId);
+      if (companion !== null && event.type === 'subflow-established') {
+        companion.session.session.welcome(companion.connection);
+      }
+      const s = companion?.session ?? this.sessions.ofConnection(connectionId);
       if (s !== null) this.noteCarriers(s);
       if (event.type === 'subflow-demoted' || event.type === 'subflow-promoted') {
         const isDemoted = event.type === 'subflow-demoted';
@@ -145,7 +152,7 @@ export class ServerDaemon {
         });
       }
       if (s !== null && (event.type === 'subflow-silent' || event.type === 'subflow-heard')) {
-        s.session.sendPolicy({ paths: silentPaths(s), modes: [] });
+        this.tellSoon(s);
       }
     }
     if (event.type !== 'subflow-stalled' || event.why.startsWith(PEER_SAYS)) return;
@@ -153,8 +160,8 @@ export class ServerDaemon {
     if (this.graces.has(connectionId)) return;
     const timer = setTimeout(() => {
       this.graces.delete(connectionId);
-      const s = this.sessions.ofConnection(connectionId);
-      if (s !== null) this.tellClient(s);
+      const s = this.sessions.ofConnection(connectionId) ?? this.sessions.ofCompanion(connectionId)?.session;
+      if (s !== undefined) this.tellClient(s);
     }, STALL_GRACE_MS);
     this.graces.set(connectionId, timer);
   }
@@ -168,10 +175,50 @@ export class ServerDaemon {
     }
   }
 
+  /** Once for all events of a flush: a path may be silent for a thousand flows at the same time. */
+  private tellSoon(s: ClientOfServer): void {
+    if (this.untold.size === 0) process.nextTick(() => this.tellUntold());
+    this.untold.add(s);
+  }
+
+  private tellUntold(): void {
+    for (const s of this.untold) s.session.sendPolicy({ paths: this.silentPaths(s), modes: [] });
+    this.untold.clear();
+  }
+
+  /** The client's paths as the server sees them, by the client's address ids. */
+  private silentPaths(s: ClientOfServer): PolicyPath[] {
+    // A lane may be idle on a path on which a flow of the relay waits.
+    const silent = new Set<string>();
+    for (const companion of this.sessions.companionsOf(s)) {
+      for (const subflow of companion.info().subflows) if (isSilent(subflow)) silent.add(subflow.remote.address.text);
+    }
+    const paths = new Map<number, { isSilent: boolean; lanes: number[]; name: string }>();
+    for (const c of s.session.connections) {
+      if (c === null) continue;
+      for (const subflow of c.connection.info().subflows) {
+        const id = subflow.remoteAddressId;
+        const name = subflow.remote.address.text;
+        const path = paths.get(id) ?? { isSilent: silent.has(name), lanes: [], name };
+        path.isSilent ||= isSilent(subflow);
+        path.lanes.push(c.index);
+        paths.set(id, path);
+      }
+    }
+    return [...paths].map(([addressId, path]) => ({
+      name: path.name,
+      role: 'always',
+      state: path.isSilent ? 'silent' : 'ok',
+      rateLimitBytesPerS: 0,
+      congestion: '',
+      addressIds: path.lanes.map((lane) => ({ lane, addressId })),
+    }));
+  }
+
   /** What the client cannot know: what we hear nothing on, and whether we have more to send than goes. */
   private tellClient(s: ClientOfServer): void {
     const isFull = this.fullWatches.get(s)?.isFull ?? false;
-    s.session.sendPolicy({ paths: silentPaths(s), modes: [], isFull });
+    s.session.sendPolicy({ paths: this.silentPaths(s), modes: [], isFull });
   }
 
   close(): void {
@@ -286,27 +333,8 @@ function nameOf(s: ClientOfServer, lane: number, addressId: number): string | nu
   return s.session.peerPolicy?.paths.find((p) => p.addressIds.some(isIt))?.name ?? null;
 }
 
-/** The client's paths as the server sees them, by the client's address ids. */
-function silentPaths(s: ClientOfServer): PolicyPath[] {
-  const paths = new Map<number, { isStalled: boolean; lanes: number[]; name: string }>();
-  for (const c of s.session.connections) {
-    if (c === null) continue;
-    for (const subflow of c.connection.info().subflows) {
-      const id = subflow.remoteAddressId;
-      const path = paths.get(id) ?? { isStalled: false, lanes: [], name: subflow.remote.address.text };
-      path.isStalled ||= subflow.isStalled || subflow.isSilent;
-      path.lanes.push(c.index);
-      paths.set(id, path);
-    }
-  }
-  return [...paths].map(([addressId, path]) => ({
-    name: path.name,
-    role: 'always',
-    state: path.isStalled ? 'silent' : 'ok',
-    rateLimitBytesPerS: 0,
-    congestion: '',
-    addressIds: path.lanes.map((lane) => ({ lane, addressId })),
-  }));
+function isSilent(subflow: SubflowInfo): boolean {
+  return subflow.isStalled || subflow.isSilent;
 }
 
 function relaySettings({ egress, relay, clients }: ServerConfig): RelaySettings {

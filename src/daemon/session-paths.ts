@@ -88,6 +88,8 @@ interface Member {
   readonly subflowId: number;
   isEstablished: boolean;
   isStalled: boolean;
+  /** Nothing is heard on it although something should be; see the event `subflow-silent`. */
+  isSilent: boolean;
 }
 
 interface PathMembers {
@@ -110,7 +112,7 @@ export class SessionPaths {
   private readonly manager: PathManager;
   private readonly paths = new Map<number, PathMembers>();
   /** Connections besides the lanes' that use the session's paths: long flows (flows/relay-client.ts). */
-  private readonly followers = new Map<number, ConnectionApi>();
+  readonly followers = new Map<number, ConnectionApi>();
   private readonly limits = new LinkLimits<number>();
   private target: Way | null = null;
   /** Links from which a packet would be news; kept up to date by `drain`. */
@@ -243,12 +245,13 @@ export class SessionPaths {
       case 'subflow-established':
         this.withMember(event.connectionId, event.subflowId, (pathId, path, member) => {
           member.isEstablished = true;
+          // The peer knows our paths by the lanes' subflows.
+          if (!this.followers.has(event.connectionId)) this.options.tellPeer();
           // The first subflow of a session counts when TLS and the upgrade are done: see onConnectionUp.
           if (path.isReported || !this.isUp) return;
           path.isReported = true;
           this.handle({ type: 'join-established', pathId });
         });
-        this.options.tellPeer();
         break;
       case 'subflow-closed':
         this.withMember(event.connectionId, event.subflowId, (pathId, path) => {
@@ -279,7 +282,10 @@ export class SessionPaths {
         break;
       case 'subflow-silent':
       case 'subflow-heard':
-        this.withMember(event.connectionId, event.subflowId, () => this.options.tellPeer());
+        this.withMember(event.connectionId, event.subflowId, (_pathId, _path, member) => {
+          member.isSilent = event.type === 'subflow-silent';
+          this.options.tellPeer();
+        });
         break;
       case 'priority':
         this.withMember(event.connectionId, event.subflowId, (pathId) => {
@@ -324,7 +330,7 @@ export class SessionPaths {
         const subflow = infos[i]!.subflows.find((s) => s.id === own?.subflowId);
         return subflow === undefined ? [] : [{ lane, subflow }];
       });
-      const isSilent = path.state === 'ok' && subflows.some(({ subflow }) => subflow.isSilent);
+      const isSilent = path.state === 'ok' && path.members.some((m) => m.isSilent);
       return {
         ...describe(path.way.linkId),
         role: path.isBackup ? 'backup' : 'always',
@@ -502,7 +508,7 @@ export class SessionPaths {
   }
 
   private join(way: Way, { connection, subflowId }: { connection: ConnectionApi; subflowId: number }): void {
-    this.pathOf(way).members.push({ connection, subflowId, isEstablished: false, isStalled: false });
+    this.pathOf(way).members.push({ connection, subflowId, isEstablished: false, isStalled: false, isSilent: false });
     connection.limitSubflow(this.options.nowUs(), subflowId, this.limitOf(way.linkId));
   }
 

@@ -49,7 +49,12 @@ export interface SessionParts {
   onPolicy(message: PolicyMessage): void;
   /** So many bytes of inner packets came out of the tunnel, and have been handed to the TUN. Once for all that came together. */
   onDelivered(bytes: number): void;
+  /** Further connections between the same two, each for one flow of the relay. */
+  companions(): Iterable<ConnectionApi>;
 }
+
+/** Addresses of paths that have no subflow just now: a client that roams has had many. */
+const MAX_REMEMBERED = 32;
 
 export class Session {
   readonly connections: (SessionConnection | null)[] = LANES.map(() => null);
@@ -60,6 +65,11 @@ export class Session {
   private deliveredBytes = 0;
   /** What the client allows us on its links, by their names there. */
   private readonly limits = new LinkLimits<string>();
+  /**
+   * Paths by the client's address on them, as the lanes' subflows show it; null: several have it. The companions' subflows
+   * are told apart by it, since their address ids are their own.
+   */
+  private pathByAddress = new Map<string, string | null>();
 
   constructor(private readonly parts: SessionParts) {}
 
@@ -167,13 +177,48 @@ export class Session {
     this.peerPolicy = message;
     this.limits.keepOnly(message.paths.map((p) => p.name));
     for (const c of this.connections) if (c !== null) this.applyPolicy(message, before, c, false);
+    this.nameAddresses(message);
+    for (const c of this.parts.companions()) this.applyToCompanion(message, before, c, false);
     this.parts.onPolicy(message);
+  }
+
+  /** A companion, or a further subflow of one: what lasts of the peer's wishes applies to it. */
+  welcome(companion: ConnectionApi): void {
+    if (this.peerPolicy !== null) this.applyToCompanion(this.peerPolicy, null, companion, true);
+  }
+
+  /** What the peer calls the path of a companion's subflow, or null. */
+  private pathNameOf(subflow: SubflowInfo): string | null {
+    return this.pathByAddress.get(this.clientsAddress(subflow)) ?? null;
   }
 
   /** Our own settings have changed: what the peer has no wish about follows them. */
   reapply(): void {
     if (this.peerPolicy === null) return;
     for (const c of this.connections) if (c !== null) this.applyPolicy(this.peerPolicy, this.peerPolicy, c, false);
+    for (const c of this.parts.companions()) this.applyToCompanion(this.peerPolicy, this.peerPolicy, c, false);
+  }
+
+  private clientsAddress(subflow: SubflowInfo): string {
+    return (this.parts.side === 'client' ? subflow.local : subflow.remote).address.text;
+  }
+
+  private nameAddresses(message: PolicyMessage): void {
+    const named = new Map<string, string | null>();
+    for (const c of this.connections) {
+      for (const subflow of c?.connection.info().subflows ?? []) {
+        const path = message.paths.find((p) => this.isOn(p, c!.index, subflow));
+        if (path === undefined) continue;
+        const text = this.clientsAddress(subflow);
+        const other = named.get(text);
+        named.set(text, other === undefined || other === path.name ? path.name : null);
+      }
+    }
+    for (const [text, name] of this.pathByAddress) {
+      if (named.size >= MAX_REMEMBERED) break;
+      if (!named.has(text) && message.paths.some((p) => p.name === name)) named.set(text, name);
+    }
+    this.pathByAddress = named;
   }
 
   /** Paths are named by the client's address ids, whoever speaks. */
@@ -196,17 +241,37 @@ export class Session {
       m?.modes.find((mode) => mode.lane === c.index || mode.lane === ALL_LANES)?.scheduler ?? '';
     const scheduler = schedulerOf(message);
     if (scheduler !== '' && scheduler !== schedulerOf(before)) c.connection.setScheduler(scheduler);
-    const subflows = c.connection.info().subflows;
-    for (const path of message.paths) {
-      const wasState = before?.paths.find((p) => p.name === path.name)?.state;
-      for (const subflow of subflows) {
-        if (!this.isOn(path, c.index, subflow)) continue;
-        if (this.parts.side === 'server') this.applyRule(c.connection, subflow, path);
-        if (wasState === path.state || isNew) continue;
-        // Where nothing of ours is on its way nothing can be missed, whatever the peer makes of the silence.
-        if (path.state === 'gone' || (path.state === 'silent' && subflow.inFlightBytes > 0)) {
-          c.connection.suspectSubflow(this.parts.now(), subflow.id, `${PEER_SAYS} ${path.name} is ${path.state}`);
-        }
+    const pathOf = (subflow: SubflowInfo) => message.paths.find((p) => this.isOn(p, c.index, subflow));
+    this.applyPaths(before, c.connection, pathOf, isNew);
+  }
+
+  private applyToCompanion(
+    message: PolicyMessage,
+    before: PolicyMessage | null,
+    companion: ConnectionApi,
+    isNew: boolean,
+  ): void {
+    const pathOf = (subflow: SubflowInfo) => {
+      const name = this.pathNameOf(subflow);
+      return name === null ? undefined : message.paths.find((p) => p.name === name);
+    };
+    this.applyPaths(before, companion, pathOf, isNew);
+  }
+
+  private applyPaths(
+    before: PolicyMessage | null,
+    connection: ConnectionApi,
+    pathOf: (subflow: SubflowInfo) => PolicyPath | undefined,
+    isNew: boolean,
+  ): void {
+    for (const subflow of connection.info().subflows) {
+      const path = pathOf(subflow);
+      if (path === undefined) continue;
+      if (this.parts.side === 'server') this.applyRule(connection, subflow, path);
+      if (isNew || before?.paths.find((p) => p.name === path.name)?.state === path.state) continue;
+      // Where nothing of ours is on its way nothing can be missed, whatever the peer makes of the silence.
+      if (path.state === 'gone' || (path.state === 'silent' && subflow.inFlightBytes > 0)) {
+        connection.suspectSubflow(this.parts.now(), subflow.id, `${PEER_SAYS} ${path.name} is ${path.state}`);
       }
     }
   }

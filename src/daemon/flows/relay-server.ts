@@ -121,6 +121,19 @@ export class RelayServer {
     return [...this.open.values()].flatMap((entries) => [...entries]);
   }
 
+  /** Of a client, by its pin. */
+  connectionsOf(pin: string): ConnectionApi[] {
+    return [...(this.open.get(pin) ?? [])].map((entry) => entry.connection);
+  }
+
+  /** Whose connection it is, or null. */
+  ownerOf(connectionId: number): { readonly pin: string; readonly connection: ConnectionApi } | null {
+    for (const entries of this.open.values()) {
+      for (const entry of entries) if (entry.connection.id === connectionId) return entry;
+    }
+    return null;
+  }
+
   /** A client's wishes for what we send it on some of its flows. Of connections that it does not have nothing happens. */
   setModes(pin: string, modes: readonly FlowMode[]): void {
     const byToken = new Map(modes.map((m) => [m.token, m.scheduler]));

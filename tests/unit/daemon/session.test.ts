@@ -12,7 +12,7 @@ import { ClientSession, type ClientSessionEvents } from '../../../src/daemon/cli
 import { type ClientOfServer, type KnownClient, ServerSessions } from '../../../src/daemon/server-sessions.js';
 import { identityFor, type TlsIdentity } from '../../../src/daemon/tls.js';
 import { TunWriter } from '../../../src/daemon/tun-writer.js';
-import { type LoopbackConnection, LoopbackStream, loopbackPair, MemoryTun } from '../../support/loopback.js';
+import { LoopbackConnection, LoopbackStream, loopbackPair, MemoryTun } from '../../support/loopback.js';
 import { bytes, ping, tcp, udp } from '../lanes/packets.js';
 
 const MTU = 1500;
@@ -61,7 +61,20 @@ class TestServer {
       now: () => 0,
       congestion: () => 'bbr',
       hashSeed: 1,
-      relay: { carry: () => {}, keepOnly: () => {}, setModes: () => {}, close: () => {} },
+      relay: {
+        carry: () => {},
+        connectionsOf: (pin) => this.relayed.get(pin) ?? [],
+        ownerOf: (id) => {
+          for (const [pin, connections] of this.relayed) {
+            const connection = connections.find((c) => c.id === id);
+            if (connection !== undefined) return { pin, connection };
+          }
+          return null;
+        },
+        keepOnly: () => {},
+        setModes: () => {},
+        close: () => {},
+      },
       openStream: (connection) => new LoopbackStream(connection as LoopbackConnection),
       events: {
         onSessionUp: (s) => h.add(`session-up ${s.client.name}`),
@@ -74,6 +87,9 @@ class TestServer {
       },
     });
   }
+
+  /** Connections of the relay, by pin. */
+  readonly relayed = new Map<string, LoopbackConnection[]>();
 
   get only(): ClientOfServer {
     return this.sessions.sessions[0]!;
@@ -89,6 +105,7 @@ class TestClient {
   addresses: readonly IpAddress[] = [];
   routes: readonly RouteEntry[] = [];
   hasLink = true;
+  readonly companions: LoopbackConnection[] = [];
   readonly session: ClientSession;
 
   constructor(identity: TlsIdentity, server: TestServer, serverPin = server.identity.pin, id = '0'.repeat(32)) {
@@ -127,6 +144,7 @@ class TestClient {
         return Promise.resolve(ours);
       },
       openStream: (connection) => new LoopbackStream(connection as LoopbackConnection),
+      companions: () => this.companions,
       events,
     });
     this.session.start();
@@ -376,7 +394,12 @@ test('policy goes to all connections of the session, and is told to new ones', a
   const { server, client } = await setUp(t);
   const lanes = server.only.session.connections.map((c) => c!.connection as LoopbackConnection);
   for (const [i, lane] of lanes.entries()) {
-    const common = { isBackupLocal: false, isStalled: false, srttUs: 1000 };
+    const common = {
+      isBackupLocal: false,
+      isStalled: false,
+      srttUs: 1000,
+      remote: { address: parseIp('192.0.2.7') },
+    };
     lane.subflows = [
       { ...common, id: 10 + i, remoteAddressId: 1 } as unknown as SubflowInfo,
       { ...common, id: 20 + i, remoteAddressId: 2 } as unknown as SubflowInfo,
@@ -423,6 +446,40 @@ test('policy goes to all connections of the session, and is told to new ones', a
   await server.happenings.until(/^up laptop 1/, 2);
   const fresh = server.only.session.connections[BULK]!.connection as LoopbackConnection;
   t.deepEqual(fresh.calls, ['scheduler round-robin'], 'what is known is applied to a new connection at once');
+});
+
+test('policy goes to the connections of flows as well, path by path as their addresses tell', async (t) => {
+  const { server, client } = await setUp(t);
+  const [wlan, wwan, shared] = ['192.0.2.7', '192.0.2.8', '192.0.2.9'].map((text) => ({ address: parseIp(text) }));
+  const common = { isBackupLocal: false, isStalled: false, srttUs: 1000, inFlightBytes: 1 };
+  const subflow = (id: number, remoteAddressId: number, remote: unknown) =>
+    ({ ...common, id, remoteAddressId, remote }) as unknown as SubflowInfo;
+  const lane = server.only.session.connections[BULK]!.connection as LoopbackConnection;
+  lane.subflows = [subflow(1, 1, wlan), subflow(2, 2, wwan), subflow(3, 3, shared), subflow(4, 4, shared)];
+  const [flow, late] = [new LoopbackConnection(), new LoopbackConnection()];
+  // Other address ids than in the lane, as each connection has its own.
+  flow.subflows = [subflow(5, 0, wwan), subflow(6, 1, wlan), subflow(7, 2, shared)];
+  late.subflows = flow.subflows;
+  server.relayed.set(server.only.client.pin, [flow]);
+  const paths = (state: 'ok' | 'gone', ids = [1, 2, 3, 4]) =>
+    (['wlan0', 'wwan0', 'eth0', 'eth1'] as const).map((name, i) => ({
+      name,
+      role: name === 'wwan0' ? ('backup' as const) : ('always' as const),
+      state: name === 'wwan0' ? ('ok' as const) : state,
+      rateLimitBytesPerS: 0,
+      congestion: '',
+      addressIds: ids.includes(i + 1) ? [{ lane: BULK, addressId: i + 1 }] : [],
+    }));
+  client.session.session.sendPolicy({ paths: paths('ok'), modes: [] });
+  await server.happenings.until(/^policy laptop 1/);
+  t.deepEqual(flow.calls, ['setLocalBackup 5 true']);
+  // The lane's subflow on it is gone already.
+  client.session.session.sendPolicy({ paths: paths('gone', [2, 3, 4]), modes: [] });
+  await server.happenings.until(/^policy laptop 2/);
+  t.deepEqual(flow.calls.slice(1), ['setLocalBackup 5 true', 'suspect 6: the peer says that wlan0 is gone']);
+  // To one that comes later applies what lasts; its path is working for all that is known.
+  server.only.session.welcome(late);
+  t.deepEqual(late.calls, ['setLocalBackup 5 true']);
 });
 
 test('a mode change reaches each lane of the other end as its scheduler, and no connection is made anew', async (t) => {
