@@ -22,6 +22,7 @@ const VERBS: ReadonlyMap<string, () => Promise<Command>> = new Map([
   ['config', async () => (await import('./config.js')).configCommand()],
   ['demo', async () => (await import('./demo.js')).demoCommand()],
   ['bench', async () => (await import('./bench.js')).benchCommand()],
+  ['proxy', async () => (await import('./proxy.js')).proxyCommand()],
   ['cat', async () => (await import('./cat.js')).catCommand()],
   ['completion', async () => (await import('./completion.js')).completionCommand(() => buildProgram())],
   ['version', async () => versionCommand()],

@@ -411,6 +411,8 @@ export interface StatusSource {
   why(): WhyDocument;
   /** A string says what is wrong. */
   whyFlow(host: string, port: number): Promise<WhyFlowDocument | string>;
+  /** Opens the proxy at a further place. Throws as `listen` does. */
+  openProxy(host: string, port: number): Promise<{ host: string; port: number; close(): void }>;
   /** The newest `count`, oldest first. */
   history(count: number): HandoverReceipt[];
   reload(): Promise<CommandResult>;

@@ -204,7 +204,7 @@ export class ClientDaemon {
       nowUs: () => driver.nowUs(),
       mode: () => this.trafficMode,
       scheduler: () => this.config.traffic.scheduler,
-      hasWay: (way) => this.flows.dialers.has(way),
+      dialer: (way) => this.flows.dialers.get(way),
       isMetered: (linkId) => {
         const link = this.monitor.link(linkId);
         return link !== null && isMetered(link.rule, link);
@@ -213,6 +213,7 @@ export class ClientDaemon {
       sources: [{ origin: 'tun', list: () => this.flows.lane.list() }],
     });
     this.flows.rules = this.desk.judge;
+    this.listenProxy(config);
     this.applyFlowRules();
     this.sources = openHostSources((message) => journal.record('warn', 'problem', message));
     this.monitor = new LinkMonitor(
@@ -262,6 +263,16 @@ export class ClientDaemon {
     this.monitor.setRules(config.paths);
     this.applyOrders();
     this.applyMode();
+  }
+
+  private listenProxy({ flows }: ClientConfig): void {
+    const { listen } = flows.proxy;
+    if (listen === null) return;
+    const where = `${listen.host} port ${listen.port}`;
+    this.desk.proxy.listen(listen).then(
+      () => this.journal.record('info', 'proxy', `SOCKS5 and HTTP proxy on ${where}`),
+      (error: Error) => this.journal.record('error', 'proxy', `no proxy on ${where}: ${error.message}`),
+    );
   }
 
   private applyFlowRules(): void {

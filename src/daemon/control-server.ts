@@ -3,6 +3,7 @@
  *
  *   GET  /v1/status  /v1/paths  /v1/flows  /metrics
  *   GET  /v1/why[?host=HOST&port=PORT]  /v1/history[?n=COUNT]
+ *   GET  /v1/proxy?host=HOST&port=PORT       opens a proxy for as long as the answer is read
  *   GET  /v1/events[?after=SEQ][&follow=0]   newline-delimited; kept events first, then live
  *   POST /v1/paths/{name}   {"role": …, "limit_bps": …, "use": …}
  *   POST /v1/mode   {"mode": …}
@@ -126,6 +127,8 @@ export class ControlServer {
         return url.searchParams.has('host') ? this.sendWhyFlow(url, res) : sendJson(res, 200, this.source.why());
       case 'GET /v1/history':
         return this.sendHistory(url, res);
+      case 'GET /v1/proxy':
+        return this.openProxy(url, res);
       case 'GET /v1/events':
         return this.streamEvents(url, res);
       case 'GET /metrics':
@@ -184,6 +187,43 @@ export class ControlServer {
     const document = await this.source.whyFlow(host, port);
     if (typeof document === 'string') sendResult(res, 409, { ok: false, message: document });
     else sendJson(res, 200, document);
+  }
+
+  /** The daemon's proxy at a further place, until whoever asked hangs up. */
+  private async openProxy(url: URL, res: ServerResponse): Promise<void> {
+    const host = url.searchParams.get('host') ?? '127.0.0.1';
+    const port = Number(url.searchParams.get('port') ?? 0);
+    // The proxy asks nobody who they are.
+    if (
+      !(host === '::1' || host === 'localhost' || /^127(\.\d{1,3}){3}$/.test(host)) ||
+      !(port >= 0 && port <= 65_535)
+    ) {
+      sendResult(res, 400, { ok: false, message: 'host and port: a loopback address is wanted' });
+      return;
+    }
+    let listener: Awaited<ReturnType<StatusSource['openProxy']>>;
+    try {
+      listener = await this.source.openProxy(host, port);
+    } catch (error) {
+      sendResult(res, 409, { ok: false, message: (error as Error).message });
+      return;
+    }
+    res.on('close', () => listener.close());
+    res.writeHead(200, { 'content-type': 'application/x-ndjson', 'cache-control': 'no-store' });
+    const where = listener.host.includes(':') ? `[${listener.host}]` : listener.host;
+    const event: EventRecord = {
+      schema: EVENT_SCHEMA,
+      seq: 0,
+      time: new Date().toISOString(),
+      level: 'info',
+      type: 'proxy',
+      message: `SOCKS5 and HTTP proxy on ${where}:${listener.port}, through ${this.source.name}`,
+      session: null,
+      path: null,
+      data: { host: listener.host, port: listener.port },
+    };
+    res.write(`${JSON.stringify(event)}\n`);
+    if (res.destroyed) listener.close();
   }
 
   private sendHistory(url: URL, res: ServerResponse): void {
@@ -283,6 +323,7 @@ const KNOWN_PATHS: ReadonlySet<string> = new Set([
   '/v1/paths',
   '/v1/flows',
   '/v1/events',
+  '/v1/proxy',
   '/v1/why',
   '/v1/history',
   '/v1/mode',

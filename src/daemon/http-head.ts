@@ -44,14 +44,20 @@ export function parseHead(text: string): HttpHead {
   const startLine = lines[0]!;
   if (!/^[\x21-\x7e]+ [\x20-\x7e]+$/.test(startLine)) throw new HeadError('malformed start line');
   const fields = new Map<string, string>();
-  for (const line of lines.slice(1)) {
-    const match = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\x20-\x7e\t]*?)[ \t]*$/.exec(line);
-    if (match === null) throw new HeadError('malformed header field');
-    const name = match[1]!.toLowerCase();
+  for (const [name, value] of parseFields(lines.slice(1))) {
     if (fields.has(name)) throw new HeadError(`repeated header field ${name}`);
-    fields.set(name, match[2]!);
+    fields.set(name, value);
   }
   return { startLine, fields };
+}
+
+/** Names in lower case, with their values, in order; a name may occur more than once. Throws HeadError. */
+export function parseFields(lines: readonly string[]): [name: string, value: string][] {
+  return lines.map((line) => {
+    const match = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\x20-\x7e\t]*?)[ \t]*$/.exec(line);
+    if (match === null) throw new HeadError('malformed header field');
+    return [match[1]!.toLowerCase(), match[2]!];
+  });
 }
 
 /** The bytes of a head. Values must be printable ASCII: anything else becomes '?', so that nothing can be injected. */

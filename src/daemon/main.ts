@@ -308,7 +308,8 @@ class Daemon implements StatusSource {
   counters(): Readonly<Record<string, number>> {
     const lanes = this.client !== null ? [this.client.lane] : this.server!.sessions.sessions.map((s) => s.lane);
     const part = (this.client ?? this.server)!;
-    return { ...this.driver.engine.counters(), ...laneCounters(lanes, part.writer) };
+    const proxy = Object.entries(this.client?.desk.proxy.counters ?? {}).map(([name, n]) => [`proxy_${name}`, n]);
+    return { ...this.driver.engine.counters(), ...laneCounters(lanes, part.writer), ...Object.fromEntries(proxy) };
   }
 
   subscribe(afterSeq: number, onEvent: (event: EventRecord) => void): () => void {
@@ -352,6 +353,11 @@ class Daemon implements StatusSource {
     if (this.client === null) return "rules for flows are the client's: ask there";
     const { judge } = this.client.desk;
     return whyFlowDocument({ host, port, judge, why: this.why(), flows: () => this.tcpFlows() });
+  }
+
+  openProxy(host: string, port: number): Promise<{ host: string; port: number; close(): void }> {
+    if (this.client === null) return Promise.reject(new Error("proxies are the client's: ask there"));
+    return this.client.desk.proxy.listen({ host, port });
   }
 
   history(count: number): HandoverReceipt[] {

@@ -20,6 +20,7 @@ export { addon, check, SystemError } from './addon.js';
 export { GuardPool, LINGER_US, MAX_GUARDS } from './guard.js';
 export { GuardTable, type GuardTableState } from './guard-table.js';
 export { MemoryPort, memoryLink } from './memory/memory-port.js';
+export { connectKernelMptcp, type KernelSocket } from './mptcp-socket.js';
 export * from './netlink/index.js';
 export { enterNamespace, inNamespace } from './netns.js';
 export { openPacketPort, PACKET_SLOT_BYTES, type PacketPortOptions, PacketSocketPort } from './packet-port.js';

@@ -31,7 +31,7 @@ import { IcmpErrorView, MAX_ICMP_ERROR_BYTES, parseIcmpError, writeIcmpError } f
 import { IpHeader, parseIpHeader } from '../../src/core/wire/ip.js';
 import { MptcpOptions, parseMptcpOption } from '../../src/core/wire/mptcp-options.js';
 import { parseSegment, SegmentView, verifyTcpChecksum } from '../../src/core/wire/segment.js';
-import { parseAnswer } from '../../src/daemon/dns-message.js';
+import { parseAnswer, parseNames } from '../../src/daemon/dns-message.js';
 import { HeadError, HeadReader } from '../../src/daemon/http-head.js';
 import { TunWriter } from '../../src/daemon/tun-writer.js';
 import { mptcpModel, packetModel } from '../support/arbitraries.js';
@@ -40,6 +40,7 @@ import { encodeMptcp, encodePacket } from '../support/oracle-codec.js';
 import { convertTarget } from './convert-target.js';
 import { engineTarget } from './engine-target.js';
 import type { Target } from './fuzzer.js';
+import { proxyTarget } from './proxy-target.js';
 
 const SAMPLE_SEED = 1;
 
@@ -323,7 +324,9 @@ const dns: Target = {
   run(bytes) {
     const answers = ([4, 6] as const).map((family) => parseAnswer(Buffer.from(bytes), 0x1234, family));
     for (const addresses of answers) check((addresses?.length ?? 0) <= 16, 'more addresses than wanted');
-    return answers.map((a) => a?.length ?? 'none').join();
+    const named = parseNames(bytes);
+    for (const { names } of named ?? []) check(names.length > 0 && names.every((n) => n.length <= 255), 'names');
+    return `${answers.map((a) => a?.length ?? 'none').join()} ${named?.length ?? 'none'}`;
   },
 };
 
@@ -358,4 +361,5 @@ export const TARGETS: Readonly<Record<string, Target>> = {
   'http-head': httpHead,
   dns,
   convert: convertTarget,
+  proxy: proxyTarget,
 };

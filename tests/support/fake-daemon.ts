@@ -79,6 +79,14 @@ export class FakeDaemon implements StatusSource {
     return host === 'nowhere' ? 'this is a server' : sampleWhyFlow({ host, port });
   }
 
+  readonly proxies: string[] = [];
+
+  async openProxy(host: string, port: number): Promise<{ host: string; port: number; close(): void }> {
+    if (port === 1) throw new Error('listen EACCES');
+    this.proxies.push(`open ${host}:${port}`);
+    return { host, port, close: () => void this.proxies.push('closed') };
+  }
+
   history(count: number): HandoverReceipt[] {
     return this.receipts.slice(-count);
   }

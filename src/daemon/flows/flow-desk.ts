@@ -11,9 +11,11 @@ import { BULK, type LaneIndex, SPARSE } from '../../core/lanes/packet-lane.js';
 import type { TrafficMode } from '../../core/scheduler/modes.js';
 import { cgroupRoot, controlGroups, SocketOwners } from '../../native/index.js';
 import { Apps } from './apps.js';
-import type { FlowTarget, FlowWay } from './contract.js';
+import { DialError, type FlowDecision, type FlowDialer, type FlowTarget, type FlowWay } from './contract.js';
 import { DomainTable } from './domains.js';
 import { FlowJudge } from './judge.js';
+import { dialPlain } from './kernel-dial.js';
+import { type ProxyOutbound, ProxyServer } from './proxy-server.js';
 import { FlowRegistry, type FlowSource, LOOK_MS } from './registry.js';
 
 export interface DeskHost {
@@ -21,7 +23,8 @@ export interface DeskHost {
   mode(): TrafficMode;
   /** `traffic.scheduler`. */
   scheduler(): string;
-  hasWay(way: FlowWay): boolean;
+  /** Undefined: the way cannot be had now. */
+  dialer(way: FlowWay): FlowDialer | undefined;
   isMetered(linkId: number): boolean;
   /** The server is to send so on connections of ours that it ends. */
   tellServer(modes: readonly FlowMode[]): void;
@@ -32,6 +35,7 @@ export class FlowDesk {
   readonly domains = new DomainTable();
   readonly judge: FlowJudge;
   readonly registry: FlowRegistry;
+  readonly proxy: ProxyServer;
   private readonly owners = new SocketOwners();
   private readonly timer: NodeJS.Timeout;
   /** For the server, gathered in one look. */
@@ -46,14 +50,25 @@ export class FlowDesk {
       owner: (protocol, local, remote) => this.owners.find(protocol, local, remote),
       groups: () => (root === null ? new Map() : controlGroups(root)),
     });
-    this.judge = new FlowJudge(config, host, this.domains, apps);
+    const ways = {
+      nowUs: () => host.nowUs(),
+      mode: () => host.mode(),
+      hasWay: (w: FlowWay) => host.dialer(w) !== undefined,
+    };
+    this.judge = new FlowJudge(config, ways, this.domains, apps);
+    this.proxy = new ProxyServer({
+      nowUs: () => host.nowUs(),
+      decide: (target) => this.judge.decide(target),
+      dial: (target, decision, signal) => this.dial(target, decision, signal),
+    });
     const steering = {
       nowUs: () => host.nowUs(),
       isMetered: (linkId: number) => host.isMetered(linkId),
       scheduler: () => host.scheduler(),
       tellPeer: (connection: ConnectionApi, scheduler: string) => this.tellPeer(connection, scheduler),
     };
-    this.registry = new FlowRegistry(steering, this.judge, host.sources);
+    const proxied: FlowSource = { origin: 'proxy', list: () => this.proxy.list() };
+    this.registry = new FlowRegistry(steering, this.judge, [...host.sources, proxied]);
     this.timer = setInterval(() => this.look(), LOOK_MS);
   }
 
@@ -93,7 +108,16 @@ export class FlowDesk {
 
   close(): void {
     clearInterval(this.timer);
+    this.proxy.close();
     this.owners.close();
+  }
+
+  /** The far side of a flow from the proxy. What is to go as packets, or past the tunnel, is the host's to route. */
+  private async dial(target: FlowTarget, { way }: FlowDecision, signal: AbortSignal): Promise<ProxyOutbound> {
+    if (way === 'packet') return dialPlain(target, signal);
+    const dialer = this.host.dialer(way);
+    if (dialer === undefined) throw new DialError('unavailable', `there is no way ${way} now`);
+    return dialer.dial(target, signal);
   }
 
   private look(): void {

@@ -1,4 +1,5 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { chmodSync, copyFileSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
@@ -28,6 +29,7 @@ import {
   sampleWhyFlow,
 } from '../../support/fake-daemon.js';
 import { REPOSITORY, temporaryDirectory } from '../../support/files.js';
+import { until } from '../../support/until.js';
 
 async function fakeDaemon(t: ExecutionContext): Promise<{ daemon: FakeDaemon; socket: string }> {
   const daemon = new FakeDaemon();
@@ -328,6 +330,30 @@ test('flows: a line each, the fastest first with --top, or the document', async 
   t.regex(top.stdout.split('\n')[2]!, /^10\.77\.0\.2:51034/);
   const json = JSON.parse((await mptun(['flows', '--json', '--socket', socket])).stdout) as FlowsDocument;
   t.deepEqual(json.tcp_flows, daemon.open);
+});
+
+test('proxy: through the daemon while this runs; without one only what makes sense', async (t) => {
+  const { daemon, socket } = await fakeDaemon(t);
+  const child = spawn(join(REPOSITORY, 'bin', 'mptun'), ['proxy', '--listen', '127.0.0.1:1999', '--socket', socket], {
+    stdio: 'pipe',
+  });
+  const [line] = (await once(child.stdout, 'data')) as [Buffer];
+  t.is(line.toString(), 'SOCKS5 and HTTP proxy on 127.0.0.1:1999, through home\n');
+  child.kill('SIGTERM');
+  await once(child, 'exit');
+  t.is(child.exitCode, 0);
+  await until(() => daemon.proxies.length === 2, 'closed');
+  t.deepEqual(daemon.proxies, ['open 127.0.0.1:1999', 'closed']);
+  for (const [args, says] of [
+    [['--listen', '0.0.0.0:1080'], /loopback address is wanted/],
+    [['--direct', '--via', 'https://a'], /exclude each other/],
+    [['--via', 'http://a'], /is not the URL of an HTTPS proxy/],
+    [['--cacert', 'x'], /--cacert is for --via/],
+  ] as const) {
+    const { code, stderr } = await mptun(['proxy', ...args]);
+    t.is(code, 2);
+    t.regex(stderr, says);
+  }
 });
 
 test('history: one line a receipt, the newest n, or the document', async (t) => {

@@ -13,10 +13,12 @@ import {
   parsePathChange,
   type StatusDocument,
   type WhyDocument,
+  type WhyFlowDocument,
 } from '../../../src/control/protocol.js';
 import { ControlServer, MAX_QUEUED_EVENTS, SocketInUseError } from '../../../src/daemon/control-server.js';
 import { FakeDaemon, sampleReceipt, sampleStatus, sampleWhy } from '../../support/fake-daemon.js';
 import { temporaryDirectory } from '../../support/files.js';
+import { until } from '../../support/until.js';
 
 interface Running {
   readonly daemon: FakeDaemon;
@@ -40,6 +42,39 @@ test('status, paths and flows are versioned documents', async (t) => {
   t.is(paths.schema, 'mptun.paths/1');
   t.deepEqual(paths.paths, sampleStatus().paths);
   t.is((await client.get<FlowsDocument>('/v1/flows')).schema, 'mptun.flows/1');
+});
+
+test('why for one destination; what is no destination, or asked of a server, is refused', async (t) => {
+  const { client } = await start(t);
+  const document = await client.get<WhyFlowDocument>('/v1/why?host=www.example.com&port=8443');
+  t.like(document, { schema: 'mptun.why-flow/1', host: 'www.example.com', port: 8443 });
+  t.is((await client.get<WhyFlowDocument>('/v1/why?host=2001:db8::1')).port, 443);
+  for (const query of ['host=a%20b', 'host=a&port=0', 'host=a&port=x', 'host=']) {
+    const error = await t.throwsAsync(client.get(`/v1/why?${query}`), { instanceOf: RefusedError });
+    t.is(error!.httpStatus, 400, query);
+  }
+  const server = await t.throwsAsync(client.get('/v1/why?host=nowhere'), { instanceOf: RefusedError });
+  t.is(server!.httpStatus, 409);
+});
+
+test('a proxy is open for as long as whoever asked for it listens; on loopback only', async (t) => {
+  const { client, daemon } = await start(t);
+  const stop = new AbortController();
+  for await (const event of client.events('/v1/proxy?host=::1&port=1080', stop.signal)) {
+    t.like(event, { type: 'proxy', message: 'SOCKS5 and HTTP proxy on [::1]:1080, through home' });
+    t.deepEqual(daemon.proxies, ['open ::1:1080']);
+    stop.abort();
+  }
+  await until(() => daemon.proxies.length === 2, 'closed');
+  t.is(daemon.proxies[1], 'closed');
+  for (const [query, status] of [
+    ['host=0.0.0.0&port=1080', 400],
+    ['host=127.0.0.1&port=70000', 400],
+    ['host=127.0.0.1&port=1', 409],
+  ] as const) {
+    const error = await t.throwsAsync(client.get(`/v1/proxy?${query}`), { instanceOf: RefusedError });
+    t.is(error!.httpStatus, status, query);
+  }
 });
 
 test('curl --unix-socket is all that a script needs', async (t) => {
