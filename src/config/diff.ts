@@ -36,6 +36,8 @@ const EFFECTS: readonly (readonly [string, Effect])[] = [
   // Of flows: those that begin from then on.
   ['flows', 'new-connections'],
   ['flows.proxy', 'restart'],
+  ['convert', 'new-connections'],
+  ['convert.listen', 'restart'],
 ];
 
 export function valuesOf({ raw, derived, config }: LoadedConfig): Values {

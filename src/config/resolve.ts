@@ -17,6 +17,7 @@ import type {
   ClientConfig,
   ClientEntry,
   CommonConfig,
+  ConverterConfig,
   PathRule,
   Prefix,
   ServerConfig,
@@ -93,6 +94,27 @@ export class Resolver {
           raw.relay.max_flow_bytes === null ? Number.POSITIVE_INFINITY : parseSize(raw.relay.max_flow_bytes)!,
       },
       announce: raw.signal.map(parseIp),
+      convert: this.converter(raw),
+    };
+  }
+
+  private converter({ convert, listen }: RawServer): ConverterConfig {
+    const port = convert.listen?.port;
+    if (port === listen.port) this.report(['convert', 'listen', 'port'], 'is listen.port', 'give another one');
+    if (port !== undefined && convert.clients.length === 0)
+      this.report(['convert', 'clients'], 'is empty: nobody may use the converter', 'give the prefixes of its clients');
+    if (convert.cookie === 'configured' && convert.cookies.length === 0)
+      this.report(['convert', 'cookies'], 'is empty, and a cookie is asked for', 'give one, or cookie: computed');
+    return {
+      listen: convert.listen,
+      clients: convert.clients.map(toPrefix),
+      trusted: convert.trusted.map(toPrefix),
+      cookie: convert.cookie,
+      cookies: convert.cookies.map((cookie) => new Uint8Array(Buffer.from(cookie, 'hex'))),
+      silentWithoutCookie: convert.silent_without_cookie,
+      plainSyns: convert.plain_syns,
+      maxConnections: convert.max_connections,
+      maxPerClient: convert.max_per_client,
     };
   }
 

@@ -32,12 +32,15 @@ import {
   rate,
   size,
   ssid,
+  text,
 } from './fields.js';
 import { flowsSchema } from './flow-schema.js';
 import { CONGESTION_NAMES, SCHEDULER_NAMES, TRAFFIC_MODES } from './types.js';
 
 /** Subflows of one connection at most, as in core/engine. */
 const MAX_SUBFLOWS = 8;
+
+const isHex = (value: string) => /^([0-9a-fA-F]{2}){1,500}$/.test(value);
 
 const addressFilter = () =>
   z.strictObject({ include: z.array(prefix()).default([]), exclude: z.array(prefix()).default([]) }).prefault({});
@@ -199,6 +202,19 @@ export const serverSchema = z.strictObject({
     })
     .prefault({}),
   signal: z.array(ip()).default([]),
+  convert: z
+    .strictObject({
+      listen: orNull(z.strictObject({ port: port() })).default(null),
+      clients: z.array(prefix()).default([]),
+      trusted: z.array(prefix()).default([]),
+      cookie: oneOf('none', 'computed', 'configured').default('none'),
+      cookies: z.array(text('a cookie in hexadecimal, such as 6d707475', isHex)).default([]),
+      silent_without_cookie: bool().default(false),
+      plain_syns: bool().default(false),
+      max_connections: integer('connections', 1, 65_536).default(4096),
+      max_per_client: integer('connections', 1, 65_536).default(512),
+    })
+    .prefault({}),
 });
 
 export type RawClient = z.output<typeof clientSchema>;

@@ -44,6 +44,26 @@ export interface ServerConfig extends CommonConfig {
   readonly relay: RelayLimits;
   /** Further addresses of this server, announced to clients with ADD_ADDR. */
   readonly announce: readonly IpAddress[];
+  readonly convert: ConverterConfig;
+}
+
+/** An RFC 8803 converter beside the tunnel's listener. `egress.deny` and `egress.allow` hold for it too. */
+export interface ConverterConfig {
+  /** null: there is none. */
+  readonly listen: { readonly port: number } | null;
+  /** Who may use it, by address: RFC 8803 is for one administration's network (1.3, 9.2). Empty: nobody. */
+  readonly clients: readonly Prefix[];
+  /** Of these nobody can forge addresses: a SYN alone may have us dial (RFC 7413 7.3). */
+  readonly trusted: readonly Prefix[];
+  /** What a cookie proves: nothing, none is asked for; that the client receives at its address; that it was told `cookies`. */
+  readonly cookie: 'none' | 'computed' | 'configured';
+  readonly cookies: readonly Uint8Array[];
+  /** A client without a cookie gets no answer (RFC 8803 6.2.7). */
+  readonly silentWithoutCookie: boolean;
+  /** SYNs without a message are answered, for clients that cannot send data in one. */
+  readonly plainSyns: boolean;
+  readonly maxConnections: number;
+  readonly maxPerClient: number;
 }
 
 export interface RemoteServer {

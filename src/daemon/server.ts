@@ -15,6 +15,7 @@ import { Announcements } from './announcements.js';
 import { explainChange, serverCarriers } from './carriers.js';
 import type { Driver } from './driver.js';
 import { Egress, offeredFamilies } from './egress.js';
+import { ConvertServer } from './flows/convert-server.js';
 import { RelayServer, type RelaySettings } from './flows/relay-server.js';
 import type { Journal } from './journal.js';
 import { type HostLink, type LinkChange, LinkMonitor } from './link-monitor.js';
@@ -34,6 +35,7 @@ export class ServerDaemon {
   readonly monitor: LinkMonitor;
   readonly sessions: ServerSessions;
   readonly relay: RelayServer;
+  readonly converter: ConvertServer | null;
   readonly ownAddresses: readonly IpAddress[];
 
   private readonly rt = new Rtnetlink();
@@ -117,6 +119,7 @@ export class ServerDaemon {
     for (const link of this.monitor.links) driver.addLink(this.listening(link));
     this.guard = driver.acquirePort(config.listen.port);
     this.listener = this.listen();
+    this.converter = config.convert.listen === null ? null : this.openConverter(config.convert.listen.port);
     this.loop = new TunLoop(
       this.tun,
       (batch) => this.sessions.onTun(driver.nowUs(), batch),
@@ -135,6 +138,7 @@ export class ServerDaemon {
 
   /** What we hear nothing on for a while, the client should know: it may believe that all is well. */
   onEvent(event: EngineEvent): void {
+    this.converter?.onEngineEvent(event);
     if (event.type.startsWith('subflow-') || event.type === 'priority') {
       const { connectionId } = event as { connectionId: number };
       const companion = this.sessions.ofCompanion(connectionId);
@@ -227,6 +231,7 @@ export class ServerDaemon {
     this.loop.close();
     this.monitor.close();
     this.listener.close();
+    this.converter?.close();
     this.sessions.close('the server is stopping');
     this.guard.release();
     this.egress.remove();
@@ -245,6 +250,7 @@ export class ServerDaemon {
     this.sessions.setClients(knownClients(config));
     this.listener.close();
     this.listener = this.listen();
+    this.converter?.reload();
     this.announcements.onReload(this.driver.nowUs(), before.announce, this.connections());
     for (const s of this.sessions.sessions) s.session.reapply();
     this.driver.flushSoon();
@@ -252,16 +258,41 @@ export class ServerDaemon {
 
   /** For connections to come. */
   private listen(): { close(): void } {
-    const { listen, traffic } = this.config;
     return this.driver.engine.listen({
-      port: listen.port,
-      checksum: traffic.checksum,
-      congestion: traffic.congestion,
-      scheduler: traffic.scheduler,
-      maxSubflows: traffic.maxSubflows,
-      receiveBufferBytes: traffic.receiveBufferBytes,
+      port: this.config.listen.port,
+      ...this.connectionSettings(),
       onAccept: (connection) => this.sessions.accept(connection),
     });
+  }
+
+  private connectionSettings() {
+    const { checksum, congestion, scheduler, maxSubflows, receiveBufferBytes } = this.config.traffic;
+    return { checksum, congestion, scheduler, maxSubflows, receiveBufferBytes };
+  }
+
+  private openConverter(port: number): ConvertServer {
+    const { driver } = this;
+    const links = () => this.monitor.links.map((link) => this.listening(link));
+    return new ConvertServer(
+      {
+        engine: driver.engine,
+        config: () => this.config,
+        connectionSettings: () => this.connectionSettings(),
+        nowUs: () => driver.nowUs(),
+        flushSoon: () => driver.flushSoon(),
+        acquirePort: (wanted) => driver.acquirePort(wanted),
+        guarded: () => driver.guarded(),
+        routeTo: (address) => {
+          const route = this.rt.routeTo(address);
+          const link = links().find(({ id, isUp }) => isUp && id === route?.interfaceIndex);
+          const ofFamily = link?.addresses.filter(({ family }) => family === address.family) ?? [];
+          const localAddress = ofFamily.find(({ text }) => text === route?.source?.text) ?? ofFamily[0];
+          return link === undefined || localAddress === undefined ? null : { linkId: link.id, localAddress };
+        },
+        ownAddresses: () => [...this.ownAddresses, ...links().flatMap(({ addresses }) => addresses)],
+      },
+      port,
+    );
   }
 
   /** The receipts of all sessions. */

@@ -228,7 +228,7 @@ test('a server that is silent: error 65 when the time is over', (t) => {
   row.network.run(31 * S);
   row.sweep();
   row.network.run(32 * S);
-  t.deepEqual(client.outcome, { is: 'failed', failure: { why: 'network-failure', waitS: 7 } });
+  t.deepEqual(client.outcome, { is: 'failed', failure: { why: 'network-failure', waitS: 1 } });
 });
 
 test('a reset of the server becomes MP_FASTCLOSE, one of the client a reset', (t) => {

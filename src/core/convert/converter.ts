@@ -41,6 +41,8 @@ const IGNORED_KINDS: readonly number[] = [KIND_EOL, KIND_NOP, KIND_MSS, KIND_WSC
 /** Error messages to one client: so many per second, and so many at once (6.2.5). */
 const ERRORS_PER_S = 5;
 const ERRORS_AT_ONCE = 20;
+/** Delay of Error 65 where one server was silent; 0 would mean 30 s (6.2.8). */
+const SILENT_RETRY_S = 1;
 /** Clients whose errors are counted one by one; the oldest go first. */
 const MAX_LIMITED_CLIENTS = 1024;
 
@@ -67,8 +69,10 @@ export interface ConverterPolicy {
 export type DownstreamFailure =
   | { readonly is: 'reset' }
   | { readonly is: 'unreachable'; readonly icmpCode: number }
-  /** Silence, no route, no socket: forwarding does not work. */
+  /** No route, no socket: forwarding does not work. */
   | { readonly is: 'network' }
+  /** Silence. It may be this one server's, so others need not wait. */
+  | { readonly is: 'timeout' }
   | { readonly is: 'exhausted' };
 
 export type ConverterStep =
@@ -101,6 +105,7 @@ export type ConverterReason =
   | 'info'
   | 'server-reset'
   | 'server-unreachable'
+  | 'server-silent'
   | 'network-failure'
   | 'errors-limited';
 
@@ -173,6 +178,8 @@ export class ConverterExchange {
         return this.refuse(nowUs, CONVERT_ERROR.unreachable, 'server-unreachable', Uint8Array.of(failure.icmpCode));
       case 'network':
         return this.refuse(nowUs, CONVERT_ERROR.networkFailure, 'network-failure', this.delay());
+      case 'timeout':
+        return this.refuse(nowUs, CONVERT_ERROR.networkFailure, 'server-silent', Uint8Array.of(SILENT_RETRY_S));
       case 'exhausted':
         return this.refuse(nowUs, CONVERT_ERROR.resourceExceeded, 'no-room', this.delay());
     }

@@ -59,5 +59,5 @@ export class DownstreamConnections {
 function failureOf(why: string, icmpCode: number): DownstreamFailure {
   if (why === 'refused' || why.startsWith('reset')) return { is: 'reset' };
   if (why === 'unreachable') return { is: 'unreachable', icmpCode: Math.max(0, icmpCode) };
-  return { is: 'network' };
+  return why === 'timeout' ? { is: 'timeout' } : { is: 'network' };
 }

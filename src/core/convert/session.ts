@@ -192,11 +192,8 @@ export class ConverterSession {
 
   /** The server's connection is over; `isReset`: not in good order. */
   onDownstreamClosed(isReset: boolean): void {
-    if (this.state !== 'joined') return;
-    this.downstream = null;
-    // MP_FASTCLOSE to the client where the server said RST (5.1).
-    if (isReset || !this.hasDownstreamEnded) this.abort();
-    else if (this.hasUpstreamEnded) this.finish();
+    // MP_FASTCLOSE to the client where the server said RST (5.1). Otherwise there may be bytes that wait to be read.
+    if (this.state === 'joined' && isReset) this.abort();
   }
 
   /** The client's connection is over: with all its subflows, not with one of them (5.1). */
@@ -223,7 +220,7 @@ export class ConverterSession {
     if (nowUs < this.deadlineUs) return;
     if (this.state === 'dialling') {
       this.attempt?.abort();
-      this.onFailed({ is: 'network' });
+      this.onFailed({ is: 'timeout' });
     } else this.abort();
   }
 

@@ -158,6 +158,7 @@ test('a server that refuses, cannot be reached or is silent: errors 96, 97, 65, 
   t.deepEqual(answer({ is: 'reset' }), ['010222631e016000', 'server-reset']);
   t.deepEqual(answer({ is: 'unreachable', icmpCode: 1 }), ['010222631e016101', 'server-unreachable']);
   t.deepEqual(answer({ is: 'network' }), ['010222631e014107', 'network-failure']);
+  t.deepEqual(answer({ is: 'timeout' }), ['010222631e014101', 'server-silent']);
   t.deepEqual(answer({ is: 'exhausted' }), ['010222631e014007', 'no-room']);
 });
 
