@@ -23,6 +23,7 @@ export function resolveFlows(raw: RawFlows, report: Report): FlowsConfig {
       server: convert.server,
       port: convert.port,
       cookie: convert.cookie === null ? null : new Uint8Array(Buffer.from(convert.cookie, 'hex')),
+      synData: convert.syn_data,
     },
     proxy: { listen: proxy.listen === null ? null : parseHostPort(proxy.listen) },
   };

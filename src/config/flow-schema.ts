@@ -1,7 +1,7 @@
 /** The section `flows` of a client's configuration: which way each flow takes, and how. Fields as in schema.ts. */
 import { z } from 'zod';
 
-import { duration, host, integer, listenAddress, oneOf, orNull, port, prefix, size, text } from './fields.js';
+import { bool, duration, host, integer, listenAddress, oneOf, orNull, port, prefix, size, text } from './fields.js';
 import { FLOW_USES, TRAFFIC_MODES } from './types.js';
 
 /** RFC 2474, 2597, 3246, 5865, 8622: the names of code points. */
@@ -95,6 +95,7 @@ export const flowsSchema = () =>
         .strictObject({
           server: orNull(host()).default(null),
           port: port().default(5124),
+          syn_data: bool().default(true),
           cookie: orNull(
             text('a cookie in hexadecimal, such as 6d707475', (v) => /^([0-9a-fA-F]{2}){1,1000}$/.test(v)),
           ).default(null),

@@ -210,6 +210,8 @@ export interface ConvertConfig {
   readonly port: number;
   /** Null: none, until the converter asks for one and tells it. */
   readonly cookie: Uint8Array | null;
+  /** What we want of the converter goes in the SYN; false: behind the handshake. */
+  readonly synData: boolean;
 }
 
 export { TRAFFIC_MODES, type TrafficMode } from '../core/scheduler/modes.js';

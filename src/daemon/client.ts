@@ -34,6 +34,7 @@ import { type Pause, PauseWatch, pauseText } from './clock.js';
 import type { Driver } from './driver.js';
 import { FadingWatch } from './fading-watch.js';
 import { ClientFlows } from './flows/client-flows.js';
+import type { SynContents } from './flows/direct.js';
 import type { Dialed } from './flows/direct-flow.js';
 import { FlowDesk } from './flows/flow-desk.js';
 import { type HostSources, openHostSources } from './host-sources.js';
@@ -194,8 +195,9 @@ export class ClientDaemon {
       congestionOf: (linkId) => this.congestionOf(linkId),
       rateLimitOf: (linkId) => this.rateLimitOf(linkId) || Number.POSITIVE_INFINITY,
       identity,
-      connect: (way) => this.connectOver(way, this.schedulerOf(BULK)),
+      connect: (way, syn) => this.connectOver(way, this.schedulerOf(BULK), syn),
       connectToServer: () => this.connectOver(() => this.paths.currentWay, this.schedulerOf(BULK)),
+      serverAddress: () => this.paths.currentWay?.remote.address ?? this.resolver.addresses[0] ?? null,
       follow: (connection) => this.paths.follow(connection),
       onRelayFailed: (error) => journal.record('debug', 'relay-failed', error.message),
       openStream: (connection) => driver.openStream(connection),
@@ -634,7 +636,11 @@ export class ClientDaemon {
   }
 
   /** Opens a connection over what `wayNow` says when the port for it is guarded; null: nowhere. */
-  private async connectOver(wayNow: () => Way | null, scheduler: string): Promise<Dialed | null> {
+  private async connectOver(
+    wayNow: () => Way | null,
+    scheduler: string,
+    syn?: (way: Way) => SynContents,
+  ): Promise<Dialed | null> {
     const guard = this.driver.acquirePort(0);
     await this.driver.guarded();
     const way = wayNow();
@@ -653,6 +659,7 @@ export class ClientDaemon {
         congestion: this.congestionOf(way.linkId),
         scheduler,
         receiveBufferBytes: traffic.receiveBufferBytes,
+        ...syn?.(way),
       });
       this.guards.set(connection.id, guard);
       this.driver.flushSoon();

@@ -5,6 +5,7 @@ import { ComputedCookies } from '../../src/core/convert/cookies.js';
 import { NO_BYTES, type TcpOption } from '../../src/core/convert/message.js';
 import { parseOptions } from '../../src/core/convert/parse.js';
 import type { ConnectionApi } from '../../src/core/engine/api.js';
+import { TAKES_EARLY_DATA } from '../../src/core/mptcp/connection.js';
 import { CLIENT, Row, SERVER, SERVER_PORT, Sink } from '../support/converter-sim.js';
 
 const MS = 1_000;
@@ -42,11 +43,19 @@ function serveWith(row: Row, answer: string, mptcp = false) {
 }
 
 /** A client that reads the answer off the front of the stream, and resets where it says so. */
-function converse(row: Row, client: ConvertClient, early = '', options: { mptcp?: boolean; inStream?: boolean } = {}) {
+interface Manner {
+  readonly mptcp?: boolean;
+  readonly inStream?: boolean;
+  /** As a Linux client: nothing says that it takes data before its third packet. */
+  readonly isPlain?: boolean;
+}
+
+function converse(row: Row, client: ConvertClient, early = '', options: Manner = {}) {
   const data = join(client.request, text(early));
   const c = row.connect({
     mptcp: options.mptcp ?? true,
     ...(options.inStream === true ? {} : { synData: data }),
+    ...(options.isPlain === true ? {} : { synOptions: TAKES_EARLY_DATA }),
   });
   if (options.inStream === true) c.write(row.client.nowUs, data);
   const seen = { connection: c, answeredAtUs: -1, firstAtUs: -1, heard: '', ended: false };
@@ -130,6 +139,16 @@ test('with the server’s Fast Open cookie the first byte of its answer comes af
   t.is(seen.heard, 'welcome');
   t.is(seen.answeredAtUs, RTT_US);
   t.is(seen.firstAtUs, RTT_US);
+});
+
+test('an MPTCP client that does not say that it takes data early hears the answer after its third packet', (t) => {
+  const row = new Row({ nearUs: NEAR_US, farUs: FAR_US });
+  serveWith(row, 'welcome');
+  const seen = converse(row, new ConvertClient({ remote: TARGET }), 'hello', { isPlain: true });
+  row.network.run(S);
+  t.is(seen.answeredAtUs, RTT_US + 2 * NEAR_US);
+  t.is(seen.heard, 'welcome');
+  t.true(seen.connection.isMptcp);
 });
 
 test('in the stream, without data in the SYN, it takes one more round trip to the converter', (t) => {

@@ -31,6 +31,8 @@ export class ConverterKnowledge {
   /** No connection before this. */
   blockedUntilUs: Micros = 0;
   blockedBecause = '';
+  /** It is the network that is to blame. */
+  private isNetworks = false;
   private readonly cookies = new Map<string, Uint8Array>();
   private readonly servers = new Map<string, Micros>();
   private readonly refusedKinds = new Set<number>();
@@ -90,11 +92,12 @@ export class ConverterKnowledge {
   /** The SYN/ACK did not acknowledge what the SYN carried: something on the way meddles, and we MUST stop here (8). */
   onSynDataLost(nowUs: Micros): void {
     this.block(nowUs, UNUSABLE_US, 'the network takes the data out of SYNs');
+    this.isNetworks = true;
   }
 
   /** The network is another one. */
   onNetworkChange(): void {
-    this.blockedUntilUs = 0;
+    if (this.isNetworks) this.blockedUntilUs = 0;
   }
 
   /** Options of the server's SYN/ACK as the converter told them. */
@@ -123,6 +126,7 @@ export class ConverterKnowledge {
   private block(nowUs: Micros, forUs: Micros, why: string): void {
     this.blockedUntilUs = Math.max(this.blockedUntilUs, nowUs + forUs);
     this.blockedBecause = why;
+    this.isNetworks = false;
   }
 }
 

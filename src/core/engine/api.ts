@@ -292,7 +292,8 @@ export interface ConnectOptions {
   readonly maxSubflows?: number;
   /**
    * First bytes of the stream, in the SYN as far as they fit (RFC 7413, without its cookie unless `synOptions` has one). What
-   * the peer does not take there goes the ordinary way. Not changed by the caller afterwards.
+   * the peer does not take there goes the ordinary way. Not changed by the caller afterwards. With TAKES_EARLY_DATA (core/mptcp/
+   * connection.ts) as `synOptions` an engine at the other end answers without waiting for the third packet.
    */
   readonly synData?: Uint8Array;
   /** Further TCP options of the SYN, as they go on the wire, if there is room. */

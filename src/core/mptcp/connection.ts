@@ -27,7 +27,8 @@ import type { FlowTuple } from '../tcp/flow.js';
 import type { OptionVerdict, SendUnit } from '../tcp/owner.js';
 import type { RateLimit } from '../tcp/rate-limit.js';
 import { MPO, type MptcpOptions, RST_REASON } from '../wire/mptcp-options.js';
-import type { SegmentView } from '../wire/segment.js';
+import { optionLength, type SegmentView } from '../wire/segment.js';
+import { OPT_FAST_OPEN } from '../wire/tcp.js';
 import { AddressSignals } from './address-signals.js';
 import { AddressBook } from './addresses.js';
 import { Closing } from './closing.js';
@@ -50,6 +51,15 @@ import { Reinjector } from './reinjector.js';
 import { DataSender } from './sender.js';
 import { Silence } from './silence.js';
 import { MptcpSubflow, type SubflowSide } from './subflow.js';
+
+/**
+ * Data behind a SYN/ACK has a mapping and no DATA_ACK, since the peer's key is not known yet (RFC 8684 B.3 has one). Linux 6.18
+ * takes that for a stripped handshake and falls back. So an MPTCP peer gets it only if its SYN had, beside data, an empty
+ * Fast Open option, as those of ours have.
+ */
+const EARLY_OPTION_BYTES = 2;
+/** The option, for ConnectOptions.synOptions. */
+export const TAKES_EARLY_DATA = Uint8Array.of(OPT_FAST_OPEN, EARLY_OPTION_BYTES);
 
 export interface ConnectionSettings {
   readonly side: SubflowSide;
@@ -111,6 +121,8 @@ export class Connection implements ConnectionApi {
   synBytesAcked = -1;
   synAckOptions: Uint8Array | null = null;
   icmpCode = -1;
+  /** Data of ours may go before the handshake is complete, if the SYN's was taken. */
+  private mayAnswerEarly = false;
   private nextSubflowId = 0;
   /** 0: no keepalives. */
   private keepAliveIdleUs: Micros = 0;
@@ -247,6 +259,7 @@ export class Connection implements ConnectionApi {
     if (syn === null) sf.tcp.connect(nowUs, synData);
     else {
       const isTaken = verdict === 'take' || verdict === 'hold';
+      this.mayAnswerEarly = this.mode === 'tcp' || optionLength(syn, OPT_FAST_OPEN) === EARLY_OPTION_BYTES;
       if (isTaken) this.receiver.takeSynData(syn.buf, syn.payloadOff, syn.payloadLen);
       sf.tcp.accept(nowUs, syn, isTaken, verdict === 'hold');
     }
@@ -261,6 +274,7 @@ export class Connection implements ConnectionApi {
 
   /** Where the SYN's data was taken, ours follows the SYN/ACK at once (RFC 7413 3, RFC 8684 B.3). */
   onSynAnswered(sf: MptcpSubflow): void {
+    if (!this.mayAnswerEarly) return;
     sf.isEarly = true;
     if (this.mode === 'pending') this.sender.windowEdge = this.sender.sndUna + sf.tcp.sndWndBytes;
   }

@@ -147,6 +147,19 @@ function parseOptions(buf: Uint8Array, start: number, end: number, out: SegmentV
   }
 }
 
+/** Length of the first option of this kind in the segment's header, -1: none. For options of SYNs that few ask for. */
+export function optionLength(seg: SegmentView, kind: number): number {
+  const { buf, payloadOff: end } = seg;
+  let o = seg.l4Off + TCP_HEADER_BYTES;
+  while (o + 1 < end && buf[o] !== OPT_EOL) {
+    const length = buf[o] === OPT_NOP ? 1 : buf[o + 1]!;
+    if (buf[o] === kind) return length;
+    if (length < 1 || (length < 2 && buf[o] !== OPT_NOP)) return -1;
+    o += length;
+  }
+  return -1;
+}
+
 /** RFC 2018 3: one to four blocks of two edges. */
 function parseSack(view: DataView, o: number, length: number, out: SegmentView): void {
   const count = (length - 2) >>> 3;

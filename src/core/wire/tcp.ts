@@ -17,6 +17,8 @@ export const OPT_WSCALE = 3;
 export const OPT_SACK_PERMITTED = 4;
 export const OPT_SACK = 5;
 export const OPT_TIMESTAMPS = 8;
+/** RFC 7413 2. */
+export const OPT_FAST_OPEN = 34;
 
 // Bytes that each writer emits.
 export const MSS_BYTES = 4;

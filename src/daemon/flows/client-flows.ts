@@ -12,6 +12,7 @@ import { nodeEnv } from '../driver.js';
 import { after } from '../session-paths.js';
 import type { TlsIdentity } from '../tls.js';
 import type { FlowDecision, FlowDialer, FlowRules, FlowTarget, FlowWay } from './contract.js';
+import { ConvertDialer } from './convert-client.js';
 import { DirectDialer, type DirectHost } from './direct.js';
 import type { Dialed } from './direct-flow.js';
 import { FlowLane } from './flow-lane.js';
@@ -34,6 +35,7 @@ export class ClientFlows {
   readonly lane: FlowLane;
   readonly direct: DirectDialer;
   readonly relay: RelayClient;
+  readonly convert: ConvertDialer;
   readonly dialers = new Map<FlowWay, FlowDialer>();
   rules: FlowRules = { decide: (target) => this.byDefault(target) };
 
@@ -51,7 +53,8 @@ export class ClientFlows {
       },
       { identity: options.identity, pin: options.config().server.pin, config: () => options.config().flows.relay },
     );
-    this.dialers.set('direct', this.direct).set('relay', this.relay);
+    this.convert = new ConvertDialer(options, { config: () => options.config().flows.convert, direct: this.direct });
+    this.dialers.set('direct', this.direct).set('relay', this.relay).set('convert', this.convert);
     this.lane = new FlowLane({
       env: nodeEnv,
       tun: options.tun,
@@ -76,7 +79,10 @@ export class ClientFlows {
 
   /** What the session's path manager is told, flows with paths of their own are told as well. */
   onPathEvent(event: PathEvent): void {
-    if (event.type !== 'remote-addresses') this.direct.handle(event);
+    if (event.type !== 'remote-addresses') {
+      this.direct.handle(event);
+      this.convert.handle(event);
+    }
     if (event.type === 'link-removed' || (event.type === 'link-changed' && event.isUp === false)) {
       this.relay.onLinkGone(event.linkId);
     }
@@ -84,10 +90,12 @@ export class ClientFlows {
 
   onReceived(linkId: number): void {
     this.direct.onReceived(linkId);
+    this.convert.onReceived(linkId);
   }
 
   onEngineEvent(event: EngineEvent): void {
     this.direct.onEngineEvent(event);
+    this.convert.onEngineEvent(event);
     this.relay.onEngineEvent(event);
   }
 
@@ -99,6 +107,7 @@ export class ClientFlows {
   close(): void {
     this.lane.close();
     this.direct.close();
+    this.convert.close();
     this.relay.close();
   }
 

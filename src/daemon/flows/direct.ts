@@ -5,12 +5,14 @@
 import { lookup } from 'node:dns/promises';
 import { type IpAddress, parseIp } from '../../core/base/ip.js';
 import type { Micros } from '../../core/base/time.js';
-import type { EngineEvent } from '../../core/engine/api.js';
+import type { ConnectOptions, EngineEvent } from '../../core/engine/api.js';
 import type { PathEvent, PathLink, PathMode, RemoteEndpoint } from '../../core/pathman/types.js';
 import type { ConnectionStream } from '../lane-pump.js';
 import type { Way } from '../session-paths.js';
 import { DialError, type FlowDialer, type FlowOutbound, type FlowTarget } from './contract.js';
 import { type Dialed, DirectFlow } from './direct-flow.js';
+
+export type SynContents = Pick<ConnectOptions, 'synData' | 'synOptions'>;
 
 /** What the client's daemon does for its direct flows. */
 export interface DirectHost {
@@ -22,8 +24,8 @@ export interface DirectHost {
   congestionOf(linkId: number): string;
   /** Bytes/s; Infinity: no limit. */
   rateLimitOf(linkId: number): number;
-  /** Opens a connection over what `way` says by then; null: nowhere. */
-  connect(way: () => Way | null): Promise<Dialed | null>;
+  /** Opens a connection over what `way` says by then, with this in its SYN; null: nowhere. */
+  connect(way: () => Way | null, syn?: (way: Way) => SynContents): Promise<Dialed | null>;
   openStream(connection: Dialed['api']): ConnectionStream;
 }
 
