@@ -3,6 +3,7 @@
  * news of links and connections.
  */
 import type { ClientConfig } from '../../config/types.js';
+import type { IpAddress } from '../../core/base/ip.js';
 import type { Micros } from '../../core/base/time.js';
 import type { ConnectionApi, EngineEvent } from '../../core/engine/api.js';
 import type { ReceiveBatch, TunPort } from '../../core/engine/ports.js';
@@ -25,6 +26,8 @@ export interface ClientFlowsOptions extends DirectHost {
   config(): ClientConfig;
   /** A connection to our server, over the session's best path; null: there is none now. */
   connectToServer(): Promise<Dialed | null>;
+  /** Of our server; null: not known yet. */
+  serverAddress(): IpAddress | null;
   /** The session's path manager gives this connection its further subflows from now on. */
   follow(connection: ConnectionApi): void;
   /** The relay could not be reached, for people. */
@@ -53,7 +56,11 @@ export class ClientFlows {
       },
       { identity: options.identity, pin: options.config().server.pin, config: () => options.config().flows.relay },
     );
-    this.convert = new ConvertDialer(options, { config: () => options.config().flows.convert, direct: this.direct });
+    this.convert = new ConvertDialer(options, {
+      config: () => options.config().flows.convert,
+      serverAddress: () => options.serverAddress(),
+      direct: this.direct,
+    });
     this.dialers.set('direct', this.direct).set('relay', this.relay).set('convert', this.convert);
     this.lane = new FlowLane({
       env: nodeEnv,

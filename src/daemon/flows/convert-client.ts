@@ -25,6 +25,8 @@ const MAX_ATTEMPTS = 4;
 
 export interface ConvertDialerOptions {
   config(): ConvertConfig;
+  /** The tunnel's server, which is the converter where no other is configured. */
+  serverAddress(): IpAddress | null;
   /** For destinations that speak Multipath TCP themselves. */
   readonly direct: FlowDialer;
 }
@@ -51,14 +53,13 @@ export class ConvertDialer implements FlowDialer {
 
   async dial(target: FlowTarget, signal: AbortSignal): Promise<FlowOutbound> {
     const config = this.options.config();
-    if (config.server === null) throw new DialError('unavailable', 'no converter is configured');
     this.forgetOtherConverters(config);
     const { known } = this;
     const address = target.address ?? (await resolve(target.host));
     const server: Endpoint = { address, port: target.port };
     const direct = await this.goDirect(target, server, signal);
     if (direct !== null) return direct;
-    const converter: Endpoint = { address: await resolve(config.server), port: config.port };
+    const converter: Endpoint = { address: await this.addressOf(config), port: config.port };
     for (let attempts = 0; attempts < MAX_ATTEMPTS; attempts++) {
       if (known.isBlocked(this.host.nowUs())) {
         throw new DialError('unavailable', `the converter is left alone: ${known.blockedBecause}`);
@@ -101,6 +102,12 @@ export class ConvertDialer implements FlowDialer {
   close(): void {
     for (const flow of this.flows) flow.abort();
     this.flows.clear();
+  }
+
+  private async addressOf({ server }: ConvertConfig): Promise<IpAddress> {
+    const address = server === null ? this.options.serverAddress() : await resolve(server);
+    if (address === null) throw new DialError('unavailable', 'the address of the converter is not known yet');
+    return address;
   }
 
   /** What is known is known of one converter. */

@@ -31,7 +31,7 @@ function ruleSet(rules: FlowRule[], fallback: FlowsConfig['default'] = 'packet')
     default: fallback,
     rules,
     relay: { poolMin: 0, poolMax: 0, secondSubflowAfter: { bytes: 1, timeUs: 1 } },
-    convert: { server: null, port: 1, cookie: null },
+    convert: { server: null, port: 1, cookie: null, synData: true },
     proxy: { listen: null },
   });
 }
