@@ -309,7 +309,12 @@ class Daemon implements StatusSource {
     const lanes = this.client !== null ? [this.client.lane] : this.server!.sessions.sessions.map((s) => s.lane);
     const part = (this.client ?? this.server)!;
     const proxy = Object.entries(this.client?.desk.proxy.counters ?? {}).map(([name, n]) => [`proxy_${name}`, n]);
-    return { ...this.driver.engine.counters(), ...laneCounters(lanes, part.writer), ...Object.fromEntries(proxy) };
+    return {
+      ...this.driver.engine.counters(),
+      ...laneCounters(lanes, part.writer),
+      ...Object.fromEntries(proxy),
+      ...this.server?.converter?.counters,
+    };
   }
 
   subscribe(afterSeq: number, onEvent: (event: EventRecord) => void): () => void {

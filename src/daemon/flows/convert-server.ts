@@ -223,7 +223,7 @@ export class ConvertServer {
   }
 
   private count(reason: string): void {
-    const name = reason.replaceAll('-', '_');
+    const name = `convert_${reason.replaceAll('-', '_')}`;
     this.counters[name] = (this.counters[name] ?? 0) + 1;
   }
 }

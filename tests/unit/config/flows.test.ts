@@ -42,7 +42,7 @@ test('without the section, TCP stays in the packet lane and nothing listens', (t
   t.deepEqual(flows.rules, []);
   t.is(flows.proxy.listen, null);
   t.deepEqual(flows.relay, { poolMin: 2, poolMax: 32, secondSubflowAfter: { bytes: 64_000, timeUs: 300_000 } });
-  t.deepEqual(flows.convert, { server: null, port: 5124, cookie: null });
+  t.deepEqual(flows.convert, { server: null, port: 5124, cookie: null, synData: true });
 });
 
 test('the rule that the sample explains is one, in base units', (t) => {
