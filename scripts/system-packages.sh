@@ -15,6 +15,7 @@ need ping iputils-ping
 need mptcpize mptcpize
 need setpriv util-linux
 need openssl openssl
+need apache2 apache2-bin
 need systemd-analyze systemd
 
 [ -n "$missing" ] || exit 0

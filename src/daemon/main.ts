@@ -308,11 +308,11 @@ class Daemon implements StatusSource {
   counters(): Readonly<Record<string, number>> {
     const lanes = this.client !== null ? [this.client.lane] : this.server!.sessions.sessions.map((s) => s.lane);
     const part = (this.client ?? this.server)!;
-    const proxy = Object.entries(this.client?.desk.proxy.counters ?? {}).map(([name, n]) => [`proxy_${name}`, n]);
     return {
       ...this.driver.engine.counters(),
       ...laneCounters(lanes, part.writer),
-      ...Object.fromEntries(proxy),
+      ...prefixed('proxy_', this.client?.desk.proxy.counters ?? {}),
+      ...prefixed('relay_', this.server?.relay.counters ?? this.client!.flows.relay.pool.counters),
       ...this.server?.converter?.counters,
     };
   }
@@ -509,4 +509,8 @@ function logEngineEvent(journal: Journal, event: { type: string } & Record<strin
   if (event.type === 'drop') return;
   const { type, ...data } = event;
   journal.record('debug', type, Object.values(data).join(' '), { data });
+}
+
+function prefixed(prefix: string, counters: Readonly<Record<string, number>>): Record<string, number> {
+  return Object.fromEntries(Object.entries(counters).map(([name, n]) => [prefix + name, n]));
 }

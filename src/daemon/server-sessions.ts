@@ -27,7 +27,7 @@ import { parseFlowModes } from '../core/lanes/flow-modes.js';
 import type { AddressRule } from '../core/lanes/inner-check.js';
 import { type LaneIndex, PacketLane } from '../core/lanes/packet-lane.js';
 import type { PolicyMessage } from '../core/lanes/policy.js';
-import { isConnect } from './flows/connect-protocol.js';
+import { isConnect, notAllowedHead } from './flows/connect-protocol.js';
 import type { RelayServer } from './flows/relay-server.js';
 import { HeadReader } from './http-head.js';
 import type { ConnectionStream } from './lane-pump.js';
@@ -68,7 +68,10 @@ export interface ServerSessionsOptions {
   congestion(): string;
   readonly hashSeed: number;
   /** Carries out CONNECT requests. */
-  readonly relay: Pick<RelayServer, 'carry' | 'connectionsOf' | 'ownerOf' | 'keepOnly' | 'setModes' | 'close'>;
+  readonly relay: Pick<
+    RelayServer,
+    'carry' | 'connectionsOf' | 'countMalformed' | 'ownerOf' | 'keepOnly' | 'setModes' | 'close'
+  >;
   openStream(connection: ConnectionApi): ConnectionStream;
   readonly events: ServerSessionEvents;
 }
@@ -219,8 +222,10 @@ export class ServerSessions {
       } catch (error) {
         if (!end()) return;
         options.events.onRefused(connection, (error as Error).message);
+        if (holder !== null && !(error instanceof AuthenticationError)) options.relay.countMalformed();
+        const isOther = holder !== null && reader.head !== null && !reader.head.startLine.startsWith('GET /');
         socket.on('data', ignore);
-        socket.end(refusalHead(error as Error));
+        socket.end(isOther ? notAllowedHead() : refusalHead(error as Error));
         setTimeout(() => {
           socket.destroy();
           if (connection.state !== 'closed') connection.abort(options.now());

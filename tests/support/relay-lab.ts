@@ -7,6 +7,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { createPublicKey } from 'node:crypto';
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { get } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -75,7 +76,7 @@ export class RelayLab {
   }
 
   /** Starts `mptun run` in the server's namespace; resolves when it listens. */
-  async startServer(key: KeyFiles, client: KeyFiles, more: object = {}): Promise<ChildProcess> {
+  async startServer(key: KeyFiles, client: KeyFiles, ofClient: object = {}): Promise<ChildProcess> {
     const file = join(this.dir, 'server.yaml');
     const config = {
       mode: 'server',
@@ -84,10 +85,9 @@ export class RelayLab {
       state_dir: join(this.dir, 'state'),
       control: { socket: join(this.dir, 'control.sock') },
       listen: { port: RELAY_PORT },
-      clients: [{ name: 'laptop', public_key: PIN_PREFIX + client.pin }],
+      clients: [{ name: 'laptop', public_key: PIN_PREFIX + client.pin, ...ofClient }],
       egress: { masquerade: false, allow: ['10.9.0.0/24', 'fd09::/64'] },
       log: { format: 'json' },
-      ...more,
     };
     writeFileSync(file, stringify(config));
     const daemon = this.server.spawn('node', CLI, 'run', file);
@@ -101,6 +101,18 @@ export class RelayLab {
       await delay(50);
     }
     throw new Error(`the server did not start:\n${log}`);
+  }
+
+  /** The server's metrics by name and labels. */
+  async metrics(): Promise<Map<string, number>> {
+    const text = await new Promise<string>((resolve, reject) => {
+      get({ socketPath: join(this.dir, 'control.sock'), path: '/metrics' }, (response) => {
+        let all = '';
+        response.on('data', (d) => (all += d)).on('end', () => resolve(all));
+      }).on('error', reject);
+    });
+    const lines = text.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
+    return new Map(lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.split(' ').at(-1))]));
   }
 
   /** The destinations (relay-target.ts); resolves when they listen. */

@@ -116,6 +116,12 @@ export class RelayServer {
     })();
   }
 
+  /** A request of a client that is none at all. */
+  countMalformed(): void {
+    this.count('requests');
+    this.count('refused_malformed');
+  }
+
   /** Flows and dials under way. */
   flows(): RelayedFlow[] {
     return [...this.open.values()].flatMap((entries) => [...entries]);

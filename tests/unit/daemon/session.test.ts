@@ -63,6 +63,7 @@ class TestServer {
       hashSeed: 1,
       relay: {
         carry: () => {},
+        countMalformed: () => {},
         connectionsOf: (pin) => this.relayed.get(pin) ?? [],
         ownerOf: (id) => {
           for (const [pin, connections] of this.relayed) {
