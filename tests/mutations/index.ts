@@ -21,6 +21,7 @@ import { mutations as tcp06Cubic } from './tcp-06-cubic.js';
 import { mutations as tcp07Ecn } from './tcp-07-ecn.js';
 import { mutations as tcp08PathMtu } from './tcp-08-path-mtu.js';
 import { mutations as tcp09Coupled } from './tcp-09-coupled.js';
+import { mutations as tcp10Convert } from './tcp-10-convert.js';
 
 export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
   'mptcp-01-general': mptcp01General,
@@ -44,4 +45,5 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
   'tcp-07-ecn': tcp07Ecn,
   'tcp-08-path-mtu': tcp08PathMtu,
   'tcp-09-coupled': tcp09Coupled,
+  'tcp-10-convert': tcp10Convert,
 };

@@ -3,7 +3,7 @@ import { type IpAddress, parseIp } from '../../src/core/base/ip.js';
 import { type ConverterPolicy, ErrorLimit, judgeSyn } from '../../src/core/convert/converter.js';
 import { DownstreamConnections, synSettings } from '../../src/core/convert/downstream.js';
 import { ConverterSession } from '../../src/core/convert/session.js';
-import type { ConnectionApi, ConnectOptions, ListenOptions } from '../../src/core/engine/api.js';
+import type { ConnectionApi, ConnectOptions, ListenOptions, SynVerdict } from '../../src/core/engine/api.js';
 import type { EngineConfig } from '../../src/core/engine/config.js';
 import { Engine } from '../../src/core/engine/engine.js';
 import type { Host } from '../../src/sim/host.js';
@@ -36,6 +36,8 @@ export interface RowOptions {
   readonly policy?: Partial<ConverterPolicy>;
   readonly config?: Partial<EngineConfig>;
   readonly middleboxes?: readonly Middlebox[];
+  /** Instead of judgeSyn. */
+  readonly onSyn?: () => SynVerdict;
 }
 
 /** Bytes and ends as they come in, with their times. */
@@ -72,14 +74,15 @@ export class Row {
   readonly server: Host;
   readonly sessions = new Set<ConverterSession>();
   readonly steps: string[] = [];
-  readonly events: string[] = [];
+  /** Why upstream connections ended, at the converter. */
+  readonly ends: string[] = [];
   private readonly downstreams = new DownstreamConnections();
   private readonly upstreams = new Map<number, ConverterSession>();
   private readonly errors = new ErrorLimit();
   private readonly policy: ConverterPolicy;
   private nextPort = 20_000;
 
-  constructor({ nearUs, farUs, policy, config, middleboxes = [] }: RowOptions) {
+  constructor({ nearUs, farUs, policy, config, onSyn, middleboxes = [] }: RowOptions) {
     const { network } = this;
     this.policy = { ...OPEN_POLICY, ...policy };
     this.client = network.addHost({ name: 'client' }, (env) => new Engine(env, config));
@@ -110,16 +113,17 @@ export class Row {
       });
     for (const i of CLIENT.keys()) wire(`near${i}`, this.client, i, this.converter, 0, nearUs);
     wire('far', this.converter, 1, this.server, 0, farUs);
-    this.client.onEvent = (_nowUs, event) => this.events.push(event.type);
     this.converter.onEvent = (_nowUs, event) => {
       this.downstreams.onEvent(event);
-      if (event.type === 'connection-closed')
-        this.upstreams.get(event.connectionId)?.onUpstreamClosed(event.why !== 'done');
+      const session = event.type === 'connection-closed' ? this.upstreams.get(event.connectionId) : undefined;
+      if (session === undefined || event.type !== 'connection-closed') return;
+      this.ends.push(event.why);
+      session.onUpstreamClosed(event.why !== 'done');
     };
     this.converter.engine.listen({
       port: CONVERTER_PORT,
       onSyn: (nowUs, { remote, buf, offset, lengthBytes }) =>
-        judgeSyn(nowUs, this.policy, remote.address, buf, offset, lengthBytes),
+        onSyn === undefined ? judgeSyn(nowUs, this.policy, remote.address, buf, offset, lengthBytes) : onSyn(),
       onAccept: (connection) => this.accept(connection),
     });
   }
