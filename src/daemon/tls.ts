@@ -1,16 +1,24 @@
 /**
  * TLS 1.3 with both ends pinned (DESIGN 3.3). A certificate is only the envelope of a key: what is compared is SHA-256
- * over the SubjectPublicKeyInfo (RFC 7469 §2.4). No tickets, no resumption: every connection proves its key again, so a
- * client taken out of the configuration is out at once.
+ * over the SubjectPublicKeyInfo (RFC 7469 §2.4). A session may be resumed (RFC 8446 §2.2, with a key exchange of its own),
+ * which spares both ends the signatures: a flow's connection costs half as much. It brings the certificates of the first
+ * handshake along, and their pins are checked as in a full one, so a client taken out of the configuration is out at once.
  */
 
-import { constants, createPublicKey, type KeyObject } from 'node:crypto';
+import { createPublicKey, type KeyObject } from 'node:crypto';
 import type { Duplex } from 'node:stream';
 import * as tls from 'node:tls';
 import { certificateFor, loadKey, pinOf, pinOfSpki } from '../config/keys.js';
 import type { ExportedKeys } from '../core/engine/api.js';
 
 const ALPN = 'http/1.1';
+/** Kept for one server. */
+const MAX_TICKETS = 64;
+/** A session can be resumed for so long. */
+const SESSION_S = 3_600;
+/** Pins of certificates seen, by the certificate's hash: to take one apart costs as much as to check its signature. */
+const MAX_PINS = 1_024;
+const pins = new Map<string, string>();
 
 /** Our key as TLS wants it. */
 export interface TlsIdentity {
@@ -45,10 +53,40 @@ export async function identityFor(key: KeyObject): Promise<TlsIdentity> {
   };
 }
 
-/** Starts TLS as client on `stream`. 'secureConnect' follows; then call `checkServerPin`. */
-export function startTlsClient(stream: Duplex, identity: TlsIdentity): tls.TLSSocket {
+/**
+ * Sessions to resume with one server; used once each (RFC 8446 C.4), but for the last one. They come from connections whose
+ * pin was right: who can resume them is the server that proved its key then.
+ */
+export class TlsSessions {
+  private readonly tickets: Buffer[] = [];
+
+  get size(): number {
+    return this.tickets.length;
+  }
+
+  add(ticket: Buffer): void {
+    if (this.tickets.length >= MAX_TICKETS) this.tickets.shift();
+    this.tickets.push(ticket);
+  }
+
+  take(): Buffer | undefined {
+    return this.tickets.length > 1 ? this.tickets.pop() : this.tickets[0];
+  }
+
+  /** The server may not know them any more, or not take them. */
+  clear(): void {
+    this.tickets.length = 0;
+  }
+}
+
+/**
+ * Starts TLS as client on `stream`, resuming one of `sessions`. 'secureConnect' follows; then call `checkServerPin`.
+ */
+export function startTlsClient(stream: Duplex, identity: TlsIdentity, sessions?: TlsSessions): tls.TLSSocket {
+  const session = sessions?.take();
   return tls.connect({
     socket: stream,
+    ...(session !== undefined && { session }),
     secureContext: contextOf(identity),
     ALPNProtocols: [ALPN],
     // The pin is what counts; names and issuers of a self-signed envelope say nothing.
@@ -73,19 +111,29 @@ export function startTlsServer(stream: Duplex, identity: TlsIdentity): tls.TLSSo
 export function peerPin(socket: tls.TLSSocket): string | null {
   const certificate = socket.getPeerX509Certificate();
   if (certificate === undefined) return null;
-  return pinOfSpki(certificate.publicKey.export({ format: 'der', type: 'spki' }));
+  const { fingerprint256 } = certificate;
+  let pin = pins.get(fingerprint256);
+  if (pin === undefined) {
+    pin = pinOfSpki(certificate.publicKey.export({ format: 'der', type: 'spki' }));
+    if (pins.size >= MAX_PINS) pins.clear();
+    pins.set(fingerprint256, pin);
+  }
+  return pin;
 }
 
 /**
  * Throws AuthenticationError unless the server holds the pinned key and speaks our protocol. A proxy that is not ours need not
- * name its protocol (RFC 7301 3.2: without the extension, it is what the port is for).
+ * name its protocol (RFC 7301 3.2: without the extension, it is what the port is for). `sessions` of `startTlsClient`.
  */
 export function checkServerPin(
   socket: tls.TLSSocket,
   expectedPin: string,
   alpn: 'needed' | 'optional' = 'needed',
+  sessions?: TlsSessions,
 ): void {
-  const pin = peerPin(socket);
+  // A client's session does not remember the server's certificate, but only one that was checked gets into `sessions`.
+  const isKnown = sessions !== undefined && socket.isSessionReused();
+  const pin = isKnown ? expectedPin : peerPin(socket);
   if (pin !== expectedPin) {
     throw new AuthenticationError(
       'server-pin',
@@ -95,6 +143,7 @@ export function checkServerPin(
   if (socket.alpnProtocol !== ALPN && (alpn === 'needed' || socket.alpnProtocol !== false)) {
     throw new AuthenticationError('server-pin', `the server does not speak ${ALPN} (ALPN)`);
   }
+  if (sessions !== undefined) socket.on('session', (ticket: Buffer) => sessions.add(ticket));
 }
 
 const contexts = new WeakMap<TlsIdentity, tls.SecureContext>();
@@ -108,7 +157,9 @@ function contextOf(identity: TlsIdentity): tls.SecureContext {
       cert: identity.certificatePem,
       minVersion: 'TLSv1.3',
       maxVersion: 'TLSv1.3',
-      secureOptions: constants.SSL_OP_NO_TICKET,
+      // What OpenSSL wants to know of a server that asks for certificates before it resumes a session.
+      sessionIdContext: 'mptun',
+      sessionTimeout: SESSION_S,
     });
     contexts.set(identity, context);
   }

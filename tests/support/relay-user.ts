@@ -127,7 +127,16 @@ function summary(timesUs: readonly number[], failed: readonly string[]) {
   const sorted = [...timesUs].sort((a, b) => a - b);
   const at = (share: number) => Math.round(sorted[Math.floor(share * (sorted.length - 1))] ?? 0);
   const { counters } = relay.pool;
-  return { done: timesUs.length, failed: failed.length, why: failed[0] ?? null, p50: at(0.5), p95: at(0.95), counters };
+  const { user, system } = process.cpuUsage();
+  return {
+    cpuS: (user + system) / 1e6,
+    done: timesUs.length,
+    failed: failed.length,
+    why: failed[0] ?? null,
+    p50: at(0.5),
+    p95: at(0.95),
+    counters,
+  };
 }
 
 const orders: Record<string, (args: string[]) => Promise<object>> = {

@@ -7,7 +7,7 @@
 import type { RelayConfig } from '../../config/types.js';
 import type { Micros } from '../../core/base/time.js';
 import type { ConnectionApi, EngineEvent } from '../../core/engine/api.js';
-import { AuthenticationError, type TlsIdentity } from '../tls.js';
+import { AuthenticationError, type TlsIdentity, TlsSessions } from '../tls.js';
 import { DialError, type FlowDialer, type FlowOutbound, type FlowTarget } from './contract.js';
 import { type RelayCarrier, RelayConnection, UnheardError } from './relay-connection.js';
 import { RelayPool } from './relay-pool.js';
@@ -46,6 +46,7 @@ export class RelayClient implements FlowDialer {
   readonly pool: RelayPool<RelayConnection>;
   /** Flows that have one subflow, by connection. */
   private readonly young = new Map<number, Young>();
+  private readonly sessions = new TlsSessions();
   private stopLook: (() => void) | null = null;
 
   constructor(
@@ -110,7 +111,7 @@ export class RelayClient implements FlowDialer {
 
   private async open(signal: AbortSignal): Promise<RelayConnection | null> {
     const { identity, pin } = this.options;
-    const opened = await RelayConnection.open(this.host, identity, pin, signal);
+    const opened = await RelayConnection.open(this.host, identity, pin, this.sessions, signal);
     opened?.connection.setKeepAlive(this.host.nowUs(), KEEPALIVE_US);
     return opened;
   }

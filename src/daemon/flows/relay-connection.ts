@@ -8,7 +8,7 @@ import type { ConnectionApi } from '../../core/engine/api.js';
 import { HeadReader } from '../http-head.js';
 import type { ConnectionStream } from '../lane-pump.js';
 import type { Way } from '../session-paths.js';
-import { checkServerPin, exportJoinKeys, startTlsClient, type TlsIdentity } from '../tls.js';
+import { checkServerPin, exportJoinKeys, startTlsClient, type TlsIdentity, type TlsSessions } from '../tls.js';
 import { connectHead, parseConnectAnswer } from './connect-protocol.js';
 import { DialError, type FlowTarget } from './contract.js';
 import type { Warm } from './relay-pool.js';
@@ -57,13 +57,14 @@ export class RelayConnection implements Warm {
     carrier: RelayCarrier,
     identity: TlsIdentity,
     pin: string,
+    sessions: TlsSessions,
     signal: AbortSignal,
   ): Promise<RelayConnection | null> {
     const dialed = await carrier.connect();
     if (dialed === null) return null;
     const { api, way } = dialed;
     const stream = carrier.openStream(api);
-    const socket = startTlsClient(stream, identity);
+    const socket = startTlsClient(stream, identity, sessions);
     const nowUs = () => carrier.nowUs();
     return new Promise((resolve, reject) => {
       const end = () => {
@@ -73,6 +74,8 @@ export class RelayConnection implements Warm {
       };
       const fail = (error: Error) => {
         end();
+        // Should a session be what was wrong, the next attempt does without.
+        sessions.clear();
         socket.destroy();
         if (api.state !== 'closed') api.abort(nowUs());
         reject(error);
@@ -85,7 +88,7 @@ export class RelayConnection implements Warm {
       const onAbort = () => fail(new Error('given up'));
       const onSecure = () => {
         try {
-          checkServerPin(socket, pin, 'optional');
+          checkServerPin(socket, pin, 'optional', sessions);
         } catch (error) {
           fail(error as Error);
           return;
