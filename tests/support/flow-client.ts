@@ -40,7 +40,7 @@ export class FlowClient {
     ns.ip('addr', 'add', '192.0.2.1/32', 'dev', 'mtT0');
     ns.ip('addr', 'add', '2001:db8:ffff::1/128', 'dev', 'mtT0');
     ns.ip('route', 'add', '198.51.100.0/24', 'dev', 'mtT0', 'src', '192.0.2.1');
-    ns.ip('-6', 'route', 'add', '2001:db8::/48', 'dev', 'mtT0', 'src', '2001:db8:ffff::1');
+    ns.ip('-6', 'route', 'add', '2001:db8::/48', 'dev', 'mtT0', 'src', '2001:db8:ffff::1', 'metric', '1');
     this.driver = new Driver(
       'flowtest',
       {},

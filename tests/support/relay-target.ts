@@ -55,5 +55,7 @@ const servers: readonly (readonly [number, Server])[] = [
   [8083, deaf],
   [8084, counting('hello')],
 ];
-await Promise.all(servers.map(([port, server]) => new Promise<void>((ok) => server.listen(port, '::', () => ok()))));
+await Promise.all(
+  servers.map(([port, server]) => new Promise<void>((ok) => server.listen({ port, host: '::', backlog: 4_096 }, ok))),
+);
 process.stdout.write('ready\n');

@@ -222,6 +222,8 @@ export type EngineEvent =
       /** The peer refuses, and does not say that it is for now (RFC 8684 3.6). */
       isPermanent: boolean;
     }
+  /** A router says that its SYN has no way to the destination (RFC 5461 4.1): TCP goes on asking, who opened it may not want to. */
+  | { type: 'subflow-unreachable'; connectionId: number; subflowId: number; linkId: number }
   | { type: 'subflow-stalled'; connectionId: number; subflowId: number; linkId: number; why: string }
   | { type: 'subflow-recovered'; connectionId: number; subflowId: number; linkId: number; stalledUs: number }
   /** Receiving: it was busy and is silent now while data behind a hole waits; the peer may not know. / Heard again. */

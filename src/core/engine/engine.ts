@@ -249,6 +249,10 @@ export class Engine implements EngineApi, ConnectionHost {
       return;
     }
     sf.tcp.onIcmp(nowUs, icmp.errorClass, icmp.mtuBytes, icmp.quotedSeq, icmp.code);
+    if (icmp.errorClass === 'soft' && sf.tcp.state === 'syn-sent' && icmp.quotedSeq === sf.tcp.iss) {
+      const { connection, id, flow } = sf;
+      this.emit({ type: 'subflow-unreachable', connectionId: connection.id, subflowId: id, linkId: flow.linkId });
+    }
     this.markDirty(sf.connection);
   }
 

@@ -19,13 +19,16 @@ export class DirectFlow {
   private readonly remotes = new Map<number, RemoteEndpoint>();
   private patience: NodeJS.Timeout | null = null;
   private isSettled = false;
+  /** The destination has answered. */
+  isOpen = false;
   /** What the last attempt failed of. */
   private failure = new DialError('unavailable', 'no link is usable');
 
-  /** `settle` is told once: null when the destination has answered, else why not. */
+  /** `onConnection` is told of each attempt; `settle` is told once: null when the destination has answered, else why not. */
   constructor(
     private readonly host: DirectHost,
     private readonly remote: RemoteEndpoint,
+    private readonly onConnection: (connection: ConnectionApi) => void,
     private readonly settle: (error: DialError | null) => void,
   ) {
     this.paths = new SessionPaths({
@@ -66,11 +69,12 @@ export class DirectFlow {
     this.paths?.onReceived(linkId);
   }
 
-  /** What happens to a connection of the engine; others than ours are none of our business. */
+  /** What happens to a connection of ours; one that was given up is none of our business any more. */
   onEngineEvent(event: EngineEvent): void {
     if (!('connectionId' in event) || event.connectionId !== this.connection?.id) return;
     if (event.type === 'connection-established') this.onEstablished();
     else if (event.type === 'connection-closed') this.onClosed(event.why);
+    else if (event.type === 'subflow-unreachable') this.giveUpAttempt('unreachable', 'a router has no way there', true);
     else if (event.type === 'address-announced') {
       const { address, port } = event.endpoint;
       // RFC 8684 3.4.1: without a port, the connection's own.
@@ -99,6 +103,7 @@ export class DirectFlow {
       return;
     }
     this.connection = connection.api;
+    this.onConnection(connection.api);
     this.paths.onDialed(connection.way, connection.api);
     if (this.host.links().filter((l) => l.isUp && l.role !== 'never').length > 1) {
       this.patience = setTimeout(() => this.giveUpAttempt('timeout', 'no answer', true), PATIENCE_MS);
@@ -108,6 +113,7 @@ export class DirectFlow {
   private onEstablished(): void {
     const c = this.connection!;
     this.clearPatience();
+    this.isOpen = true;
     this.settleOnce(null);
     if (c.isMptcp) this.paths?.onConnectionUp(c);
     else this.stopPaths();
@@ -119,7 +125,7 @@ export class DirectFlow {
       this.stopPaths();
       return;
     }
-    this.failure = new DialError(failureFor(why), `the destination: ${why}`);
+    this.failure = new DialError(failureFor(why, this.connection!), `the destination: ${why}`);
     this.connection = null;
     // An answer is an answer, whatever the link; silence may be the link's.
     if (this.failure.failure === 'refused') this.fail();
@@ -174,8 +180,12 @@ export interface Dialed {
   readonly api: ConnectionApi;
 }
 
+/** Codes of destination unreachable that say "prohibited" (RFC 1122 3.2.2.1, RFC 1812 5.2.7.1; RFC 4443 3.1). */
+const PROHIBITED = { 4: new Set([9, 10, 13]), 6: new Set([1, 5, 6]) };
+
 /** From the reasons of core/tcp (CloseReason). */
-function failureFor(why: string): DialFailure {
+function failureFor(why: string, { icmpCode, remote }: ConnectionApi): DialFailure {
   if (why === 'refused' || why === 'reset') return 'refused';
+  if (why === 'unreachable' && PROHIBITED[remote.address.family].has(icmpCode)) return 'denied';
   return why === 'unreachable' || why === 'timeout' ? why : 'unavailable';
 }

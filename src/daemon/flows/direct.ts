@@ -5,7 +5,7 @@
 import { lookup } from 'node:dns/promises';
 import { type IpAddress, parseIp } from '../../core/base/ip.js';
 import type { Micros } from '../../core/base/time.js';
-import type { ConnectOptions, EngineEvent } from '../../core/engine/api.js';
+import type { ConnectionApi, ConnectOptions, EngineEvent } from '../../core/engine/api.js';
 import type { PathEvent, PathLink, PathMode, RemoteEndpoint } from '../../core/pathman/types.js';
 import type { ConnectionStream } from '../lane-pump.js';
 import type { Way } from '../session-paths.js';
@@ -32,6 +32,8 @@ export interface DirectHost {
 export class DirectDialer implements FlowDialer {
   readonly way = 'direct';
   private readonly flows = new Set<DirectFlow>();
+  /** By the connection that a flow has now. */
+  private readonly byConnection = new Map<number, DirectFlow>();
 
   constructor(private readonly host: DirectHost) {}
 
@@ -59,10 +61,14 @@ export class DirectDialer implements FlowDialer {
   }
 
   onEngineEvent(event: EngineEvent): void {
-    for (const flow of this.flows) {
-      flow.onEngineEvent(event);
-      if (event.type === 'connection-closed' && flow.connection?.id === event.connectionId) this.flows.delete(flow);
+    if (!('connectionId' in event)) return;
+    const flow = this.byConnection.get(event.connectionId);
+    if (flow === undefined) return;
+    if (event.type === 'connection-closed') {
+      this.byConnection.delete(event.connectionId);
+      if (flow.isOpen) this.flows.delete(flow);
     }
+    flow.onEngineEvent(event);
   }
 
   close(): void {
@@ -73,7 +79,8 @@ export class DirectDialer implements FlowDialer {
   private open(remote: RemoteEndpoint, signal: AbortSignal): Promise<DirectFlow> {
     return new Promise((resolvePromise, reject) => {
       const onAbort = () => flow.abort();
-      const flow = new DirectFlow(this.host, remote, (error) => {
+      const onConnection = (c: ConnectionApi) => this.byConnection.set(c.id, flow);
+      const flow = new DirectFlow(this.host, remote, onConnection, (error) => {
         signal.removeEventListener('abort', onAbort);
         if (error === null) {
           resolvePromise(flow);
