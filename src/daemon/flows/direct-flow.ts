@@ -24,12 +24,12 @@ export class DirectFlow {
   /** What the last attempt failed of. */
   private failure = new DialError('unavailable', 'no link is usable');
 
-  /** `onConnection` is told of each attempt; `settle` is told once: null when the destination has answered, else why not. */
+  /** `onConnection` is told of each connection tried; `settle` is told once: null when the destination has answered, else why not. */
   constructor(
     private readonly host: DirectHost,
     private readonly remote: RemoteEndpoint,
-    private readonly onConnection: (connection: ConnectionApi) => void,
     private readonly settle: (error: DialError | null) => void,
+    private readonly onConnection: (connection: ConnectionApi) => void = () => {},
   ) {
     this.paths = new SessionPaths({
       mode: host.pathMode(),

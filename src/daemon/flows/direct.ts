@@ -79,8 +79,7 @@ export class DirectDialer implements FlowDialer {
   private open(remote: RemoteEndpoint, signal: AbortSignal): Promise<DirectFlow> {
     return new Promise((resolvePromise, reject) => {
       const onAbort = () => flow.abort();
-      const onConnection = (c: ConnectionApi) => this.byConnection.set(c.id, flow);
-      const flow = new DirectFlow(this.host, remote, onConnection, (error) => {
+      const settle = (error: DialError | null) => {
         signal.removeEventListener('abort', onAbort);
         if (error === null) {
           resolvePromise(flow);
@@ -88,7 +87,8 @@ export class DirectDialer implements FlowDialer {
         }
         this.flows.delete(flow);
         reject(error);
-      });
+      };
+      const flow = new DirectFlow(this.host, remote, settle, (c) => this.byConnection.set(c.id, flow));
       this.flows.add(flow);
       signal.addEventListener('abort', onAbort, { once: true });
       if (signal.aborted) flow.abort();
