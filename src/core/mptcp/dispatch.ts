@@ -105,7 +105,7 @@ export class Dispatcher {
     const ssn = sf.tcp.sndNxt;
     const dll = unit.lengthBytes;
     const checksum =
-      keys.checksums && this.connection.mode === 'mptcp'
+      keys.checksums && this.connection.mode !== 'tcp'
         ? dssChecksum(
             dsnHi(dsn, keys.idsnLocal),
             dsnLo(dsn, keys.idsnLocal),
