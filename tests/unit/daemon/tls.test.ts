@@ -19,7 +19,14 @@ import { LoopbackStream, loopbackPair } from '../../support/loopback.js';
 
 const newIdentity = () => identityFor(createPrivateKey(generateKey()));
 
-async function connect(t: ExecutionContext, client: TlsIdentity, server: TlsIdentity, sessions?: TlsSessions) {
+/** `pin`: checked at once, as it must be for sessions to be kept. */
+async function connect(
+  t: ExecutionContext,
+  client: TlsIdentity,
+  server: TlsIdentity,
+  sessions: TlsSessions,
+  pin: string | null,
+) {
   const [a, b] = loopbackPair();
   const theirs = startTlsServer(new LoopbackStream(b), server);
   const ours = startTlsClient(new LoopbackStream(a), client, sessions);
@@ -28,6 +35,9 @@ async function connect(t: ExecutionContext, client: TlsIdentity, server: TlsIden
     theirs.destroy();
   });
   for (const socket of [ours, theirs]) socket.on('error', () => undefined);
+  ours.once('secureConnect', () => {
+    if (pin !== null) checkServerPin(ours, pin, 'needed', sessions);
+  });
   await Promise.all([once(ours, 'secureConnect'), once(theirs, 'secure')]);
   return { ours, theirs };
 }
@@ -43,14 +53,12 @@ async function exchange({ ours, theirs }: Awaited<ReturnType<typeof connect>>): 
 test('a resumed session: both ends know each other, and join keys are its own', async (t) => {
   const [client, server] = await Promise.all([newIdentity(), newIdentity()]);
   const sessions = new TlsSessions();
-  const first = await connect(t, client, server, sessions);
-  checkServerPin(first.ours, server.pin, 'needed', sessions);
+  const first = await connect(t, client, server, sessions, server.pin);
   await exchange(first);
   t.false(first.ours.isSessionReused());
   t.true(sessions.size > 0);
 
-  const second = await connect(t, client, server, sessions);
-  checkServerPin(second.ours, server.pin, 'needed', sessions);
+  const second = await connect(t, client, server, sessions, server.pin);
   t.true(second.ours.isSessionReused());
   t.is(peerPin(second.theirs), client.pin, 'the server knows the key that the client proved in the first');
   const keys = exportJoinKeys(second.ours, 'client');
@@ -61,10 +69,9 @@ test('a resumed session: both ends know each other, and join keys are its own', 
 test('a server with another key cannot resume, and is found out', async (t) => {
   const [client, server, other] = await Promise.all([newIdentity(), newIdentity(), newIdentity()]);
   const sessions = new TlsSessions();
-  const first = await connect(t, client, server, sessions);
-  checkServerPin(first.ours, server.pin, 'needed', sessions);
+  const first = await connect(t, client, server, sessions, server.pin);
   await exchange(first);
-  const second = await connect(t, client, other, sessions);
+  const second = await connect(t, client, other, sessions, null);
   t.false(second.ours.isSessionReused());
   t.throws(() => checkServerPin(second.ours, server.pin, 'needed', sessions), { instanceOf: AuthenticationError });
 });
