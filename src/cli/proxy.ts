@@ -101,12 +101,14 @@ async function proxyOf({ config: file, via, cacert }: ProxyOptions): Promise<Htt
 }
 
 function parseLoopback(text: string): { host: string; port: number } {
-  const at = parseHostPort(text);
+  // Port 0: any that is free, which the configuration's HOST:PORT has no use for.
+  const isAny = /:0$/.test(text);
+  const at = parseHostPort(isAny ? `${text.slice(0, -1)}1` : text);
   if (at === null || !(at.host === 'localhost' || at.host === '::1' || /^127\./.test(at.host)))
     throw new InvalidArgumentError(
       'a loopback address is wanted, such as 127.0.0.1:1080: the proxy asks nobody who they are',
     );
-  return at;
+  return isAny ? { ...at, port: 0 } : at;
 }
 
 function hostPort(host: string, port: number): string {

@@ -194,7 +194,6 @@ class ProxyFlow implements OpenFlow {
         if (!socket.destroyed) socket.resetAndDestroy();
       },
     });
-    socket.resume();
   }
 
   private refuse(reason: string, answer: Uint8Array | null): void {

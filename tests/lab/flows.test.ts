@@ -1,0 +1,97 @@
+/** Flows of real applications, the rules that they meet, and what the command line says of them. */
+
+import { once } from 'node:events';
+import { dirname, join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import test from 'ava';
+import type { FlowsDocument, TcpFlowStatus, WhyFlowDocument } from '../../src/control/protocol.js';
+import { createLab, DEFAULT_LINKS, type Lab, SITE, startTunnel } from '../../src/lab/index.js';
+import { mptun } from '../support/cli.js';
+
+const PROXY = '127.0.0.1:1080';
+
+let lab: Lab;
+
+test.before(async () => {
+  lab = await createLab({ links: DEFAULT_LINKS, prefix: 'mtU-flows-' });
+});
+
+test.after.always(async () => {
+  await lab?.dispose();
+});
+
+async function curl(...args: string[]): Promise<string> {
+  const child = lab.spawn('client', ['curl', '-sS', '--max-time', '20', ...args], { stdio: 'pipe' });
+  let said = '';
+  child.stdout!.on('data', (d) => (said += d));
+  child.stderr!.on('data', (d) => (said += d));
+  await once(child, 'close');
+  return `${child.exitCode} ${said}`;
+}
+
+test.serial('flows, why and the proxy: rules by user, port and name, told as they are', async (t) => {
+  const flows = {
+    default: 'packet',
+    proxy: { listen: PROXY },
+    rules: [
+      { match: { app: { uid: 65_534 }, port: [80] }, use: 'direct', mode: 'handover' },
+      { match: { domain: ['*.lab.test'] }, use: 'direct' },
+      { match: { bytes_over: '2MB' }, mode: 'aggregate' },
+      { match: { to: [`${SITE.v4}/32`], port: [80] }, use: 'relay' },
+    ],
+  };
+  const tunnel = await startTunnel(lab, { startTimeoutMs: 30_000, client: { flows } });
+  const socket = join(dirname(tunnel.client.configFile), 'control.sock');
+  const say = async (...args: string[]) => {
+    const { code, stdout, stderr } = await mptun([...args, '--socket', socket]);
+    t.is(code, 0, stderr);
+    return stdout;
+  };
+  const open = async () => (JSON.parse(await say('flows', '--json')) as FlowsDocument).tcp_flows;
+  const flowWhere = async (holds: (f: TcpFlowStatus) => boolean): Promise<TcpFlowStatus> => {
+    for (let tries = 0; tries < 60; tries++) {
+      const found = (await open()).find((f) => f.state === 'open' && holds(f));
+      if (found !== undefined) return found;
+      await delay(100);
+    }
+    throw new Error(`no such flow: ${JSON.stringify(await open())}`);
+  };
+  const url = `http://${SITE.v4}/random?seed=1&bytes=`;
+  const slowly = ['--limit-rate', '4M', '-o', '/dev/null'];
+  const downloads = [
+    ['curl', '-sS', ...slowly, `${url}60000000`],
+    ['setpriv', '--reuid', '65534', '--clear-groups', 'curl', '-sS', ...slowly, `${url}60000000`],
+  ].map((argv) => lab.spawn('client', argv, { stdio: 'ignore' }));
+  try {
+    const relayed = await flowWhere((f) => f.way === 'relay' && f.rx_bytes > 3_000_000);
+    t.is(relayed.destination, `${SITE.v4}:80`);
+    t.is(relayed.origin, 'tun');
+    t.is(relayed.rule, 'flows.rules[2]: over 2000000 bytes');
+    t.is(relayed.mode, 'aggregate');
+    t.true(relayed.is_mptcp && relayed.rx_bps > 0);
+    const direct = await flowWhere((f) => f.way === 'direct' && f.rx_bytes > 100_000);
+    t.regex(direct.rule, /^flows\.rules\[0\]: port 80, uid 65534$|^flows\.rules\[2\]/);
+    t.regex(await say('flows', '--top', '-n', '1', '--interval', '0.2'), /^2 flows of their own, beside 2 connections/);
+
+    const why = JSON.parse(await say('why', `${SITE.v4}:80`, '--json')) as WhyFlowDocument;
+    t.like(why, { way: 'relay', rule: `flows.rules[3]: to ${SITE.v4}/32, port 80` });
+    t.deepEqual(
+      why.rules.map((r) => r.failed),
+      ['app.uid', 'domain', 'counts later, by the bytes carried', null],
+    );
+    t.is(why.flows.length, 2);
+    t.regex(await say('why', `${SITE.v4}:81`), /as packets through the tunnel/);
+  } finally {
+    for (const child of downloads) child.kill('SIGKILL');
+  }
+  for (const proxy of [
+    ['--proxy', `socks5h://${PROXY}`],
+    ['--proxy', `http://${PROXY}`],
+    ['-p', '--proxy', `http://${PROXY}`],
+  ]) {
+    const size = ['-o', '/dev/null', '-w', '%{size_download}'];
+    t.is(await curl(...proxy, ...size, `${url}300000`), '0 300000', proxy.join(' '));
+  }
+  t.regex(await curl('--proxy', `socks5h://${PROXY}`, `http://${SITE.v4}:9/`), /^97 .*\(5\)/);
+  await tunnel.dispose();
+});
