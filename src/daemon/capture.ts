@@ -5,19 +5,22 @@
  *
  *   priority P      oif LINK lookup main               sockets bound to a link (our resolver, DHCP) are not captured
  *   priority P+1    lookup main suppress_prefixlength 0   on-link and other specific routes stay outside
- *   priority P+2    lookup TABLE                       default (or `include`) into the TUN, `exclude` thrown back to main
+ *   priority P+2…   as flows.rules say                 those that bypass, and those before them (flows/bypass.ts)
+ *   behind them     lookup TABLE                       default (or `include`) into the TUN, `exclude` thrown back to main
  *
  * IPv6 that the server does not offer is unreachable at once: an application then takes IPv4, and nothing leaks.
  */
+import { MAX_FLOW_RULES } from '../config/flow-lint.js';
 import type { ClientConfig } from '../config/types.js';
 import { type Family, type IpAddress, ipEquals } from '../core/base/ip.js';
-import { type NewRoute, type NewRule, ROUTE_PROTOCOL, type Rtnetlink } from '../native/index.js';
+import { NetlinkError, type NewRoute, type NewRule, ROUTE_PROTOCOL, type Rtnetlink } from '../native/index.js';
+import type { RoutingRule } from './flows/bypass.js';
 
 const RT_TABLE_MAIN = 254;
 /** Metric of the "unreachable" routes: only reached where there is nothing better. */
 const UNREACHABLE_METRIC = 4_000_000_000;
-/** Priorities from `rulePriority` on that are ours. */
-const PRIORITIES = 3;
+/** Priorities from `rulePriority` on that are ours: the two above, one for each rule for flows and for the default, the last. */
+const PRIORITIES = 4 + MAX_FLOW_RULES;
 
 type CaptureConfig = ClientConfig['capture'];
 
@@ -41,6 +44,7 @@ export class Capture {
   private addresses: readonly IpAddress[] = [];
   private families: readonly Family[] = [];
   private links: readonly string[] = [];
+  private flowRules: (family: Family) => readonly RoutingRule[] = () => [];
   private installed: { routes: NewRoute[]; rules: NewRule[] } = { routes: [], rules: [] };
 
   constructor(
@@ -48,6 +52,9 @@ export class Capture {
     private config: CaptureConfig,
     private readonly tunIndex: number,
   ) {}
+
+  /** A rule for flows cannot be installed here. */
+  onRefused: (why: string) => void = () => {};
 
   /** What the server assigned; addresses that it took back are removed. */
   setAddresses(addresses: readonly IpAddress[]): void {
@@ -68,6 +75,12 @@ export class Capture {
   /** Other destinations; table and priority stay what they are. */
   setConfig(config: CaptureConfig): void {
     this.config = config;
+    this.apply();
+  }
+
+  /** What bypasses the tunnel by rules for flows, and what comes before it. */
+  setFlowRules(rules: (family: Family) => readonly RoutingRule[]): void {
+    this.flowRules = rules;
     this.apply();
   }
 
@@ -93,12 +106,27 @@ export class Capture {
     const before = this.installed;
     const routes = this.wantedRoutes();
     const rules = this.wantedRules();
-    const has = <T>(list: readonly T[], item: T) => list.some((other) => key(other) === key(item));
-    for (const route of routes) if (!has(before.routes, route)) this.rt.addRoute(route);
-    for (const rule of rules) if (!has(before.rules, rule)) this.rt.addRule(rule);
-    for (const route of before.routes) if (!has(routes, route)) this.rt.deleteRoute(route);
-    for (const rule of before.rules) if (!has(rules, rule)) this.rt.deleteRule(rule);
-    this.installed = { routes, rules };
+    const keys = (list: readonly object[]) => new Set(list.map(key));
+    const [oldRoutes, oldRules, newRoutes, newRules] = [before.routes, before.rules, routes, rules].map(keys);
+    for (const route of routes) if (!oldRoutes!.has(key(route))) this.rt.addRoute(route);
+    const refused = new Set<NewRule>();
+    for (const rule of rules) if (!oldRules!.has(key(rule)) && !this.addRule(rule)) refused.add(rule);
+    for (const route of before.routes) if (!newRoutes!.has(key(route))) this.rt.deleteRoute(route);
+    for (const rule of before.rules) if (!newRules!.has(key(rule))) this.rt.deleteRule(rule);
+    this.installed = { routes, rules: rules.filter((r) => !refused.has(r)) };
+  }
+
+  /** False: this kernel does not know one of its selectors. */
+  private addRule(rule: NewRule): boolean {
+    try {
+      this.rt.addRule(rule);
+      return true;
+    } catch (error) {
+      // Code points: Linux 6.12. Everything else is older than what we need anyway.
+      if (rule.dscp === undefined || !(error instanceof NetlinkError)) throw error;
+      this.onRefused(`this kernel cannot route by dscp ${rule.dscp}: ${error.message}`);
+      return false;
+    }
   }
 
   private wantedRoutes(): NewRoute[] {
@@ -124,11 +152,21 @@ export class Capture {
 
   private wantedRules(): NewRule[] {
     const { rulePriority: priority, table } = this.config;
-    return ([4, 6] as const).flatMap((family): NewRule[] => [
-      ...this.links.map((name) => ({ family, priority, outputInterface: name, table: RT_TABLE_MAIN })),
-      { family, priority: priority + 1, table: RT_TABLE_MAIN, suppressPrefixLength: 0 },
-      { family, priority: priority + 2, table },
-    ]);
+    return ([4, 6] as const).flatMap((family): NewRule[] => {
+      const flowRules = this.flowRules(family);
+      const behind = flowRules.reduce((most, r) => Math.max(most, r.order + 1), 0);
+      return [
+        ...this.links.map((name) => ({ family, priority, outputInterface: name, table: RT_TABLE_MAIN })),
+        { family, priority: priority + 1, table: RT_TABLE_MAIN, suppressPrefixLength: 0 },
+        ...flowRules.map(({ order, isOutside, ...selector }) => ({
+          family,
+          priority: priority + 2 + order,
+          table: isOutside ? RT_TABLE_MAIN : table,
+          ...selector,
+        })),
+        { family, priority: priority + 2 + behind, table },
+      ];
+    });
   }
 }
 

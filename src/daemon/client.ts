@@ -119,6 +119,7 @@ export class ClientDaemon {
     this.tunIndex = this.rt.link(this.tun.name)!.index;
     this.rt.setLink(this.tunIndex, { up: true, mtuBytes: config.tun.mtuBytes });
     this.capture = new Capture(this.rt, config.capture, this.tunIndex);
+    this.capture.onRefused = (why) => journal.record('error', 'problem', `flows.rules: ${why}`);
     this.writer = new TunWriter(this.tun, config.tun.mtuBytes);
     this.lane = new PacketLane({ mtuBytes: config.tun.mtuBytes, hashSeed: randomInt(2 ** 31) });
     this.resolver = new Resolver({
@@ -212,11 +213,13 @@ export class ClientDaemon {
         return link !== null && isMetered(link.rule, link);
       },
       tellServer: (modes) => this.session.session.sendFlowModes(modes),
+      onBypassChanged: () => this.applyBypass(),
       sources: [{ origin: 'tun', list: () => this.flows.lane.list() }],
     });
     this.flows.rules = this.desk.judge;
     this.listenProxy(config);
     this.applyFlowRules();
+    this.applyBypass();
     this.sources = openHostSources((message) => journal.record('warn', 'problem', message));
     this.monitor = new LinkMonitor(
       {
@@ -275,6 +278,10 @@ export class ClientDaemon {
       () => this.journal.record('info', 'proxy', `SOCKS5 and HTTP proxy on ${where}`),
       (error: Error) => this.journal.record('error', 'proxy', `no proxy on ${where}: ${error.message}`),
     );
+  }
+
+  private applyBypass(): void {
+    this.capture.setFlowRules((family) => this.desk.bypass.rules(family));
   }
 
   private applyFlowRules(): void {

@@ -100,9 +100,33 @@ test.serial('routes and rules in a table of ours', (t) => {
   netlink.addRule({ family: 6, priority: 7701, table: 254, suppressPrefixLength: 0 });
   t.regex(near.ip('rule', 'show'), /7700:\s+not from 10\.0\.0\.0\/8 fwmark 0x77\/0xff oif wlan0 lookup 7700 proto 77/);
   t.regex(near.ip('-6', 'rule', 'show'), /7701:\s+from all lookup main suppress_prefixlength 0 proto 77/);
+  const flow = {
+    family: 6,
+    priority: 7702,
+    table: 7700,
+    to: parsePrefix('2001:db8::/32'),
+    ipProtocol: 6,
+    destinationPorts: { from: 80, to: 90 },
+    uids: { from: 1000, to: 1000 },
+  } as const;
+  netlink.addRule(flow);
+  const shown = near.ip('-6', 'rule', 'show');
+  for (const part of ['7702:', 'to 2001:db8::/32', 'ipproto tcp', 'dport 80-90', 'uidrange 1000-1000']) {
+    t.true(shown.includes(part), `${part} in ${shown}`);
+  }
+  const byCodePoint = { family: 4, priority: 7703, table: 7700, dscp: 46 } as const;
+  netlink.addRule(byCodePoint);
+  t.like(
+    netlink.rules().find((r) => r.priority === 7703),
+    byCodePoint,
+  );
+  t.like(
+    netlink.rules().find((r) => r.priority === 7702),
+    flow,
+  );
   const rules = netlink.rules().filter((r) => r.protocol === ROUTE_PROTOCOL);
   t.like(
-    rules.find((r) => r.family === 4),
+    rules.find((r) => r.priority === 7700),
     rule,
   );
   for (const r of rules) t.true(netlink.deleteRule(r));

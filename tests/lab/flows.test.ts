@@ -10,6 +10,29 @@ import { mptun } from '../support/cli.js';
 
 const PROXY = '127.0.0.1:1080';
 
+/** Answers each question: www.lab.test is at the first address, everything else at the second. */
+const NAME_SERVER = `
+const socket = require('node:dgram').createSocket('udp4');
+socket.on('message', (query, from) => {
+  const isLab = query.includes('\\x03lab\\x04test');
+  const address = process.argv[isLab ? 1 : 2].split('.').map(Number);
+  const answer = Buffer.concat([query, Buffer.from([0xc0, 12, 0, 1, 0, 1, 0, 0, 1, 0, 0, 4, ...address])]);
+  answer.writeUInt16BE(0x8180, 2);
+  answer.writeUInt16BE(1, 6);
+  socket.send(answer, from.port, from.address);
+});
+socket.bind(53, () => console.log('ready'));
+`;
+/** Asks the name server at the first argument for the second, and ends when it has heard. */
+const ASK = `
+const socket = require('node:dgram').createSocket('udp4');
+const labels = process.argv[2].split('.').flatMap((l) => [Buffer.of(l.length), Buffer.from(l)]);
+const query = Buffer.concat([Buffer.from([0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0]), ...labels, Buffer.from([0, 0, 1, 0, 1])]);
+socket.on('message', () => process.exit(0));
+setInterval(() => socket.send(query, 53, process.argv[1]), 500);
+socket.send(query, 53, process.argv[1]);
+`;
+
 let lab: Lab;
 
 test.before(async () => {
@@ -34,6 +57,8 @@ test.serial('flows, why and the proxy: rules by user, port and name, told as the
     default: 'packet',
     proxy: { listen: PROXY },
     rules: [
+      { match: { port: [8081], protocol: 'tcp' }, use: 'bypass' },
+      { match: { domain: ['*.out.test'] }, use: 'bypass' },
       { match: { app: { uid: 65_534 }, port: [80] }, use: 'direct', mode: 'handover' },
       { match: { domain: ['*.lab.test'] }, use: 'direct' },
       { match: { bytes_over: '2MB' }, mode: 'aggregate' },
@@ -66,18 +91,18 @@ test.serial('flows, why and the proxy: rules by user, port and name, told as the
     const relayed = await flowWhere((f) => f.way === 'relay' && f.rx_bytes > 3_000_000);
     t.is(relayed.destination, `${SITE.v4}:80`);
     t.is(relayed.origin, 'tun');
-    t.is(relayed.rule, 'flows.rules[2]: over 2000000 bytes');
+    t.is(relayed.rule, 'flows.rules[4]: over 2000000 bytes');
     t.is(relayed.mode, 'aggregate');
     t.true(relayed.is_mptcp && relayed.rx_bps > 0);
     const direct = await flowWhere((f) => f.way === 'direct' && f.rx_bytes > 100_000);
-    t.regex(direct.rule, /^flows\.rules\[0\]: port 80, uid 65534$|^flows\.rules\[2\]/);
+    t.regex(direct.rule, /^flows\.rules\[2\]: port 80, uid 65534$|^flows\.rules\[4\]/);
     t.regex(await say('flows', '--top', '-n', '1', '--interval', '0.2'), /^2 flows of their own, beside 2 connections/);
 
     const why = JSON.parse(await say('why', `${SITE.v4}:80`, '--json')) as WhyFlowDocument;
-    t.like(why, { way: 'relay', rule: `flows.rules[3]: to ${SITE.v4}/32, port 80` });
+    t.like(why, { way: 'relay', rule: `flows.rules[5]: to ${SITE.v4}/32, port 80` });
     t.deepEqual(
       why.rules.map((r) => r.failed),
-      ['app.uid', 'domain', 'counts later, by the bytes carried', null],
+      ['port', 'domain', 'app.uid', 'domain', 'counts later, by the bytes carried', null],
     );
     t.is(why.flows.length, 2);
     t.regex(await say('why', `${SITE.v4}:81`), /as packets through the tunnel/);
@@ -93,5 +118,29 @@ test.serial('flows, why and the proxy: rules by user, port and name, told as the
     t.is(await curl(...proxy, ...size, `${url}300000`), '0 300000', proxy.join(' '));
   }
   t.regex(await curl('--proxy', `socks5h://${PROXY}`, `http://${SITE.v4}:9/`), /^97 .*\(5\)/);
+
+  // Names that a name server gives, seen on their way out of the tunnel.
+  const [inside, outside] = ['203.0.113.50', '203.0.113.60'];
+  const server = lab.spawn('site', [process.execPath, '-e', NAME_SERVER, inside, outside], { stdio: 'pipe' });
+  await once(server.stdout!, 'data');
+  const device = async (address: string, ...selectors: string[]) => {
+    const { stdout } = await lab.exec('client', ['ip', 'route', 'get', address, ...selectors], { timeoutMs: 10_000 });
+    return /dev (\S+)/.exec(stdout)?.[1];
+  };
+  const tcp = ['ipproto', 'tcp', 'dport'];
+  const tun = await device(SITE.v4, ...tcp, '8082');
+  t.not(await device(SITE.v4, ...tcp, '8081'), tun, 'by port: past the tunnel');
+  t.is(await device(outside, ...tcp, '443'), tun, 'not known yet');
+  const ask = (name: string) => lab.exec('client', [process.execPath, '-e', ASK, SITE.v4, name], { timeoutMs: 10_000 });
+  await ask('www.lab.test');
+  await ask('www.out.test');
+  t.not(await device(outside, ...tcp, '443'), tun, 'by name: past the tunnel');
+  t.is(await device(inside, ...tcp, '443'), tun);
+  const named = JSON.parse(await say('why', `${inside}:443`, '--json')) as WhyFlowDocument;
+  t.like(named, { way: 'direct', rule: 'flows.rules[3]: domain *.lab.test', names: ['www.lab.test'] });
+  t.is((JSON.parse(await say('why', `${outside}:443`, '--json')) as WhyFlowDocument).way, 'bypass');
+  server.kill('SIGKILL');
   await tunnel.dispose();
+  const { stdout } = await lab.exec('client', ['ip', 'rule', 'show'], { timeoutMs: 10_000 });
+  t.notRegex(stdout, /proto 77/, 'nothing is left behind');
 });

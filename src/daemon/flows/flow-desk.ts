@@ -11,6 +11,7 @@ import { BULK, type LaneIndex, SPARSE } from '../../core/lanes/packet-lane.js';
 import type { TrafficMode } from '../../core/scheduler/modes.js';
 import { cgroupRoot, controlGroups, SocketOwners } from '../../native/index.js';
 import { Apps } from './apps.js';
+import { Bypass } from './bypass.js';
 import { DialError, type FlowDecision, type FlowDialer, type FlowTarget, type FlowWay } from './contract.js';
 import { DomainTable } from './domains.js';
 import { FlowJudge } from './judge.js';
@@ -28,6 +29,8 @@ export interface DeskHost {
   isMetered(linkId: number): boolean;
   /** The server is to send so on connections of ours that it ends. */
   tellServer(modes: readonly FlowMode[]): void;
+  /** What bypasses the tunnel has changed. */
+  onBypassChanged(): void;
   readonly sources: readonly FlowSource[];
 }
 
@@ -36,6 +39,7 @@ export class FlowDesk {
   readonly judge: FlowJudge;
   readonly registry: FlowRegistry;
   readonly proxy: ProxyServer;
+  readonly bypass: Bypass;
   private readonly owners = new SocketOwners();
   private readonly timer: NodeJS.Timeout;
   /** For the server, gathered in one look. */
@@ -45,6 +49,10 @@ export class FlowDesk {
     config: FlowsConfig,
     private readonly host: DeskHost,
   ) {
+    this.bypass = new Bypass(config);
+    this.domains.onLearnt = (address, names, untilUs) => {
+      if (this.bypass.learn(address, names, untilUs)) host.onBypassChanged();
+    };
     const root = cgroupRoot();
     const apps = new Apps({
       owner: (protocol, local, remote) => this.owners.find(protocol, local, remote),
@@ -74,6 +82,8 @@ export class FlowDesk {
 
   setConfig(config: FlowsConfig): void {
     this.judge.setConfig(config);
+    this.bypass.setConfig(config);
+    this.host.onBypassChanged();
   }
 
   /** A UDP datagram from port 53 came out of the tunnel. */
@@ -123,6 +133,7 @@ export class FlowDesk {
   private look(): void {
     this.registry.look();
     this.flushWishes();
+    if (this.bypass.expire(this.host.nowUs())) this.host.onBypassChanged();
   }
 
   private tellPeer(connection: ConnectionApi, scheduler: string): void {

@@ -48,7 +48,7 @@ export function joinStreams(near: Duplex, far: Duplex, options: JoinOptions): vo
       if (!stream.readableEnded || !stream.writableFinished) fail();
       if (--open === 0) options.onEnd(isBroken);
     });
-  }  // Either may have been held until somebody listens.
+  } // Either may have been held until somebody listens.
   if (!far.writableNeedDrain) near.resume();
   far.resume();
 }

@@ -61,7 +61,11 @@ const FRA_SUPPRESS_PREFIXLEN = 14;
 const FRA_TABLE = 15;
 const FRA_FWMASK = 16;
 const FRA_OIFNAME = 17;
+const FRA_UID_RANGE = 20;
 const FRA_PROTOCOL = 21;
+const FRA_IP_PROTO = 22;
+const FRA_DPORT_RANGE = 24;
+const FRA_DSCP = 25;
 const FIB_RULE_INVERT = 0x2;
 
 const ROUTE_TYPES: Readonly<Record<number, RouteType>> = {
@@ -214,6 +218,10 @@ export function parseRule(m: Message): Rule | null {
   const to = ipOf(b[0], a.get(FRA_DST));
   const suppress = a.get(FRA_SUPPRESS_PREFIXLEN)?.readInt32LE(0) ?? -1;
   const mark = a.get(FRA_FWMARK)?.readUInt32LE(0);
+  const uids = a.get(FRA_UID_RANGE);
+  const ports = a.get(FRA_DPORT_RANGE);
+  const ipProtocol = a.get(FRA_IP_PROTO)?.[0];
+  const dscp = a.get(FRA_DSCP)?.[0];
   return {
     family: b[0] === AF_INET ? 4 : 6,
     priority: a.get(FRA_PRIORITY)?.readUInt32LE(0) ?? 0,
@@ -225,6 +233,10 @@ export function parseRule(m: Message): Rule | null {
     ...(a.has(FRA_IIFNAME) ? { inputInterface: attributeString(a.get(FRA_IIFNAME)) } : {}),
     ...(a.has(FRA_OIFNAME) ? { outputInterface: attributeString(a.get(FRA_OIFNAME)) } : {}),
     ...(mark === undefined ? {} : { mark: { value: mark, mask: a.get(FRA_FWMASK)?.readUInt32LE(0) ?? 0xffff_ffff } }),
+    ...(uids === undefined ? {} : { uids: { from: uids.readUInt32LE(0), to: uids.readUInt32LE(4) } }),
+    ...(ipProtocol === undefined ? {} : { ipProtocol }),
+    ...(ports === undefined ? {} : { destinationPorts: { from: ports.readUInt16LE(0), to: ports.readUInt16LE(2) } }),
+    ...(dscp === undefined ? {} : { dscp }),
     ...(suppress < 0 ? {} : { suppressPrefixLength: suppress }),
     ...((b.readUInt32LE(8) & FIB_RULE_INVERT) !== 0 ? { invert: true } : {}),
   };
@@ -249,6 +261,14 @@ export function buildRule(type: number, flags: number, rule: Rule): MessageBuild
   if (rule.outputInterface !== undefined) m.string(FRA_OIFNAME, rule.outputInterface);
   if (rule.mark !== undefined) m.u32(FRA_FWMARK, rule.mark.value).u32(FRA_FWMASK, rule.mark.mask);
   if (rule.suppressPrefixLength !== undefined) m.u32(FRA_SUPPRESS_PREFIXLEN, rule.suppressPrefixLength);
+  if (rule.uids !== undefined)
+    m.attribute(FRA_UID_RANGE, new Uint8Array(Uint32Array.of(rule.uids.from, rule.uids.to).buffer));
+  if (rule.ipProtocol !== undefined) m.attribute(FRA_IP_PROTO, Uint8Array.of(rule.ipProtocol));
+  if (rule.destinationPorts !== undefined) {
+    const { from, to } = rule.destinationPorts;
+    m.attribute(FRA_DPORT_RANGE, new Uint8Array(Uint16Array.of(from, to).buffer));
+  }
+  if (rule.dscp !== undefined) m.attribute(FRA_DSCP, Uint8Array.of(rule.dscp));
   return m;
 }
 

@@ -110,6 +110,12 @@ export interface Rule {
   readonly mark?: { readonly value: number; readonly mask: number };
   /** Routes whose prefix is this long or shorter do not count (0: ignore default routes). */
   readonly suppressPrefixLength?: number;
+  readonly uids?: { readonly from: number; readonly to: number };
+  /** IPPROTO_*; ports count only with one. */
+  readonly ipProtocol?: number;
+  readonly destinationPorts?: { readonly from: number; readonly to: number };
+  /** Linux 6.12 and later. */
+  readonly dscp?: number;
   /** Match what the selectors do not. */
   readonly invert?: boolean;
 }
