@@ -23,8 +23,8 @@ export const mutations: readonly Mutation[] = [
   {
     row: 'D3',
     file: 'src/core/mptcp/options-in.ts',
-    find: 'unwrap32(o.dsnLo, idsnRemote.lo, c.receiver.rcvNxt)',
-    replace: 'unwrap32(o.dsnLo, idsnRemote.lo, c.receiver.rcvNxt + 2 ** 31)',
+    find: 'unwrap32(o.dsnLo, idsnRemote.lo, receiver.rcvNxt)',
+    replace: 'unwrap32(o.dsnLo, idsnRemote.lo, receiver.rcvNxt + 2 ** 31)',
   },
   {
     row: 'D4',

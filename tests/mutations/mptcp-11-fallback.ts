@@ -27,8 +27,8 @@ export const mutations: readonly Mutation[] = [
   {
     row: 'B7',
     file: 'src/core/mptcp/subflow.ts',
-    find: "if (c.mode !== 'mptcp' && mapping?.dll !== 0 && (c.mode === 'tcp' || mapping === null)) return o;",
-    replace: "if (c.mode !== 'mptcp' && mapping !== null && mapping.dll !== 0) return o;",
+    find: "if (c.mode !== 'mptcp' && mapping?.dll !== 0 && (c.mode === 'tcp' || mapping === null))",
+    replace: "if (c.mode !== 'mptcp' && mapping !== null && mapping.dll !== 0)",
   },
   {
     row: 'B8',
@@ -45,8 +45,8 @@ export const mutations: readonly Mutation[] = [
   {
     row: 'B10',
     file: 'src/core/mptcp/options-in.ts',
-    find: 'else if (isAckStripped) c.fallback',
-    replace: 'else if (false) c.fallback',
+    find: 'else if (isAckStripped && !this.isPeerSure) fallback',
+    replace: 'else if (false) fallback',
   },
   {
     row: 'B11',
@@ -69,14 +69,14 @@ export const mutations: readonly Mutation[] = [
   {
     row: 'B13',
     file: 'src/core/mptcp/options-in.ts',
-    find: 'if (lacksDataAck) this.bareAcks++;',
+    find: 'if (lacksDataAck || this.isUnmapped(seg)) this.bareSegments++;',
     replace: 'if (lacksDataAck) this.bareAcks = 0;',
   },
   {
     row: 'B14',
     file: 'src/core/mptcp/options-in.ts',
-    find: 'else if (isDataStripped) c.fallback',
-    replace: 'else if (false) c.fallback',
+    find: 'else if (isDataStripped) fallback',
+    replace: 'else if (false) fallback',
   },
   {
     row: 'B15',
@@ -95,5 +95,29 @@ export const mutations: readonly Mutation[] = [
     file: 'src/core/mptcp/closing.ts',
     find: '!(s.isFinReady || s.finAcked)',
     replace: '!s.isFinReady',
+  },
+  {
+    row: 'B14',
+    file: 'src/core/mptcp/fallback.ts',
+    find: 'this.signalFail(nowUs, sf, this.c.receiver.rcvNxt);',
+    replace: '',
+  },
+  {
+    row: 'B15',
+    file: 'src/core/mptcp/options-in.ts',
+    find: "(o.present & MPO.dss) === 0 ? 'continue' : this.onDssAfterFallback(seg);",
+    replace: "'continue';",
+  },
+  {
+    row: 'B13',
+    file: 'src/core/mptcp/subflow.ts',
+    find: 'return this.in.bareSegments > 0;',
+    replace: 'return this.in.bareSegments > 1;',
+  },
+  {
+    row: 'B4',
+    file: 'src/core/mptcp/closing.ts',
+    find: 's.finTries === MAX_FIN_TRIES_UNDER_WAY',
+    replace: 'false',
   },
 ];

@@ -15,6 +15,8 @@ import type { MptcpSubflow } from './subflow.js';
 const ORPHAN_TIMEOUT_US: Micros = 300 * US_PER_S;
 /** A DATA_FIN said so often in vain, over two minutes, is given up as TCP would give up a FIN (RFC 9293 3.8.3, R2). */
 const MAX_FIN_TRIES = 17;
+/** After an MP_FAIL a peer that does not answer so many of them speaks TCP by now. */
+const MAX_FIN_TRIES_UNDER_WAY = 3;
 
 export class Closing {
   /** The connection is over; its subflows may have something to say yet. */
@@ -49,6 +51,11 @@ export class Closing {
     }
     if (c.mode !== 'mptcp' || !s.isFinReady || (s.finTries > 0 && s.finAtUs > nowUs)) return;
     if (s.finTries === MAX_FIN_TRIES) this.giveUpDataFin(nowUs);
+    if (c.fallback.isUnderWay && s.finTries === MAX_FIN_TRIES_UNDER_WAY) {
+      c.fallback.becomeTcp(nowUs, c.fallback.reason!);
+      this.pumpDataFin(nowUs);
+      return;
+    }
     let sent = false;
     // A subflow that is ending itself says it only where no other can.
     const hasOpen = c.subflows.some((sf) => sf.isUsable && !sf.isStalled);

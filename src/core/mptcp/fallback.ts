@@ -60,6 +60,19 @@ export class Fallback {
   }
 
   /**
+   * In-order data without a mapping. After some that had one it may be that the peer has fallen back in silence, or that its
+   * options stopped passing when it took them to pass: MP_FAIL then keeps it from sending again what is taken now.
+   */
+  onStrippedData(nowUs: Micros, sf: MptcpSubflow, sawMapping: boolean): void {
+    if (this.isUnderWay) return;
+    if (sawMapping) {
+      sf.signals.clear();
+      this.signalFail(nowUs, sf, this.c.receiver.rcvNxt);
+    }
+    this.fallBackTelling(nowUs, 'data without MPTCP options');
+  }
+
+  /**
    * An infinite mapping from the peer. Its bytes are the stream from there on, which makes sense only while nothing came
    * over another subflow; else the subflow is of no use. False: reset it.
    */
@@ -130,13 +143,13 @@ export class Fallback {
   // ---- options that stop passing
 
   /**
-   * DATA_ACK has not moved for a data-level timeout. Subflows whose ACKs have lost their DATA_ACK meanwhile are broken: the
-   * peer cannot tell us anything there any more (3.7). True if there were any.
+   * DATA_ACK has not moved for a data-level timeout. Subflows that have lost their options meanwhile, on ACKs or on data, are
+   * broken: the peer cannot tell us anything there any more (3.7). True if there were any.
    */
   resetStripped(nowUs: Micros): boolean {
     let found = false;
     for (const sf of this.c.subflows) {
-      if (!sf.hasLostDataAcks) continue;
+      if (!sf.hasLostOptions) continue;
       this.c.resetSubflow(nowUs, sf, RST_REASON.middleboxInterference);
       found = true;
     }

@@ -5,7 +5,8 @@
 import { dsnHi, dsnLo, relativeDsn, unwrap32 } from '../base/seq.js';
 import type { Micros } from '../base/time.js';
 import type { OptionVerdict } from '../tcp/owner.js';
-import { MPO, RST_REASON, TCPRST_T_TRANSIENT } from '../wire/mptcp-options.js';
+import { timestampAt } from '../tcp/timestamps.js';
+import { MPO, type MptcpOptions, RST_REASON, TCPRST_T_TRANSIENT } from '../wire/mptcp-options.js';
 import { type SegmentView, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN } from '../wire/segment.js';
 import * as handshake from './handshake.js';
 import type { InboundData } from './inbound-data.js';
@@ -13,13 +14,15 @@ import { dssChecksumRange } from './keys.js';
 import type { MptcpSubflow } from './subflow.js';
 
 export class OptionsIn {
-  /** A DSS mapping, a DATA_ACK has been seen here: later bare segments are not a stripped handshake. */
   private sawMapping = false;
-  private sawDataAck = false;
+  /** Our timestamp when the peer's first mapping came. */
+  private firstMappedTs = 0;
+  /** The peer has our data, or has had an answer to its own, and says so in MPTCP. */
+  private isPeerTold = false;
   /** Data of ours was acknowledged together with a DATA_ACK: options pass both ways (3.7). */
   private isOurDataConfirmed = false;
-  /** ACKs of data without a DATA_ACK since the last one that had it. */
-  bareAcks = 0;
+  /** ACKs of data without a DATA_ACK, and data without options or a mapping, since the last DATA_ACK. */
+  bareSegments = 0;
   /** The last mapping stored: the same one repeats on every segment that it covers. */
   private lastStoredSsn = -1;
 
@@ -46,7 +49,7 @@ export class OptionsIn {
     if (c.mode === 'tcp') {
       // The answer to our MP_FAIL may come when the infinite mapping has gone out already.
       if ((o.present & MPO.fail) !== 0) c.host.count('MPTcpExtMPFailRx');
-      return 'continue';
+      return (o.present & MPO.dss) === 0 ? 'continue' : this.onDssAfterFallback(seg);
     }
     if (o.present === 0) return this.onBareSegment(nowUs, seg);
     if ((o.present & MPO.capable) !== 0 && o.capableLength >= 22) {
@@ -76,19 +79,24 @@ export class OptionsIn {
         o.dataAckBytes === 8
           ? relativeDsn(o.dataAckHi, o.dataAckLo, idsnLocal)
           : unwrap32(o.dataAckLo, idsnLocal.lo, c.sender.sndUna);
-      this.sawDataAck = true;
       if (dataAck > 1 && this.acksData(seg)) this.isOurDataConfirmed = true;
-      this.bareAcks = 0;
+      if (!this.isPeerTold)
+        this.isPeerTold = dataAck > 1 || (this.sawMapping && this.isSentAfter(this.firstMappedTs, seg));
+      this.bareSegments = 0;
       const windowBytes = (seg.flags & TCP_SYN) !== 0 ? seg.window : seg.window * 2 ** sf.tcp.sndWndShift;
       c.onDataAck(nowUs, dataAck, windowBytes);
     }
     if (o.dsnBytes === 0) return 'continue';
-    const { idsnRemote } = c.keys;
-    const dsn =
-      o.dsnBytes === 8
-        ? relativeDsn(o.dsnHi, o.dsnLo, idsnRemote)
-        : unwrap32(o.dsnLo, idsnRemote.lo, c.receiver.rcvNxt);
-    return this.onMapping(nowUs, dsn, o.ssn, o.dll, o.dssChecksum, o.dataFin, seg);
+    return this.onMapping(nowUs, this.dsnOf(o), o.ssn, o.dll, o.dssChecksum, o.dataFin, seg);
+  }
+
+  /** Relative, of a DSS that has one (3.3.1). */
+  private dsnOf(o: MptcpOptions): number {
+    const { keys, receiver } = this.sf.connection;
+    const { idsnRemote } = keys;
+    return o.dsnBytes === 8
+      ? relativeDsn(o.dsnHi, o.dsnLo, idsnRemote)
+      : unwrap32(o.dsnLo, idsnRemote.lo, receiver.rcvNxt);
   }
 
   private onMapping(
@@ -102,7 +110,10 @@ export class OptionsIn {
   ): OptionVerdict {
     const { sf } = this;
     const c = sf.connection;
-    this.sawMapping = true;
+    if (!this.sawMapping) {
+      this.sawMapping = true;
+      this.firstMappedTs = timestampAt(nowUs, sf.tcp.tsOffset);
+    }
     if (!(dsn >= 0)) {
       c.host.count('drop_dsn_out_of_window');
       return 'drop';
@@ -173,21 +184,22 @@ export class OptionsIn {
     // An ACK full of SACK blocks may have left its DATA_ACK out (OptionsOut.writeAck does so): it proves nothing.
     // Nor does data: split on its way, its later pieces may come without options, and before the first.
     const lacksDataAck = seg.payloadLen === 0 && seg.sackCount === 0 && this.acksData(seg);
-    if (lacksDataAck) this.bareAcks++;
     const isDataStripped = this.isDataStripped(seg);
+    if (lacksDataAck || this.isUnmapped(seg)) this.bareSegments++;
     const isAckStripped = lacksDataAck && !this.isOurDataConfirmed;
+    const { fallback } = c;
     if (!c.hasJoined) {
       if ((seg.flags & TCP_FIN) !== 0) {
         // MPTCP ends with a DATA_FIN, and its FINs carry a DATA_ACK: this peer speaks TCP by now. If it DATA_ACKed at
         // first, and then took bytes of ours without, they may be lost: better no end than a false one.
-        const isDoubtful = this.isOurDataConfirmed && !c.fallback.isUnderWay;
+        const isDoubtful = this.isOurDataConfirmed && !fallback.isUnderWay;
         if (isDoubtful && unwrap32(seg.ack, sf.tcp.iss, sf.tcp.sndUna) > c.sender.sndUna) {
           sf.resetReason = RST_REASON.middleboxInterference;
           return 'reset';
         }
-        c.fallback.fallBack(nowUs, 'FIN without MPTCP options');
-      } else if (isDataStripped) c.fallback.fallBackTelling(nowUs, 'data without MPTCP options');
-      else if (isAckStripped) c.fallback.fallBackTelling(nowUs, 'data acknowledged without DATA_ACK');
+        fallback.fallBack(nowUs, 'FIN without MPTCP options');
+      } else if (isDataStripped) fallback.onStrippedData(nowUs, sf, this.sawMapping);
+      else if (isAckStripped && !this.isPeerSure) fallback.fallBackTelling(nowUs, 'data acknowledged without DATA_ACK');
       return 'continue';
     }
     if (sf.role === 'join' && (isDataStripped || isAckStripped)) {
@@ -197,20 +209,52 @@ export class OptionsIn {
     return 'continue';
   }
 
+  /**
+   * A mapping although we have fallen back: harmless as long as it is the stream's order. One that moves bytes is data sent
+   * again by a peer that has not heard of it, and would be taken twice.
+   */
+  private onDssAfterFallback(seg: SegmentView): OptionVerdict {
+    const { sf } = this;
+    const { keys } = sf.connection;
+    const o = seg.mptcp;
+    if (keys.remote === null || o.dsnBytes === 0 || o.dll === 0 || seg.payloadLen === 0) return 'continue';
+    if (sf.mappings.infiniteDsn(unwrap32(o.ssn, 0, sf.tcp.rcvNxt)) === this.dsnOf(o)) return 'continue';
+    sf.resetReason = RST_REASON.middleboxInterference;
+    return 'reset';
+  }
+
+  /**
+   * The peer knows that options pass both ways, and falls back no more. Bare segments that come then are the path's doing
+   * (3.7), and what they are about may be sent again at data level.
+   */
+  private get isPeerSure(): boolean {
+    return this.sawMapping && this.isPeerTold;
+  }
+
+  /** In answer to something that we sent after `ts` of our clock. */
+  private isSentAfter(ts: number, seg: SegmentView): boolean {
+    return seg.hasTs && ((seg.tsEcr - ts) | 0) > 0;
+  }
+
   private acksData(seg: SegmentView): boolean {
     const { tcp } = this.sf;
     return (seg.flags & TCP_ACK) !== 0 && tcp.sndNxt > 1 && unwrap32(seg.ack, tcp.iss, tcp.sndUna) > 1;
   }
 
   /**
-   * In-order data without a mapping, from a peer that has not yet shown both a mapping and a DATA_ACK: until it knows that
-   * options pass it would have sent one with every segment. (Linux falls back without an infinite mapping.)
+   * In-order data without a mapping, from a peer that has not yet shown that it knows that options pass: until then it would
+   * have sent one with every segment. (Linux falls back without an infinite mapping.)
    */
   private isDataStripped(seg: SegmentView): boolean {
     const { sf } = this;
-    if (seg.payloadLen === 0 || (this.sawMapping && this.sawDataAck)) return false;
     const { rcvNxt } = sf.tcp;
-    return unwrap32(seg.seq, sf.tcp.irs, rcvNxt) === rcvNxt && sf.mappings.find(rcvNxt) === null;
+    return !this.isPeerSure && this.isUnmapped(seg) && unwrap32(seg.seq, sf.tcp.irs, rcvNxt) === rcvNxt;
+  }
+
+  /** Payload that no mapping is known for yet. */
+  private isUnmapped(seg: SegmentView): boolean {
+    const { mappings, tcp } = this.sf;
+    return seg.payloadLen > 0 && mappings.find(unwrap32(seg.seq, tcp.irs, tcp.rcvNxt)) === null;
   }
 
   private onResetOptions(nowUs: Micros, seg: SegmentView): OptionVerdict {

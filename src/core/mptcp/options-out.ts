@@ -101,6 +101,15 @@ export class OptionsOut {
     return writeDss(out, o, 8, dsnHi(ack, idsnRemote), dsnLo(ack, idsnRemote), 0, 0, 0, 0, 0, -1, false);
   }
 
+  /** After a fallback nothing is said any more, but for an MP_FAIL that was due with it (3.7). */
+  writeFail(out: Uint8Array, o: number, roomBytes: number): number {
+    const { signals, connection } = this.sf;
+    if (signals.first?.kind !== 'fail') return o;
+    const end = signals.writeFirst(out, o, roomBytes);
+    if (end > o) connection.host.count('MPTcpExtMPFailTx');
+    return end;
+  }
+
   private noteDataAckSent(ack: number): void {
     this.lastDataAckSent = ack;
     this.sf.connection.onWindowSent();

@@ -40,6 +40,10 @@ export class SignalQueue {
     this.queue.push(signal);
   }
 
+  clear(): void {
+    this.queue = [];
+  }
+
   /** ADD_ADDRs whose HMAC is no longer the right one. */
   dropAnnouncements(): void {
     this.queue = this.queue.filter((s) => s.kind !== 'add-addr' || s.option.echo);

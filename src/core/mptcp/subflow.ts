@@ -25,9 +25,6 @@ const DATA_OPTION_BYTES = 28;
 const SIGNAL_GAP_US: Micros = 5_000;
 const SIGNALS_IN_ROW = 2;
 
-/** So many bare ACKs are no accident. */
-const LOST_DATA_ACKS = 3;
-
 export type SubflowRole = 'initial' | 'join';
 export type SubflowSide = 'active' | 'passive';
 
@@ -121,9 +118,12 @@ export class MptcpSubflow implements SubflowOwner {
     this.inbound.receiveAsStream(nowUs, ssn, dsn);
   }
 
-  /** Several ACKs of data in a row came without the DATA_ACK that earlier ones had. */
-  get hasLostDataAcks(): boolean {
-    return this.in.bareAcks >= LOST_DATA_ACKS;
+  /**
+   * ACKs of data came without the DATA_ACK that earlier ones had, or data without a mapping. Where nothing moves at data
+   * level either, options do not pass, and what goes again here might be taken twice by a peer that has fallen back.
+   */
+  get hasLostOptions(): boolean {
+    return this.in.bareSegments > 0;
   }
 
   get isBackup(): boolean {
@@ -158,7 +158,8 @@ export class MptcpSubflow implements SubflowOwner {
     const mapping = tag as OutboundMapping | null;
     // After a fallback the infinite mapping is the last option, and goes with each retransmission of its data (3.7). Before the
     // peer's keys are here its data cannot be acknowledged, but ours has its mapping (B.3, figure 19).
-    if (c.mode !== 'mptcp' && mapping?.dll !== 0 && (c.mode === 'tcp' || mapping === null)) return o;
+    if (c.mode !== 'mptcp' && mapping?.dll !== 0 && (c.mode === 'tcp' || mapping === null))
+      return kind === 'ack' ? this.out.writeFail(out, o, roomBytes) : o;
     if (handshake.isProving(this, mapping)) return handshake.writeProof(this, mapping, out, o, roomBytes);
     if (mapping !== null) return this.out.writeMapping(mapping, out, o, roomBytes);
     return this.out.writeAck(out, o, roomBytes);

@@ -263,6 +263,52 @@ test('a DATA_FIN acknowledged before the fallback does not spare the FIN', (t) =
   );
 });
 
+test('data without options after some that had them, from a peer that may not know that they pass: taken, with MP_FAIL', (t) => {
+  const s = MptcpScript.connected({ side: 'passive' });
+  s.p0.exchange({ len: 100, dss: { dsn: 1, ack: 1 } });
+  const sent = s.p0.exchange({ len: 50 });
+  t.is(s.received, 150);
+  t.false(s.c.isMptcp);
+  t.is(sent[0]!.fail, 101);
+  t.true(
+    s.p0.exchange({ len: 50 }).every(({ present }) => present === 0),
+    'said once',
+  );
+  t.is(s.received, 200);
+});
+
+test('a mapping after a fallback that moves bytes is data sent again: RST, and nothing is taken twice', (t) => {
+  const s = MptcpScript.connected({ side: 'passive' });
+  s.p0.exchange({ len: 100, dss: { dsn: 1, ack: 1 } });
+  s.p0.exchange({ len: 50 });
+  // In the order of the stream it does no harm.
+  s.p0.exchange({ len: 50, dss: { dsn: 151, ack: 1 } });
+  t.is(s.received, 200);
+  const sent = s.p0.exchange({ len: 50, dss: { dsn: 151, ack: 1 } });
+  t.like(sent[0]!, { flags: 'R.' });
+  t.is(s.received, 200);
+});
+
+test('one ACK without DATA_ACK, and nothing moves: RST, and the data does not go again on that subflow', (t) => {
+  const s = proven();
+  s.write(1000);
+  s.p0.ack();
+  const sent = s.advance(3 * S);
+  t.deepEqual(
+    sent.map(({ flags, len, tcprst }) => [flags, len, tcprst]),
+    [['R.', 0, MIDDLEBOX]],
+  );
+});
+
+test('after MP_FAIL a DATA_FIN that stays unanswered is followed by the FIN', (t) => {
+  const s = proven();
+  s.p0.exchange({ dss: { ack: 2 }, options: failing(s, 2) });
+  s.end();
+  const sent = s.advance(3 * S);
+  t.is(s.c.mode, 'tcp');
+  t.true(sent.some(({ flags }) => flags.includes('F')));
+});
+
 test('payload survives every fallback', (t) => {
   for (const what of stripped.filter(({ paths }) => paths === undefined)) {
     const { client, server } = throughBoxes({ ...what, bytes: SHORT });
