@@ -39,6 +39,20 @@ const scenarios: readonly Scenario[] = [
     ],
     budget: { maxGapUs: 4 * S, minGoodputBps: 20e6, isMptcp: true },
   },
+  ...[[WIFI], [WIFI, LTE]].map(
+    (paths): Scenario => ({
+      ...base,
+      name: `a download over ${paths.length} of one subflow each, and the server's only address in use goes unsaid`,
+      paths,
+      maxPathsPerLink: 1,
+      timeline: [
+        { atUs: 2 * S, what: 'server-gains' },
+        { atUs: 4 * S, what: 'server-loses', which: 'first' },
+      ],
+      // 300 ms of silence, three questions, 300 ms of grace, a join.
+      budget: { maxGapUs: 1200 * MS, minGoodputBps: 38e6, isMptcp: true },
+    }),
+  ),
 ];
 
 for (const scenario of scenarios)

@@ -21,11 +21,22 @@ export function attempt(m: PathOrders, nowUs: Micros): void {
   if (m.session !== 'ready') return;
   for (const path of ready) {
     if (!m.isWanted(nowUs, path)) continue;
-    const held = m.table.held();
+    const held = placesTaken(m, path);
     if (held.filter((p) => p.link.id === path.link.id).length >= m.maxPathsOver(path)) continue;
     if (held.length >= m.config.maxSubflows && !makeRoom(m, nowUs, path, held)) continue;
     open(m, nowUs, path, false);
   }
+}
+
+/**
+ * Paths with a subflow that takes a place which `path` might need. While none works, one that is silent does not: it is
+ * kept, since it may yet answer, but what could replace it is not to wait for that. `trim` sees to it that one of them goes.
+ */
+function placesTaken({ table }: PathOrders, path: Path): readonly Path[] {
+  const held = table.held();
+  if (table.working().length > 0) return held;
+  const silent = held.find((p) => p.isStalled && p.link === path.link) ?? held.find((p) => p.isStalled);
+  return held.filter((p) => p !== silent);
 }
 
 function open(m: PathOrders, nowUs: Micros, path: Path, isHedged: boolean): void {

@@ -26,7 +26,7 @@ function silentPath0(ms: number, afterMs: number, hasHole = true): MptcpScript {
 test('a path that was busy and is silent for 300 ms while data behind a hole waits is reported, once', (t) => {
   const early = silentPath0(400, SILENCE_US / MS - 20);
   t.deepEqual(early.events('subflow-silent'), []);
-  const s = silentPath0(400, SILENCE_US / MS + 400);
+  const s = silentPath0(400, SILENCE_US / MS + 100);
   t.deepEqual(
     s.events('subflow-silent').map((e) => 'subflowId' in e && e.subflowId),
     [s.p0.sf.id],
@@ -49,4 +49,48 @@ test('no report without a hole, of a path that only trickled, or when the other 
   const s = silentPath0(400, 5);
   s.advance(2000 * MS);
   t.false(s.p1.sf.isSilent, 'nobody was heard since: the sender pauses');
+});
+
+/** 100 ms of data on the only path, then nothing for `ms`; the segments that we sent in that time. */
+function pause(s: MptcpScript, ms: number) {
+  for (let i = 0; i < 60; i++) {
+    s.p0.send({ len: 1000, dss: { dsn: 2 + 1000 * i, ack: 2 } });
+    s.advance(2 * MS);
+  }
+  return s.advance(ms * MS);
+}
+
+test('a path that was busy falls silent: it is asked three times, and without an answer stalls, hole or no hole', (t) => {
+  const s = MptcpScript.joined(1);
+  pause(s, SILENCE_US / MS - 10);
+  t.is(s.counter('silence_asked'), 0, 'a radio may scan');
+  t.is(s.advance(20 * MS).length, 1);
+  s.advance(240 * MS);
+  t.is(s.counter('silence_asked'), 3);
+  t.false(s.p0.sf.isStalled);
+  s.advance(100 * MS);
+  t.true(s.p0.sf.isStalled);
+  t.deepEqual(
+    s.events('subflow-stalled').map((e) => 'why' in e && e.why),
+    ['silent, and no answer to probes'],
+  );
+  s.p0.ack(2);
+  t.false(s.p0.sf.isStalled, 'any answer takes it back');
+});
+
+test('an answer ends the questions: the sender has nothing to send', (t) => {
+  const s = MptcpScript.joined(1);
+  pause(s, SILENCE_US / MS + 10);
+  t.is(s.counter('silence_asked'), 1);
+  s.p0.ack(2);
+  t.is(s.advance(5000 * MS).length, 0);
+  t.is(s.counter('silence_asked'), 1);
+  t.false(s.p0.sf.isStalled);
+});
+
+test('a path that only trickled is not asked', (t) => {
+  const s = MptcpScript.joined(1);
+  s.p0.send({ len: 1000, dss: { dsn: 2, ack: 2 } });
+  s.advance(5000 * MS);
+  t.is(s.counter('silence_asked'), 0);
 });

@@ -528,3 +528,20 @@ test('never in handover mode: the warm path is taken into use, both carry for a 
   t.deepEqual(rig.takeLog(), ['close wifi fin']);
   t.deepEqual(rig.states(), { wifi: 'down', lte: 'active' });
 });
+
+test('the only path is silent: what may take its place is opened beside it at once, and then one of them goes', (t) => {
+  const second = { ...SERVER, address: parseIp('198.51.100.2') };
+  const rig = new Rig({ maxSubflows: 1 }).addLink(1, 'wifi', ['192.0.2.10']).remotes(SERVER, second);
+  rig.run(2 * S);
+  rig.takeLog();
+  const [first, other] = rig.manager.paths(rig.nowUs);
+  t.is(first!.state, 'active');
+  t.not(other!.state, 'active', 'one subflow only');
+  rig.event({ type: 'subflow-stalled', pathId: first!.id });
+  rig.run(200_000);
+  const after = rig.manager.paths(rig.nowUs);
+  t.is(after.find((p) => p.id === other!.id)!.state, 'active');
+  rig.run(10 * S);
+  t.is(rig.manager.paths(rig.nowUs).filter((p) => p.state === 'active' || p.state === 'warm').length, 1);
+  t.is(rig.problem, null);
+});
