@@ -9,7 +9,7 @@ import { type IpAddress, ipEquals } from '../core/base/ip.js';
 import type { ConnectionApi, EngineEvent, SubflowInfo } from '../core/engine/api.js';
 import type { PortGuard } from '../core/engine/ports.js';
 import { BULK } from '../core/lanes/packet-lane.js';
-import type { PolicyPath } from '../core/lanes/policy.js';
+import type { PolicyPath, PolicyPathId } from '../core/lanes/policy.js';
 import { openTun, Rtnetlink, type TunDevice } from '../native/index.js';
 import { Announcements } from './announcements.js';
 import { explainChange, serverCarriers } from './carriers.js';
@@ -190,32 +190,33 @@ export class ServerDaemon {
     this.untold.clear();
   }
 
-  /** The client's paths as the server sees them, by the client's address ids. */
+  /** The client's paths as the server sees them, by the address ids of both ends. */
   private silentPaths(s: ClientOfServer): PolicyPath[] {
     // A lane may be idle on a path on which a flow of the relay waits.
     const silent = new Set<string>();
     for (const companion of this.sessions.companionsOf(s)) {
-      for (const subflow of companion.info().subflows) if (isSilent(subflow)) silent.add(subflow.remote.address.text);
+      for (const subflow of companion.info().subflows) if (isSilent(subflow)) silent.add(addressesOf(subflow));
     }
-    const paths = new Map<number, { isSilent: boolean; lanes: number[]; name: string }>();
+    const paths = new Map<string, { isSilent: boolean; ids: PolicyPathId[]; name: string }>();
     for (const c of s.session.connections) {
       if (c === null) continue;
       for (const subflow of c.connection.info().subflows) {
-        const id = subflow.remoteAddressId;
+        const { remoteAddressId: addressId, localAddressId: serverAddressId } = subflow;
+        const key = `${addressId} ${serverAddressId}`;
         const name = subflow.remote.address.text;
-        const path = paths.get(id) ?? { isSilent: silent.has(name), lanes: [], name };
+        const path = paths.get(key) ?? { isSilent: silent.has(addressesOf(subflow)), ids: [], name };
         path.isSilent ||= isSilent(subflow);
-        path.lanes.push(c.index);
-        paths.set(id, path);
+        path.ids.push({ lane: c.index, addressId, serverAddressId });
+        paths.set(key, path);
       }
     }
-    return [...paths].map(([addressId, path]) => ({
+    return [...paths.values()].map((path) => ({
       name: path.name,
       role: 'always',
       state: path.isSilent ? 'silent' : 'ok',
       rateLimitBytesPerS: 0,
       congestion: '',
-      addressIds: path.lanes.map((lane) => ({ lane, addressId })),
+      addressIds: path.ids,
     }));
   }
 
@@ -306,7 +307,7 @@ export class ServerDaemon {
       c === null
         ? []
         : c.connection.info().subflows.flatMap((subflow) => {
-            const name = nameOf(s, c.index, subflow.remoteAddressId);
+            const name = nameOf(s, c.index, subflow);
             return name === null ? [] : [{ name, subflow }];
           }),
     );
@@ -359,9 +360,14 @@ export class ServerDaemon {
 }
 
 /** What the client calls the path of this subflow, or null. */
-function nameOf(s: ClientOfServer, lane: number, addressId: number): string | null {
-  const isIt = (id: { lane: number; addressId: number }) => id.lane === lane && id.addressId === addressId;
+function nameOf(s: ClientOfServer, lane: number, subflow: SubflowInfo): string | null {
+  const isIt = (id: PolicyPathId) =>
+    id.lane === lane && id.addressId === subflow.remoteAddressId && id.serverAddressId === subflow.localAddressId;
   return s.session.peerPolicy?.paths.find((p) => p.addressIds.some(isIt))?.name ?? null;
+}
+
+function addressesOf({ remote, local }: SubflowInfo): string {
+  return `${remote.address.text} ${local.address.text}`;
 }
 
 function isSilent(subflow: SubflowInfo): boolean {

@@ -335,7 +335,11 @@ export class SessionPaths {
         ...describe(path.way.linkId),
         role: path.isBackup ? 'backup' : 'always',
         state: isSilent ? 'silent' : path.state,
-        addressIds: subflows.map(({ lane, subflow }) => ({ lane, addressId: subflow.localAddressId })),
+        addressIds: subflows.map(({ lane, subflow }) => ({
+          lane,
+          addressId: subflow.localAddressId,
+          serverAddressId: subflow.remoteAddressId,
+        })),
       };
     });
   }

@@ -221,10 +221,11 @@ export class Session {
     this.pathByAddress = named;
   }
 
-  /** Paths are named by the client's address ids, whoever speaks. */
+  /** Paths are named by the address ids of client and server, whoever speaks. */
   private isOn(path: PolicyPath, lane: LaneIndex, subflow: SubflowInfo): boolean {
-    const own = this.parts.side === 'client' ? subflow.localAddressId : subflow.remoteAddressId;
-    return path.addressIds.some((id) => id.lane === lane && id.addressId === own);
+    const { localAddressId: ours, remoteAddressId: theirs } = subflow;
+    const [client, server] = this.parts.side === 'client' ? [ours, theirs] : [theirs, ours];
+    return path.addressIds.some((id) => id.lane === lane && id.addressId === client && id.serverAddressId === server);
   }
 
   /**
@@ -241,8 +242,8 @@ export class Session {
       m?.modes.find((mode) => mode.lane === c.index || mode.lane === ALL_LANES)?.scheduler ?? '';
     const scheduler = schedulerOf(message);
     if (scheduler !== '' && scheduler !== schedulerOf(before)) c.connection.setScheduler(scheduler);
-    const pathOf = (subflow: SubflowInfo) => message.paths.find((p) => this.isOn(p, c.index, subflow));
-    this.applyPaths(before, c.connection, pathOf, isNew);
+    const pathOf = (m: PolicyMessage, subflow: SubflowInfo) => m.paths.find((p) => this.isOn(p, c.index, subflow));
+    this.applyPaths(message, before, c.connection, pathOf, isNew);
   }
 
   private applyToCompanion(
@@ -251,24 +252,25 @@ export class Session {
     companion: ConnectionApi,
     isNew: boolean,
   ): void {
-    const pathOf = (subflow: SubflowInfo) => {
+    const pathOf = (m: PolicyMessage, subflow: SubflowInfo) => {
       const name = this.pathNameOf(subflow);
-      return name === null ? undefined : message.paths.find((p) => p.name === name);
+      return name === null ? undefined : m.paths.find((p) => p.name === name);
     };
-    this.applyPaths(before, companion, pathOf, isNew);
+    this.applyPaths(message, before, companion, pathOf, isNew);
   }
 
   private applyPaths(
+    message: PolicyMessage,
     before: PolicyMessage | null,
     connection: ConnectionApi,
-    pathOf: (subflow: SubflowInfo) => PolicyPath | undefined,
+    pathOf: (message: PolicyMessage, subflow: SubflowInfo) => PolicyPath | undefined,
     isNew: boolean,
   ): void {
     for (const subflow of connection.info().subflows) {
-      const path = pathOf(subflow);
+      const path = pathOf(message, subflow);
       if (path === undefined) continue;
       if (this.parts.side === 'server') this.applyRule(connection, subflow, path);
-      if (isNew || before?.paths.find((p) => p.name === path.name)?.state === path.state) continue;
+      if (isNew || (before !== null && pathOf(before, subflow)?.state === path.state)) continue;
       // Where nothing of ours is on its way nothing can be missed, whatever the peer makes of the silence.
       if (path.state === 'gone' || (path.state === 'silent' && subflow.inFlightBytes > 0)) {
         connection.suspectSubflow(this.parts.now(), subflow.id, `${PEER_SAYS} ${path.name} is ${path.state}`);

@@ -38,8 +38,8 @@ export interface FlowPathsOptions {
   random(): number;
   /** Opens the connection, with its first subflow on `way`. */
   connect(way: Way): ConnectionApi;
-  /** To the server, about the subflow from this address. */
-  tell(localAddress: IpAddress, wish: PeerWish): void;
+  /** To the server, about the subflow between these addresses. */
+  tell(way: Way, wish: PeerWish): void;
   onTransition(transition: PathTransition): void;
 }
 
@@ -228,7 +228,7 @@ export class FlowPaths {
         if (own !== undefined && own.subflowId >= 0) this.connection!.suspectSubflow(nowUs, own.subflowId, command.why);
         break;
       case 'tell-peer':
-        if (own !== undefined) this.options.tell(own.way.localAddress, command.wish);
+        if (own !== undefined) this.options.tell(own.way, command.wish);
         break;
     }
   }

@@ -220,7 +220,7 @@ class ScenarioRun {
       remotes: [SERVER_ADDRESS[6], SERVER_ADDRESS[4]].map((address) => ({ address, port })),
       random: () => luck.unit(),
       connect: (way) => this.connect(flow, way),
-      tell: (address, wish) => this.tellServer(flow, address, wish),
+      tell: (way, wish) => this.tellServer(flow, way, wish),
       onTransition: ({ linkName, from, to, cause }) => this.log(`${linkName}: ${from} → ${to} (${cause})`),
     });
     flow.paths.start();
@@ -300,11 +300,12 @@ class ScenarioRun {
     });
   }
 
-  private tellServer(flow: Flow, address: IpAddress, wish: PeerWish): void {
+  private tellServer(flow: Flow, way: Way, wish: PeerWish): void {
     if (wish.what === 'returned') return;
     this.tell('up', () => {
       for (const subflow of flow.server?.info().subflows ?? []) {
-        if (subflow.remote.address.text !== address.text) continue;
+        const { local, remote } = subflow;
+        if (remote.address.text !== way.localAddress.text || local.address.text !== way.remote.address.text) continue;
         if (wish.what === 'role') flow.server!.setLocalBackup(this.server.nowUs, subflow.id, wish.role === 'backup');
         else if (wish.what === 'going') flow.server!.setLocalBackup(this.server.nowUs, subflow.id, true);
         else flow.server!.suspectSubflow(this.server.nowUs, subflow.id, `${PEER_SAYS} it is ${wish.what}`);

@@ -200,7 +200,7 @@ const POLICY = {
       state: 'ok',
       rateLimitBytesPerS: 1000,
       congestion: 'bbr',
-      addressIds: [{ lane: 0, addressId: 1 }],
+      addressIds: [{ lane: 0, addressId: 1, serverAddressId: 0 }],
     },
   ],
   modes: [{ lane: 255, mode: 'auto', scheduler: 'blest' }],

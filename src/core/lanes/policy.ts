@@ -6,12 +6,12 @@
  *
  *   message = version u8 (1), serial varint, { tag u8, length varint, value }*      unknown tags are skipped
  *   tag 1 path = role u8, state u8, rate varint (bytes/s, 0 = no limit), congestion text, name text,
- *                count u8, { lane u8, address id u8 }*
+ *                count u8, { lane u8, client's address id u8, server's address id u8 }*
  *   tag 2 mode = lane u8 (255 = all), mode text, scheduler text                     text = length u8, ASCII
  *   tag 3 load = 1: more waits here to be sent than the paths in use can carry; absent: no
  *
- * A path is named by the MPTCP address id that it has in each connection (lane) of the session, because the peer, behind
- * a NAT, knows no other name for it.
+ * A path is named by the MPTCP address ids of its two ends in each connection (lane) of the session, because the peer, behind
+ * a NAT, knows no other name for it. (Both: two paths may leave from one address.)
  */
 import { readVarint, varintBytes, writeVarint } from './varint.js';
 
@@ -21,6 +21,14 @@ export type PolicyRole = (typeof ROLES)[number];
 export const PATH_STATES = ['ok', 'going', 'gone', 'returned', 'silent'] as const;
 export type PolicyPathState = (typeof PATH_STATES)[number];
 
+/** A path in one connection, whoever speaks. */
+export interface PolicyPathId {
+  readonly lane: number;
+  /** The client's. */
+  readonly addressId: number;
+  readonly serverAddressId: number;
+}
+
 export interface PolicyPath {
   readonly name: string;
   readonly role: PolicyRole;
@@ -29,7 +37,7 @@ export interface PolicyPath {
   readonly rateLimitBytesPerS: number;
   /** Congestion control for the peer's sending, or '' for its own choice. */
   readonly congestion: string;
-  readonly addressIds: readonly { readonly lane: number; readonly addressId: number }[];
+  readonly addressIds: readonly PolicyPathId[];
 }
 
 export interface PolicyMode {
@@ -73,6 +81,7 @@ export function encodePolicy(message: PolicyMessage): Uint8Array {
     for (const id of ids) {
       v.u8(id.lane);
       v.u8(id.addressId);
+      v.u8(id.serverAddressId);
     }
     w.tagged(TAG_PATH, v);
   }
@@ -124,8 +133,8 @@ function readPath(v: Reader): PolicyPath | null {
   const name = v.text();
   const count = v.u8();
   if (count > MAX_IDS) return null;
-  const addressIds: { lane: number; addressId: number }[] = [];
-  for (let i = 0; i < count; i++) addressIds.push({ lane: v.u8(), addressId: v.u8() });
+  const addressIds: PolicyPathId[] = [];
+  for (let i = 0; i < count; i++) addressIds.push({ lane: v.u8(), addressId: v.u8(), serverAddressId: v.u8() });
   if (v.failed || role === undefined || state === undefined) return null;
   return { name, role, state, rateLimitBytesPerS, congestion, addressIds };
 }

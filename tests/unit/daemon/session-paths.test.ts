@@ -43,7 +43,7 @@ class JoiningConnection extends LoopbackConnection {
   }
   addSubflow(linkId: number): void {
     const id = this.subflows.length;
-    this.subflows.push({ id, linkId, localAddressId: linkId } as unknown as SubflowInfo);
+    this.subflows.push({ id, linkId, localAddressId: linkId, remoteAddressId: 3 } as unknown as SubflowInfo);
   }
 }
 
@@ -168,12 +168,12 @@ test('a connection that comes later joins the paths in use', (t) => {
     rig.paths.policyPaths(() => ({ name: 'x', rateLimitBytesPerS: 0, congestion: '' })).map((p) => p.addressIds),
     [
       [
-        { lane: SPARSE, addressId: 1 },
-        { lane: BULK, addressId: 1 },
+        { lane: SPARSE, addressId: 1, serverAddressId: 3 },
+        { lane: BULK, addressId: 1, serverAddressId: 3 },
       ],
       [
-        { lane: SPARSE, addressId: 2 },
-        { lane: BULK, addressId: 2 },
+        { lane: SPARSE, addressId: 2, serverAddressId: 3 },
+        { lane: BULK, addressId: 2, serverAddressId: 3 },
       ],
     ],
   );

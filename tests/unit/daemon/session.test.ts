@@ -402,15 +402,17 @@ test('policy goes to all connections of the session, and is told to new ones', a
       remote: { address: parseIp('192.0.2.7') },
     };
     lane.subflows = [
-      { ...common, id: 10 + i, remoteAddressId: 1 } as unknown as SubflowInfo,
-      { ...common, id: 20 + i, remoteAddressId: 2 } as unknown as SubflowInfo,
+      { ...common, id: 10 + i, remoteAddressId: 1, localAddressId: 0 } as unknown as SubflowInfo,
+      { ...common, id: 20 + i, remoteAddressId: 2, localAddressId: 0 } as unknown as SubflowInfo,
+      // From the same address of the client as the first, to another of the server: another path.
+      { ...common, id: 30 + i, remoteAddressId: 1, localAddressId: 5 } as unknown as SubflowInfo,
     ];
   }
   const path = (name: string, addressId: number) => ({
     name,
     rateLimitBytesPerS: 0,
     congestion: '',
-    addressIds: [0, 1].map((lane) => ({ lane, addressId })),
+    addressIds: [0, 1].map((lane) => ({ lane, addressId, serverAddressId: 0 })),
   });
   client.session.session.sendPolicy({
     paths: [
@@ -454,7 +456,7 @@ test('policy goes to the connections of flows as well, path by path as their add
   const [wlan, wwan, shared] = ['192.0.2.7', '192.0.2.8', '192.0.2.9'].map((text) => ({ address: parseIp(text) }));
   const common = { isBackupLocal: false, isStalled: false, srttUs: 1000, inFlightBytes: 1 };
   const subflow = (id: number, remoteAddressId: number, remote: unknown) =>
-    ({ ...common, id, remoteAddressId, remote }) as unknown as SubflowInfo;
+    ({ ...common, id, remoteAddressId, localAddressId: 0, remote }) as unknown as SubflowInfo;
   const lane = server.only.session.connections[BULK]!.connection as LoopbackConnection;
   lane.subflows = [subflow(1, 1, wlan), subflow(2, 2, wwan), subflow(3, 3, shared), subflow(4, 4, shared)];
   const [flow, late] = [new LoopbackConnection(), new LoopbackConnection()];
@@ -469,7 +471,7 @@ test('policy goes to the connections of flows as well, path by path as their add
       state: name === 'wwan0' ? ('ok' as const) : state,
       rateLimitBytesPerS: 0,
       congestion: '',
-      addressIds: ids.includes(i + 1) ? [{ lane: BULK, addressId: i + 1 }] : [],
+      addressIds: ids.includes(i + 1) ? [{ lane: BULK, addressId: i + 1, serverAddressId: 0 }] : [],
     }));
   client.session.session.sendPolicy({ paths: paths('ok'), modes: [] });
   await server.happenings.until(/^policy laptop 1/);

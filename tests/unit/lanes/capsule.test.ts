@@ -169,7 +169,9 @@ test('policy messages round-trip; garbage is null, never a throw', (t) => {
     state: fc.constantFrom(...PATH_STATES),
     rateLimitBytesPerS: fc.nat(),
     congestion: text,
-    addressIds: fc.array(fc.record({ lane: fc.nat(5), addressId: fc.nat(255) }), { maxLength: 4 }),
+    addressIds: fc.array(fc.record({ lane: fc.nat(5), addressId: fc.nat(255), serverAddressId: fc.nat(255) }), {
+      maxLength: 4,
+    }),
   });
   const mode = fc.record({ lane: fc.constantFrom(0, 1, ALL_LANES), mode: text, scheduler: text });
   const message = fc.record({
