@@ -42,7 +42,7 @@ test.before(async () => {
     trusted: ['10.1.0.0/24', '10.2.0.0/24'],
     plain_syns: true,
   };
-  await Promise.all([lab.startServer(serverKey, clientKey, { convert }), lab.startTarget()]);
+  await Promise.all([lab.startServer(serverKey, clientKey, {}, { convert }), lab.startTarget()]);
 });
 
 test.after.always(() => lab?.close());

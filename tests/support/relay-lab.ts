@@ -76,7 +76,12 @@ export class RelayLab {
   }
 
   /** Starts `mptun run` in the server's namespace; resolves when it listens. */
-  async startServer(key: KeyFiles, client: KeyFiles, ofClient: object = {}): Promise<ChildProcess> {
+  async startServer(
+    key: KeyFiles,
+    client: KeyFiles,
+    ofClient: object = {},
+    ofServer: object = {},
+  ): Promise<ChildProcess> {
     const file = join(this.dir, 'server.yaml');
     const config = {
       mode: 'server',
@@ -88,6 +93,7 @@ export class RelayLab {
       clients: [{ name: 'laptop', public_key: PIN_PREFIX + client.pin, ...ofClient }],
       egress: { masquerade: false, allow: ['10.9.0.0/24', 'fd09::/64'] },
       log: { format: 'json' },
+      ...ofServer,
     };
     writeFileSync(file, stringify(config));
     const daemon = this.server.spawn('node', CLI, 'run', file);
