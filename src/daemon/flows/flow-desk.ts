@@ -37,6 +37,7 @@ export interface DeskHost {
 export class FlowDesk {
   readonly domains = new DomainTable();
   readonly judge: FlowJudge;
+  readonly apps: Apps;
   readonly registry: FlowRegistry;
   readonly proxy: ProxyServer;
   readonly bypass: Bypass;
@@ -54,7 +55,7 @@ export class FlowDesk {
       if (this.bypass.learn(address, names, untilUs)) host.onBypassChanged();
     };
     const root = cgroupRoot();
-    const apps = new Apps({
+    this.apps = new Apps({
       owner: (protocol, local, remote) => this.owners.find(protocol, local, remote),
       groups: () => (root === null ? new Map() : controlGroups(root)),
     });
@@ -63,7 +64,7 @@ export class FlowDesk {
       mode: () => host.mode(),
       hasWay: (w: FlowWay) => host.dialer(w) !== undefined,
     };
-    this.judge = new FlowJudge(config, ways, this.domains, apps);
+    this.judge = new FlowJudge(config, ways, this.domains, this.apps);
     this.proxy = new ProxyServer({
       nowUs: () => host.nowUs(),
       decide: (target) => this.judge.decide(target),

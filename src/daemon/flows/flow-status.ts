@@ -31,7 +31,7 @@ export function tcpFlowStatus(
     name: names[0] ?? null,
     way: verdict.way,
     rule: verdict.reason,
-    mode: verdict.mode,
+    mode: entry.mode,
     class: entry.class,
     scheduler: entry.scheduler,
     age_s: (nowUs - flow.startedUs) / 1e6,
@@ -63,8 +63,8 @@ export function relayedStatus(flow: RelayedFlow, nowUs: Micros, linkName: (id: n
     age_s: (nowUs - flow.sinceUs) / 1e6,
     tx_bps: 0,
     rx_bps: 0,
-    tx_bytes: info.bytesReceived,
-    rx_bytes: info.bytesAcked,
+    tx_bytes: flow.flow?.bytesUp ?? 0,
+    rx_bytes: flow.flow?.bytesDown ?? 0,
     ...carrier(connection, linkName, info),
   };
 }

@@ -64,6 +64,11 @@ export class FlowJudge implements FlowRules {
     return { verdict, trials: this.rules.explain(facts), names: facts.names() };
   }
 
+  /** The mode in force for a flow: `traffic.mode` may change, and an operator may order another one. */
+  modeOf({ mode, followsTraffic }: FlowVerdict): TrafficMode {
+    return followsTraffic ? this.host.mode() : mode;
+  }
+
   /** The names by which a destination goes; the one that was asked for first. */
   namesOf({ host, address }: FlowTarget): string[] {
     const asked = address?.text === host || isAddress(host) ? [] : [host.toLowerCase().replace(/\.$/, '')];

@@ -4,6 +4,7 @@
  */
 import type { Micros } from '../../core/base/time.js';
 import type { ConnectionApi, Endpoint } from '../../core/engine/api.js';
+import type { TrafficMode } from '../../core/scheduler/modes.js';
 import { type FlowClass, FlowClassifier } from './classify.js';
 import type { FlowDecision, FlowTarget } from './contract.js';
 import type { FlowJudge } from './judge.js';
@@ -41,6 +42,7 @@ export interface FlowEntry {
   readonly origin: FlowOrigin;
   readonly flow: OpenFlow;
   readonly verdict: FlowVerdict;
+  readonly mode: TrafficMode;
   readonly class: FlowClass;
   readonly scheduler: string | null;
   readonly names: readonly string[];
@@ -59,6 +61,7 @@ class Watched {
   readonly classifier: FlowClassifier;
   readonly names: readonly string[];
   steered: Steered | null = null;
+  mode: TrafficMode | null = null;
   subflowsUs: Micros = 0;
   txBps = 0;
   rxBps = 0;
@@ -120,6 +123,7 @@ export class FlowRegistry {
       origin,
       flow,
       verdict,
+      mode: this.judge.modeOf(verdict),
       class: classifier.class,
       scheduler: steered?.steering?.scheduler ?? null,
       names,
@@ -145,8 +149,9 @@ export class FlowRegistry {
     entry.verdict = this.judge.judgeAgain(flow.target, bytes, before);
     const copiesLeft = entry.verdict.copiesBytes - bytes;
     const copiesEnd = steered.steering?.scheduler === 'redundant' && copiesLeft <= 0;
-    if (isNew || hasChanged || entry.verdict !== before || copiesEnd) {
-      const { mode } = entry.verdict;
+    const mode = this.judge.modeOf(entry.verdict);
+    if (isNew || hasChanged || entry.verdict !== before || mode !== entry.mode || copiesEnd) {
+      entry.mode = mode;
       steered.set(steeringOf(mode, entry.classifier.class, copiesLeft, this.host.scheduler()));
       entry.subflowsUs = nowUs;
     } else if (nowUs - entry.subflowsUs >= SUBFLOWS_US) {

@@ -33,6 +33,8 @@ export interface FlowVerdict extends FlowDecision {
   readonly reason: string;
   /** Bytes of the flow that may be sent on two paths at once. */
   readonly copiesBytes: number;
+  /** The mode is that of all traffic, whatever that becomes. */
+  readonly followsTraffic: boolean;
 }
 
 /** What there is beside the rules. */
@@ -96,6 +98,7 @@ export class RuleSet {
         reason: rule.text,
         mode: mode ?? context.mode,
         copiesBytes: copiesBytes ?? 0,
+        followsTraffic: mode === null,
       };
     }
     return before;
@@ -173,7 +176,13 @@ function verdict(
   text: string,
   { mode, hasWay }: RuleContext,
 ): FlowVerdict {
-  const common = { use, mode: rule?.mode ?? mode, rule: index, copiesBytes: rule?.copiesBytes ?? 0 };
+  const common = {
+    use,
+    mode: rule?.mode ?? mode,
+    rule: index,
+    copiesBytes: rule?.copiesBytes ?? 0,
+    followsTraffic: (rule?.mode ?? null) === null,
+  };
   if (facts.protocol !== 'tcp') return { ...common, way: 'packet', reason: text };
   if (use === 'packet') return { ...common, way: 'packet', reason: text };
   // Routing would have kept it out if it had known in time (a name that was learnt later).

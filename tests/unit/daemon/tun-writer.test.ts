@@ -42,6 +42,19 @@ test('packets come out whole, however their bytes arrived', (t) => {
   }
 });
 
+test('what a name server answers is shown to who wants to know, whole, and goes to the device as well', (t) => {
+  const { tun, writer, feed } = setUp();
+  const seen: Uint8Array[] = [];
+  feed([0], udp(bytes(300), { srcPort: 53 }));
+  writer.onDnsAnswer = (payload) => seen.push(payload);
+  for (const step of [7, 1 << 20]) feed([0], udp(bytes(300), { srcPort: 53 }), step);
+  feed([0], udp(bytes(300), { srcPort: 54 }));
+  feed([0], tcp({ payload: bytes(300), srcPort: 53 }));
+  writer.flush();
+  t.deepEqual(seen, [bytes(300), bytes(300)]);
+  t.is(tun.sent.length, 5);
+});
+
 test('more packets than a batch holds', (t) => {
   const { tun, writer, feed } = setUp();
   for (let i = 0; i < 200; i++) feed([0], ping(i));

@@ -2,6 +2,7 @@ import test from 'ava';
 import type { FlowsConfig } from '../../../src/config/types.js';
 import { parseIp } from '../../../src/core/base/ip.js';
 import type { ConnectionApi, SubflowInfo } from '../../../src/core/engine/api.js';
+import type { TrafficMode } from '../../../src/core/scheduler/modes.js';
 import { Apps } from '../../../src/daemon/flows/apps.js';
 import { DomainTable } from '../../../src/daemon/flows/domains.js';
 import { FlowJudge } from '../../../src/daemon/flows/judge.js';
@@ -45,9 +46,10 @@ class Lab {
   readonly registry: FlowRegistry;
   readonly flows: OpenFlow[] = [];
   readonly domains = new DomainTable();
+  mode: TrafficMode = 'auto';
 
   constructor(flows: Partial<FlowsConfig>) {
-    const host = { nowUs: () => this.nowUs, mode: () => 'auto' as const, hasWay: () => true };
+    const host = { nowUs: () => this.nowUs, mode: () => this.mode, hasWay: () => true };
     const apps = new Apps({ owner: () => null, groups: () => new Map() });
     this.judge = new FlowJudge({ default: 'relay', rules: [], ...flows } as FlowsConfig, host, this.domains, apps);
     this.registry = new FlowRegistry(
@@ -125,6 +127,24 @@ test('a rule by bytes carried changes the mode while the flow runs', (t) => {
   // The one path dies: the other takes over, and keeps it when the first is back.
   lab.connection.subflows[0]!.isStalled = true;
   t.deepEqual(lab.run(600), ['local 1 true', 'peer 1 true', 'local 2 false', 'peer 2 false']);
+});
+
+test('an order for all traffic holds for flows that are open, unless their rule has a mode of its own', (t) => {
+  const lab = new Lab({});
+  lab.begin();
+  t.deepEqual(lab.run(200), ['interactive']);
+  lab.mode = 'redundant';
+  t.deepEqual(lab.run(200), ['redundant']);
+  t.is(lab.registry.entries()[0]!.mode, 'redundant');
+  const own = new Lab({
+    rules: [
+      { ...bytesRule(0, 'aggregate'), use: 'relay', match: { ...bytesRule(0, 'aggregate').match, bytesOver: null } },
+    ],
+  });
+  own.begin();
+  t.deepEqual(own.run(200), ['adaptive']);
+  own.mode = 'redundant';
+  t.deepEqual(own.run(200), []);
 });
 
 test('copies until the budget is used up', (t) => {
