@@ -45,6 +45,8 @@ export class ConvertDialer implements FlowDialer {
   private known = new ConverterKnowledge();
   private knownOf: ConvertConfig | null = null;
   private readonly flows = new Set<DirectFlow>();
+  /** Connections whose answer is awaited: what to do when they close. */
+  private readonly unanswered = new Map<number, () => void>();
 
   constructor(
     private readonly host: DirectHost,
@@ -93,6 +95,7 @@ export class ConvertDialer implements FlowDialer {
   }
 
   onEngineEvent(event: EngineEvent): void {
+    if (event.type === 'connection-closed') this.unanswered.get(event.connectionId)?.();
     for (const flow of this.flows) {
       flow.onEngineEvent(event);
       if (event.type === 'connection-closed' && flow.connection?.id === event.connectionId) this.flows.delete(flow);
@@ -140,9 +143,11 @@ export class ConvertDialer implements FlowDialer {
   private ask(converter: Endpoint, server: Endpoint, inSyn: boolean, signal: AbortSignal): Promise<Answered> {
     return new Promise((resolvePromise, reject) => {
       let current: Omit<Answered, 'flow'> | null = null;
+      let isEstablished = false;
       const settle = (error: DialError | null) => {
         clearTimeout(timer);
         signal.removeEventListener('abort', onAbort);
+        if (current !== null) this.unanswered.delete(current.connection.id);
         if (error === null) resolvePromise({ ...current!, flow });
         else {
           flow.abort();
@@ -153,6 +158,7 @@ export class ConvertDialer implements FlowDialer {
       const onAbort = () => settle(new DialError('unavailable', 'given up'));
       const timer = setTimeout(() => settle(new DialError('timeout', 'the converter does not answer')), ANSWER_MS);
       const onConnection = (asked: Omit<Answered, 'flow'>) => {
+        if (current !== null) this.unanswered.delete(current.connection.id);
         current = asked;
         const { connection, client } = asked;
         if (!inSyn) connection.write(this.host.nowUs(), client.request);
@@ -160,6 +166,13 @@ export class ConvertDialer implements FlowDialer {
           // The answer is complete; the bytes behind it wait in the connection.
           if (client.outcome !== null && current === asked) settle(null);
         };
+        this.unanswered.set(connection.id, () => {
+          this.unanswered.delete(connection.id);
+          // Before it was there, it is for the flow to try another link.
+          if (!isEstablished) return;
+          client.onEnd();
+          isOver();
+        });
         connection.setReader({
           onBytes: (buf, offset, lengthBytes) => {
             if (client.outcome !== null) return 0;
@@ -174,6 +187,7 @@ export class ConvertDialer implements FlowDialer {
         });
       };
       const flow = new DirectFlow(this.hostFor(server, inSyn, onConnection), { ...converter }, (error) => {
+        isEstablished = true;
         if (error !== null) settle(new DialError('unavailable', `the converter: ${error.message}`));
         else if (inSyn && current!.connection.synBytesAcked < current!.client.request.length) {
           // RFC 8803 8: something on the way took it out, and we MUST stop to use the converter.

@@ -20,6 +20,8 @@ import { RelayAccess } from './relay-access.js';
 import { SocketLeg } from './socket-leg.js';
 
 const SWEEP_MS = 1_000;
+/** Who has vanished is found out when nothing was said for so long (RFC 8803 4.3: the entry's lifetime). */
+const KEEPALIVE_MS = 600_000;
 /** What a client without room is told to wait. */
 const RETRY_AFTER_S = 5;
 const SUPPORTED_KINDS = [KIND_SACK_PERMITTED, KIND_TIMESTAMPS, KIND_MPTCP, KIND_FAST_OPEN];
@@ -120,6 +122,7 @@ export class ConvertServer {
     });
     this.sessions.set(upstream.id, { client, session, connection: upstream });
     this.countClient(client, 1);
+    upstream.setKeepAlive(host.nowUs(), KEEPALIVE_MS * 1000);
     session.start();
   }
 
@@ -141,6 +144,7 @@ export class ConvertServer {
     socket.once('error', onError);
     socket.once('connect', () => {
       socket.off('error', onError);
+      socket.setKeepAlive(true, KEEPALIVE_MS);
       const leg = new SocketLeg(socket, (isReset) => session.onDownstreamClosed(isReset));
       session.onConnected(leg, null);
     });
@@ -175,6 +179,7 @@ export class ConvertServer {
         session.onFailed({ is: 'network' });
         return;
       }
+      connection.setKeepAlive(host.nowUs(), KEEPALIVE_MS * 1000);
       this.guards.set(connection.id, guard);
       this.downstreams.add(connection, session);
       host.flushSoon();

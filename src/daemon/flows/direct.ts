@@ -5,7 +5,7 @@
 import { lookup } from 'node:dns/promises';
 import { type IpAddress, parseIp } from '../../core/base/ip.js';
 import type { Micros } from '../../core/base/time.js';
-import type { ConnectionApi, ConnectOptions, EngineEvent } from '../../core/engine/api.js';
+import type { ConnectOptions, EngineEvent } from '../../core/engine/api.js';
 import type { PathEvent, PathLink, PathMode, RemoteEndpoint } from '../../core/pathman/types.js';
 import type { ConnectionStream } from '../lane-pump.js';
 import type { Way } from '../session-paths.js';

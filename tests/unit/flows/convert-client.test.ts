@@ -210,6 +210,21 @@ test('to a server that has shown MPTCP the next flow goes directly, as long as t
   dialer.close();
 });
 
+test('a converter that resets the connection instead of answering', async (t) => {
+  const row = new Row({ nearUs: NEAR_US, farUs: 10 * S, policy: { isTrusted: () => false } });
+  const { dialer } = dialerOn(row);
+  const promise = dialer.dial(TARGET, new AbortController().signal);
+  await turn();
+  row.network.run(S);
+  t.is(row.sessions.size, 1);
+  for (const session of row.sessions) session.abort();
+  row.converter.poke();
+  const { error } = await settled(row, promise, 2 * S);
+  t.is(error?.failure, 'unavailable');
+  t.regex(error!.message, /no-answer/);
+  dialer.close();
+});
+
 test('a dial that is given up closes what it has opened', async (t) => {
   const row = new Row({ nearUs: NEAR_US, farUs: FAR_US });
   serve(row);
