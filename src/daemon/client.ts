@@ -56,6 +56,12 @@ import { TunWriter } from './tun-writer.js';
 /** What has gone over links with a cap is looked at this often. */
 const USAGE_MS = 1_000;
 
+/**
+ * Of the TUN, towards us. It is drained at once, so this is no queue that anybody waits in; but a burst of new connections
+ * (a thousand SYNs) must fit into it while we are busy, or the applications' TCPs back off. The kernel's default is 500.
+ */
+const TUN_QUEUE_PACKETS = 4_000;
+
 export class ClientDaemon {
   readonly lane: PacketLane;
   readonly tun: TunDevice;
@@ -117,7 +123,7 @@ export class ClientDaemon {
 
     this.tun = openTun({ name: config.tun.name, mode: 'tun', vnetHeader: true });
     this.tunIndex = this.rt.link(this.tun.name)!.index;
-    this.rt.setLink(this.tunIndex, { up: true, mtuBytes: config.tun.mtuBytes });
+    this.rt.setLink(this.tunIndex, { up: true, mtuBytes: config.tun.mtuBytes, queuePackets: TUN_QUEUE_PACKETS });
     this.capture = new Capture(this.rt, config.capture, this.tunIndex);
     this.capture.onRefused = (why) => journal.record('error', 'problem', `flows.rules: ${why}`);
     this.writer = new TunWriter(this.tun, config.tun.mtuBytes);

@@ -36,7 +36,7 @@ export class FlowClient {
     enterNamespace(ns.name);
     this.rt = new Rtnetlink();
     this.tun = openTun({ name: 'mtT0', mode: 'tun', vnetHeader: true });
-    ns.ip('link', 'set', 'mtT0', 'up', 'mtu', String(TUN_MTU_BYTES));
+    ns.ip('link', 'set', 'mtT0', 'up', 'mtu', String(TUN_MTU_BYTES), 'txqueuelen', '4000');
     ns.ip('addr', 'add', '192.0.2.1/32', 'dev', 'mtT0');
     ns.ip('addr', 'add', '2001:db8:ffff::1/128', 'dev', 'mtT0');
     ns.ip('route', 'add', '198.51.100.0/24', 'dev', 'mtT0', 'src', '192.0.2.1');

@@ -106,7 +106,11 @@ export class DirectFlow {
     this.onConnection(connection.api);
     this.paths.onDialed(connection.way, connection.api);
     if (this.host.links().filter((l) => l.isUp && l.role !== 'never').length > 1) {
-      this.patience = setTimeout(() => this.giveUpAttempt('timeout', 'no answer', true), PATIENCE_MS);
+      const attempt = connection.api;
+      // Timers come before packets: where this process was late itself, the answer may be here already.
+      const look = () =>
+        setImmediate(() => this.connection === attempt && this.giveUpAttempt('timeout', 'no answer', true));
+      this.patience = setTimeout(() => setImmediate(look), PATIENCE_MS);
     }
   }
 

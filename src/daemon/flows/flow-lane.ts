@@ -25,6 +25,8 @@ import { Splice, type SpliceHost } from './splice.js';
 
 /** No application waits longer for its SYN's answer (Linux: 127 s with tcp_syn_retries 6). */
 const DIAL_TIMEOUT_MS = 130_000;
+/** Dials begun in one turn of the event loop. */
+const DIALS_PER_TURN = 8;
 
 export interface FlowLaneOptions {
   readonly env: CoreEnv;
@@ -59,6 +61,8 @@ export class FlowLane implements Edge, SpliceHost {
   private readonly flows = new Map<number, OwnFlow>();
   private readonly timer: DeadlineTimer;
   private waiting = new Set<Splice>();
+  /** Flows whose dial has not begun; at most as many as the terminator takes. */
+  private readonly due: (() => void)[] = [];
   private nextId = 1;
   private isScheduled = false;
   private isClosed = false;
@@ -149,9 +153,16 @@ export class FlowLane implements Edge, SpliceHost {
     if (dialer === undefined) return false;
     const flow = new OwnFlow(this.nextId++, target, decision, attempt, this);
     this.flows.set(flow.id, flow);
-    void flow.open(dialer, this.options.schedulerOf(decision.mode));
+    this.due.push(() => void flow.open(dialer, this.options.schedulerOf(decision.mode)));
+    if (this.due.length === 1) setImmediate(this.dialSome);
     return true;
   }
+
+  /** In a burst of SYNs everybody else's packets must not wait: the TUN's queue is short, and the kernel drops behind it. */
+  private readonly dialSome = (): void => {
+    for (const open of this.due.splice(0, DIALS_PER_TURN)) open();
+    if (this.due.length > 0) setImmediate(this.dialSome);
+  };
 
   onOver(flow: OwnFlow): void {
     this.flows.delete(flow.id);
@@ -192,12 +203,17 @@ class OwnFlow implements LaneFlow {
   }
 
   async open(dialer: FlowDialer, scheduler: string): Promise<void> {
+    if (!this.attempt.isPending) {
+      this.close();
+      return;
+    }
     const timer = setTimeout(() => this.dialing.abort(), DIAL_TIMEOUT_MS);
     try {
       const outbound = await dialer.dial(this.target, this.dialing.signal);
       const inner = this.attempt.accept(this.lane.nowUs());
       if (inner === null) {
         outbound.abort();
+        this.close();
         return;
       }
       this.state = 'open';

@@ -34,6 +34,7 @@ const IFF_UP = 1;
 const IFA_FLAGS = 8;
 const IFA_F_NODAD = 0x02;
 const IFLA_MTU = 4;
+const IFLA_TXQLEN = 13;
 const IFLA_IFNAME = 3;
 const RTA_DST = 1;
 const RTA_SRC = 2;
@@ -87,7 +88,7 @@ export class Rtnetlink {
     return present(this.#dump(codec.RTM_GETNEIGH, new Uint8Array(12), 'list neighbours').map(codec.parseNeighbour));
   }
 
-  setLink(index: number, change: { up?: boolean; mtuBytes?: number }): void {
+  setLink(index: number, change: { up?: boolean; mtuBytes?: number; queuePackets?: number }): void {
     const fixed = Buffer.alloc(16);
     fixed.writeInt32LE(index, 4);
     if (change.up !== undefined) {
@@ -96,6 +97,7 @@ export class Rtnetlink {
     }
     const message = new MessageBuilder(codec.RTM_NEWLINK, REQUEST).fixed(fixed);
     if (change.mtuBytes !== undefined) message.u32(IFLA_MTU, change.mtuBytes);
+    if (change.queuePackets !== undefined) message.u32(IFLA_TXQLEN, change.queuePackets);
     this.#socket.request(message, `change link ${index}`);
   }
 
