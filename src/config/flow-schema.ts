@@ -80,7 +80,7 @@ const flowRule = z.strictObject({
 export const flowsSchema = () =>
   z
     .strictObject({
-      default: oneOf(...FLOW_USES).default('packet'),
+      default: oneOf(...FLOW_USES).default('auto'),
       rules: z.array(flowRule).default([]),
       relay: z
         .strictObject({

@@ -168,7 +168,7 @@ export class ClientDaemon {
     );
     this.receipts = new ReceiptBook({
       session: config.server.host,
-      totals: (nowUs) => sessionTotals(nowUs, this.connections, this.lane),
+      totals: (nowUs) => sessionTotals(nowUs, this.connections, this.lane, this.flows.lane.relayed()),
       wallTime: (atUs) => wallTime(atUs, driver.nowUs()),
       onReceipt: (receipt) => this.onReceipt(receipt),
     });
@@ -206,6 +206,7 @@ export class ClientDaemon {
       connectToServer: () => this.connectOver(() => this.paths.currentWay, this.schedulerOf(BULK)),
       serverAddress: () => this.paths.currentWay?.remote.address ?? this.resolver.addresses[0] ?? null,
       follow: (connection) => this.paths.follow(connection),
+      onDelivered: (bytes) => this.receipts.delivered(driver.nowUs(), bytes),
       onRelayFailed: (error) => journal.record('debug', 'relay-failed', error.message),
       openStream: (connection) => driver.openStream(connection),
     });

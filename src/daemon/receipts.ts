@@ -197,19 +197,29 @@ export class ReceiptBook {
   }
 }
 
-/** SessionTotals of connections as they are now. */
+/** SessionTotals as they are now; `flows`: those that have a connection of their own. */
 export function sessionTotals(
   nowUs: Micros,
   connections: readonly { readonly connection: ConnectionApi }[],
   lane: PacketLane,
+  flows: readonly CarriedFlow[],
 ): SessionTotals {
-  const infos = connections.map(({ connection }) => connection.info());
+  const infos = [...connections, ...flows].map(({ connection }) => connection.info());
   return {
-    connectionIds: infos.map((i) => i.id),
+    // A flow that is over has ended its connection; the lanes' last as long as the session.
+    connectionIds: connections.map(({ connection }) => connection.id),
     reinjectedBytes: infos.reduce((n, i) => n + i.bytesReinjected, 0),
     duplicateBytes: infos.reduce((n, i) => n + i.bytesDuplicate, 0),
-    flows: lane.activeFlows(nowUs, ACTIVE_FLOW_US),
+    flows:
+      lane.activeFlows(nowUs, ACTIVE_FLOW_US) + flows.filter((flow) => nowUs - flow.movedUs <= ACTIVE_FLOW_US).length,
   };
+}
+
+/** An application's connection with a Multipath TCP connection of its own. */
+export interface CarriedFlow {
+  readonly connection: ConnectionApi;
+  /** When it last moved bytes, either way. */
+  readonly movedUs: Micros;
 }
 
 /** A receipt in one line. */

@@ -126,6 +126,11 @@ export class ServerSessions {
     return [...this.byName.values()];
   }
 
+  /** By the client's name. */
+  sessionOf(client: string): ClientOfServer | undefined {
+    return this.byName.get(client);
+  }
+
   /** The session that a connection belongs to. */
   ofConnection(connectionId: number): ClientOfServer | null {
     for (const s of this.byName.values()) {

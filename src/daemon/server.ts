@@ -78,6 +78,10 @@ export class ServerDaemon {
     this.relay = new RelayServer({
       settings: () => relaySettings(this.config),
       now: () => driver.nowUs(),
+      onDelivered: (client, bytes) => {
+        const s = this.sessions.sessionOf(client);
+        if (s !== undefined) this.books.get(s)?.delivered(driver.nowUs(), bytes);
+      },
     });
     this.sessions = new ServerSessions({
       identity,
@@ -325,6 +329,7 @@ export class ServerDaemon {
             nowUs,
             s.session.connections.filter((c) => c !== null),
             s.lane,
+            this.relay.flowsOf(s.client.pin),
           ),
         wallTime: (atUs) => wallTime(atUs, this.driver.nowUs()),
         onReceipt: (receipt) => this.onReceipt(receipt),

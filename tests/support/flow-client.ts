@@ -92,6 +92,7 @@ export class FlowClient {
       rules: { decide: (target) => this.decide(target) },
       nowUs: () => this.driver.nowUs(),
       dialer: (way) => (way === 'packet' ? undefined : this.dialers.get(way)),
+      onDelivered: () => {},
       schedulerOf: () => 'adaptive',
     });
     this.loop = new TunLoop(

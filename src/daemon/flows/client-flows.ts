@@ -30,6 +30,8 @@ export interface ClientFlowsOptions extends DirectHost {
   serverAddress(): IpAddress | null;
   /** The session's path manager gives this connection its further subflows from now on. */
   follow(connection: ConnectionApi): void;
+  /** See FlowLaneOptions. */
+  onDelivered(bytes: number): void;
   /** The relay could not be reached, for people. */
   onRelayFailed(error: Error): void;
 }
@@ -69,6 +71,7 @@ export class ClientFlows {
       rules: { decide: (target) => this.rules.decide(target) },
       nowUs: () => options.nowUs(),
       dialer: (way) => (way === 'packet' ? undefined : this.dialers.get(way)),
+      onDelivered: (bytes) => options.onDelivered(bytes),
       schedulerOf: (mode) => schedulerOf(mode, false, options.config().traffic.scheduler),
     });
   }

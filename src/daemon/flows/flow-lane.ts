@@ -13,6 +13,7 @@ import type { FlowAttempt, Refusal } from '../../core/flows/attempt.js';
 import type { TerminatedFlow } from '../../core/flows/flow.js';
 import { Terminator } from '../../core/flows/terminator.js';
 import { DeadlineTimer } from '../../native/index.js';
+import type { CarriedFlow } from '../receipts.js';
 import {
   type DialFailure,
   type FlowDecision,
@@ -36,6 +37,8 @@ export interface FlowLaneOptions {
   nowUs(): Micros;
   /** The way's dialer; undefined: the way cannot be had, and the flow goes as packets. */
   dialer(way: FlowDecision['way']): FlowDialer | undefined;
+  /** A flow's bytes came through the tunnel for an application (not: straight from the destination). */
+  onDelivered(bytes: number): void;
   /** Scheduler of what a flow of this mode sends. */
   schedulerOf(mode: FlowDecision['mode']): string;
 }
@@ -99,6 +102,11 @@ export class FlowLane implements Edge, SpliceHost {
     for (const splice of waiting) splice.retry();
   }
 
+  /** Open flows that go through the tunnel. */
+  relayed(): CarriedFlow[] {
+    return [...this.flows.values()].flatMap((flow) => flow.relayed ?? []);
+  }
+
   list(): LaneFlow[] {
     return [...this.flows.values()];
   }
@@ -129,6 +137,10 @@ export class FlowLane implements Edge, SpliceHost {
 
   wait(splice: Splice): void {
     this.waiting.add(splice);
+  }
+
+  onDelivered(splice: Splice, bytes: number): void {
+    if (splice.outbound.way === 'relay') this.options.onDelivered(bytes);
   }
 
   /** A TUN that takes nothing is down: what is refused is lost, as on any wire. */
@@ -192,6 +204,12 @@ class OwnFlow implements LaneFlow {
 
   get connection(): ConnectionApi | null {
     return this.splice?.outbound.connection ?? null;
+  }
+
+  get relayed(): CarriedFlow | null {
+    const { splice } = this;
+    if (splice === null || splice.outbound.way !== 'relay') return null;
+    return { connection: splice.outbound.connection, movedUs: splice.movedUs };
   }
 
   get bytesUp(): number {

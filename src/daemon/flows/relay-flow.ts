@@ -22,6 +22,8 @@ export interface RelayFlowParts {
   readonly now: () => Micros;
   /** Both directions together. */
   readonly maxBytes: number;
+  /** Bytes came from the client, for the destination. */
+  onDelivered(bytes: number): void;
   onEnd(flow: RelayFlow, end: RelayEnd): void;
 }
 
@@ -29,14 +31,22 @@ export class RelayFlow {
   /** From the client, and to it. */
   bytesUp = 0;
   bytesDown = 0;
+  /** When bytes last went through, either way. */
+  movedUs: Micros;
   private end: RelayEnd | null = null;
   private open = 2;
 
   constructor(private readonly parts: RelayFlowParts) {
+    this.movedUs = parts.now();
     const { socket, stream, target } = parts;
     target.setKeepAlive(true, TARGET_KEEPALIVE_MS);
-    this.join(socket, target, (bytes) => (this.bytesUp += bytes));
-    this.join(target, socket, (bytes) => (this.bytesDown += bytes));
+    this.join(socket, target, (bytes) => {
+      this.bytesUp += bytes;
+      parts.onDelivered(bytes);
+    });
+    this.join(target, socket, (bytes) => {
+      this.bytesDown += bytes;
+    });
     target.on('error', () => this.abort('reset-by-target'));
     stream.on('error', () => this.abort('reset-by-client'));
     socket.on('error', () => this.abort('reset-by-client'));
@@ -62,6 +72,7 @@ export class RelayFlow {
 
   private join(from: Duplex, to: Duplex, count: (bytes: number) => void): void {
     from.on('data', (chunk: Buffer) => {
+      this.movedUs = this.parts.now();
       count(chunk.length);
       if (this.bytesUp + this.bytesDown > this.parts.maxBytes) this.abort('byte-limit');
       else if (!to.write(chunk)) from.pause();

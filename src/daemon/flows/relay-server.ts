@@ -13,6 +13,7 @@ import type { ConnectionApi } from '../../core/engine/api.js';
 import type { FlowMode } from '../../core/lanes/flow-modes.js';
 import type { HttpHead } from '../http-head.js';
 import type { ConnectionStream } from '../lane-pump.js';
+import type { CarriedFlow } from '../receipts.js';
 import { exportJoinKeys } from '../tls.js';
 import { connectedHead, parseConnect, RelayError, type RelayRefusal, refusedHead } from './connect-protocol.js';
 import { NO_LISTS, RelayAccess } from './relay-access.js';
@@ -36,6 +37,8 @@ export interface RelayServerOptions {
   /** In force now; asked for each request. */
   settings(): RelaySettings;
   now(): Micros;
+  /** Bytes of the client's came through the tunnel, for a destination. */
+  onDelivered(client: string, bytes: number): void;
 }
 
 /** A flow as `mptun flows` shows it at the server. */
@@ -127,6 +130,13 @@ export class RelayServer {
     return [...this.open.values()].flatMap((entries) => [...entries]);
   }
 
+  /** Open flows of a client, by its pin. */
+  flowsOf(pin: string): CarriedFlow[] {
+    return [...(this.open.get(pin) ?? [])].flatMap(({ connection, flow }) =>
+      flow === null ? [] : [{ connection, movedUs: flow.movedUs }],
+    );
+  }
+
   /** Of a client, by its pin. */
   connectionsOf(pin: string): ConnectionApi[] {
     return [...(this.open.get(pin) ?? [])].map((entry) => entry.connection);
@@ -192,6 +202,7 @@ export class RelayServer {
       target,
       now: () => this.options.now(),
       maxBytes: this.options.settings().limits.maxFlowBytes,
+      onDelivered: (bytes) => this.options.onDelivered(entry.client, bytes),
       onEnd: (_flow, end: RelayEnd) => {
         this.count(`ended_${end.replaceAll('-', '_')}`);
         this.forget(entry);

@@ -24,9 +24,13 @@ export interface SpliceHost {
   flushSoon(): void;
   /** The connection has no room for this splice: `retry` it after the next flush. */
   wait(splice: Splice): void;
+  /** Bytes came from the far side, for the application. */
+  onDelivered(splice: Splice, bytes: number): void;
 }
 
 export class Splice implements ByteReader {
+  /** When bytes last went through, either way. */
+  movedUs: Micros;
   private isPaused = false;
   private isCorked = false;
   private hasEnded = false;
@@ -37,6 +41,7 @@ export class Splice implements ByteReader {
     readonly outbound: FlowOutbound,
     private readonly host: SpliceHost,
   ) {
+    this.movedUs = host.nowUs();
     const { stream } = outbound;
     stream.on('data', this.onData);
     stream.on('end', () => this.onFarEnd());
@@ -73,6 +78,7 @@ export class Splice implements ByteReader {
       stream.cork();
       process.nextTick(this.uncork);
     }
+    this.movedUs = this.host.nowUs();
     stream.write(copyOf(buf, offset, lengthBytes));
     return lengthBytes;
   }
@@ -109,7 +115,9 @@ export class Splice implements ByteReader {
   private readonly onData = (chunk: Buffer): void => {
     if (this.isOver) return;
     const { flow, outbound, host } = this;
-    flow.write(host.nowUs(), outbound.lendsData === true ? copyOf(chunk, 0, chunk.length) : chunk);
+    this.movedUs = host.nowUs();
+    host.onDelivered(this, chunk.length);
+    flow.write(this.movedUs, outbound.lendsData === true ? copyOf(chunk, 0, chunk.length) : chunk);
     host.flushSoon();
     if (flow.unsentBytes > BACKLOG_BYTES && !this.isPaused) {
       this.isPaused = true;

@@ -38,7 +38,7 @@ const rule = (text: string) => `flows:\n  rules:\n    - ${text}\n`;
 
 test('without the section, TCP stays in the packet lane and nothing listens', (t) => {
   const flows = flowsOf(t, '');
-  t.is(flows.default, 'packet');
+  t.is(flows.default, 'auto');
   t.deepEqual(flows.rules, []);
   t.is(flows.proxy.listen, null);
   t.deepEqual(flows.relay, { poolMin: 2, poolMax: 32, secondSubflowAfter: { bytes: 64_000, timeUs: 300_000 } });
@@ -193,14 +193,14 @@ test('bypass needs rules that routing can say, its own and those before it', (t)
 test('changed rules are told key by key and hold for new flows; the proxy needs a restart', (t) => {
   const before = valuesOf(load(t, rule('{match: {port: [22]}, use: relay}')));
   const after = valuesOf(
-    load(t, `${rule('{match: {port: [22]}, use: direct}')}  default: auto\n  proxy: {listen: "127.0.0.1:1080"}\n`),
+    load(t, `${rule('{match: {port: [22]}, use: direct}')}  default: packet\n  proxy: {listen: "127.0.0.1:1080"}\n`),
   );
   t.deepEqual(
     changesBetween(before, after)
       .filter((c) => c.key.startsWith('flows'))
       .map((c) => `${c.key}: ${c.before} -> ${c.after}, ${c.effect}`),
     [
-      'flows.default: packet -> auto, new-connections',
+      'flows.default: auto -> packet, new-connections',
       'flows.rules[0].use: relay -> direct, new-connections',
       'flows.proxy.listen: null -> 127.0.0.1:1080, restart',
     ],

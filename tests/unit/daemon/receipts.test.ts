@@ -1,7 +1,9 @@
 /** Receipts of handovers: when one is written, and what it says. Virtual time. */
 import test from 'ava';
 import type { HandoverCause, HandoverReceipt } from '../../../src/control/protocol.js';
-import { ReceiptBook, receiptText, type SessionTotals } from '../../../src/daemon/receipts.js';
+import type { ConnectionApi } from '../../../src/core/engine/api.js';
+import { PacketLane } from '../../../src/core/lanes/packet-lane.js';
+import { ReceiptBook, receiptText, type SessionTotals, sessionTotals } from '../../../src/daemon/receipts.js';
 
 const MS = 1_000;
 
@@ -172,4 +174,20 @@ test('data that never comes back is not waited for for ever', (t) => {
   t.deepEqual(rig.written, []);
   rig.run(12_500, false);
   t.is(rig.written[0]!.gap_s, null);
+});
+
+test('what flows with connections of their own have repeated is counted; a flow that is over is no connection lost', (t) => {
+  const of = (id: number, bytesReinjected: number, bytesDuplicate: number) =>
+    ({ id, info: () => ({ id, bytesReinjected, bytesDuplicate }) }) as unknown as ConnectionApi;
+  const lane = new PacketLane({ mtuBytes: 1500, hashSeed: 1 });
+  const flows = [
+    { connection: of(7, 100, 10), movedUs: 9_000_000 },
+    { connection: of(8, 1000, 20), movedUs: 7_999_999 },
+  ];
+  t.deepEqual(sessionTotals(10_000_000, [{ connection: of(1, 1, 2) }], lane, flows), {
+    connectionIds: [1],
+    reinjectedBytes: 1101,
+    duplicateBytes: 32,
+    flows: 1,
+  });
 });
