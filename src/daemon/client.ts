@@ -43,7 +43,7 @@ import type { LinkFacts } from './link-facts.js';
 import { type HostLink, type LinkChange, LinkMonitor, type LinkNews } from './link-monitor.js';
 import { cappedRole, capText, linkPolicy } from './link-policy.js';
 import { OperatorOrders } from './operator.js';
-import { LOAD_MS, OverflowWatch } from './overflow.js';
+import { areHeldByLinks, LOAD_MS, OverflowWatch } from './overflow.js';
 import { ReceiptBook, sessionTotals } from './receipts.js';
 import { Resolver } from './resolver.js';
 import { LANES, laneName } from './session.js';
@@ -434,9 +434,12 @@ export class ClientDaemon {
     const load = {
       atMs: performance.now(),
       // The peer has a queue of its own, towards us.
-      isQueueFull: this.lane.queueOf(BULK).backlogPackets > 0 || this.session.session.peerPolicy?.isFull === true,
-      txBytes: this.lane.counters.bytesOut,
-      rxBytes: this.writer.bytesWritten,
+      isQueueFull:
+        this.lane.queueOf(BULK).backlogPackets > 0 ||
+        this.session.session.peerPolicy?.isFull === true ||
+        areHeldByLinks(this.flows.lane.relayed()),
+      txBytes: this.lane.counters.bytesOut + this.flows.lane.relayedBytes.up,
+      rxBytes: this.writer.bytesWritten + this.flows.lane.relayedBytes.down,
     };
     const thresholds = new Map<number, number>();
     for (const { id, rule } of this.monitor.links) {

@@ -3,6 +3,7 @@
  * with a threshold of its own (`overflow_above`) when the tunnel carries more than that. Looked at at a fixed pace; a link
  * that was opened stays so for some seconds more (the path manager sees to that).
  */
+import type { ConnectionApi } from '../core/engine/api.js';
 
 /** Pace of looking, and looks in a row that a queue must not have been empty. */
 export const LOAD_MS = 200;
@@ -24,6 +25,11 @@ export interface OverflowChange {
   readonly isSaturated: boolean;
   /** Absent: every overflow link. */
   readonly linkId?: number;
+}
+
+/** Some of these flows have more to send than their links take; one whose receiver takes no more is not held by links. */
+export function areHeldByLinks(flows: readonly { readonly connection: ConnectionApi }[]): boolean {
+  return flows.some(({ connection }) => connection.unsentBytes > 0 && connection.info().sendWindowBytes > 0);
 }
 
 /** Whether a queue has not been empty for some looks in a row: the links in use are full. */

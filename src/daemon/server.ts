@@ -19,7 +19,7 @@ import { ConvertServer } from './flows/convert-server.js';
 import { RelayServer, type RelaySettings } from './flows/relay-server.js';
 import type { Journal } from './journal.js';
 import { type HostLink, type LinkChange, LinkMonitor } from './link-monitor.js';
-import { FullWatch, LOAD_MS } from './overflow.js';
+import { areHeldByLinks, FullWatch, LOAD_MS } from './overflow.js';
 import { ReceiptBook, sessionTotals } from './receipts.js';
 import { type ClientOfServer, type KnownClient, ServerSessions } from './server-sessions.js';
 import { laneName, PEER_SAYS } from './session.js';
@@ -179,7 +179,8 @@ export class ServerDaemon {
     for (const s of this.sessions.sessions) {
       let watch = this.fullWatches.get(s);
       if (watch === undefined) this.fullWatches.set(s, (watch = new FullWatch()));
-      if (watch.look(s.lane.queueOf(BULK).backlogPackets > 0)) this.tellClient(s);
+      const isQueueFull = s.lane.queueOf(BULK).backlogPackets > 0 || areHeldByLinks(this.relay.flowsOf(s.client.pin));
+      if (watch.look(isQueueFull)) this.tellClient(s);
     }
   }
 

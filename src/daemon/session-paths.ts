@@ -285,6 +285,10 @@ export class SessionPaths {
         this.withMember(event.connectionId, event.subflowId, (_pathId, _path, member) => {
           member.isSilent = event.type === 'subflow-silent';
           this.options.tellPeer();
+          // A flow that only receives would not find out for what we send; asked, a path that works answers at once.
+          if (member.isSilent && this.followers.has(event.connectionId)) {
+            member.connection.suspectSubflow(this.options.nowUs(), event.subflowId, 'nothing is heard on it');
+          }
         });
         break;
       case 'priority':

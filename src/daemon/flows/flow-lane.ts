@@ -61,6 +61,8 @@ export class FlowLane implements Edge, SpliceHost {
   readonly terminator: Terminator;
   /** Dials that failed, by kind. */
   readonly failures: Record<string, number> = {};
+  /** Of applications, through the tunnel; monotonic. */
+  readonly relayedBytes = { up: 0, down: 0 };
   private readonly flows = new Map<number, OwnFlow>();
   private readonly timer: DeadlineTimer;
   private waiting = new Set<Splice>();
@@ -140,7 +142,13 @@ export class FlowLane implements Edge, SpliceHost {
   }
 
   onDelivered(splice: Splice, bytes: number): void {
-    if (splice.outbound.way === 'relay') this.options.onDelivered(bytes);
+    if (splice.outbound.way !== 'relay') return;
+    this.relayedBytes.down += bytes;
+    this.options.onDelivered(bytes);
+  }
+
+  onSent(splice: Splice, bytes: number): void {
+    if (splice.outbound.way === 'relay') this.relayedBytes.up += bytes;
   }
 
   /** A TUN that takes nothing is down: what is refused is lost, as on any wire. */

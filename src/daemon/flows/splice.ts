@@ -24,8 +24,9 @@ export interface SpliceHost {
   flushSoon(): void;
   /** The connection has no room for this splice: `retry` it after the next flush. */
   wait(splice: Splice): void;
-  /** Bytes came from the far side, for the application. */
+  /** Bytes came from the far side, for the application; went from it to the far side. */
   onDelivered(splice: Splice, bytes: number): void;
+  onSent(splice: Splice, bytes: number): void;
 }
 
 export class Splice implements ByteReader {
@@ -79,6 +80,7 @@ export class Splice implements ByteReader {
       process.nextTick(this.uncork);
     }
     this.movedUs = this.host.nowUs();
+    this.host.onSent(this, lengthBytes);
     stream.write(copyOf(buf, offset, lengthBytes));
     return lengthBytes;
   }

@@ -1,5 +1,6 @@
 import test from 'ava';
-import { type OverflowChange, OverflowWatch } from '../../../src/daemon/overflow.js';
+import type { ConnectionApi } from '../../../src/core/engine/api.js';
+import { areHeldByLinks, type OverflowChange, OverflowWatch } from '../../../src/daemon/overflow.js';
 
 /** Looks every 200 ms at a tunnel that carries these rates (Mbit/s) since the last look; the changes, with their time. */
 function watch(looks: { tx?: number; rx?: number; full?: boolean; n: number }[], thresholds: [number, number][]) {
@@ -68,4 +69,13 @@ test('a threshold that is taken away is not passed any more', (t) => {
   }
   const load = { atMs: 2000, txBytes: 1e7, rxBytes: 0, isQueueFull: false };
   t.deepEqual(overflow.look(load, new Map()), [{ isSaturated: false, linkId: 7 }]);
+});
+
+test('flows are held by the links while they have bytes to send that their peers would take', (t) => {
+  const flow = (unsentBytes: number, sendWindowBytes: number) => ({
+    connection: { unsentBytes, info: () => ({ sendWindowBytes }) } as unknown as ConnectionApi,
+  });
+  t.false(areHeldByLinks([]));
+  t.false(areHeldByLinks([flow(0, 1000), flow(1000, 0)]), 'one has sent everything, the other one’s reader is slow');
+  t.true(areHeldByLinks([flow(1000, 0), flow(1000, 1)]));
 });

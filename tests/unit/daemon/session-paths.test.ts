@@ -311,3 +311,28 @@ test('a path that was about to be given up and is wanted again is not told as go
   rig.paths.handle({ type: 'link-policy', linkId: 2, policy: { role: 'always' } });
   t.deepEqual(states()[1], ['always', 'returned']);
 });
+
+test('a flow that hears nothing on a path: the path is asked, and the peer told; how many flows there are is not', (t) => {
+  const rig = setUp(t);
+  rig.connect(SPARSE);
+  const bulk = rig.connect(BULK);
+  rig.event('subflow-established', bulk, 1);
+  const flow = new JoiningConnection();
+  flow.addSubflow(WIFI.id);
+  Object.assign(flow.subflows[0]!, { state: 'established', local: { address: WIFI.addresses[0] }, remote: SERVER });
+  const toldBefore = rig.told;
+  rig.paths.follow(flow);
+  rig.event('subflow-established', flow, 1);
+  t.is(rig.told, toldBefore, 'the peer knows our paths by the lanes');
+  const silent = { connectionId: flow.id, subflowId: 0, linkId: WIFI.id };
+  rig.paths.onEngineEvent({ type: 'subflow-silent', ...silent });
+  t.true(flow.calls.some((call) => call.startsWith('suspect 0')));
+  const stateOfWifi = () =>
+    rig.paths
+      .policyPaths((linkId) => ({ name: `link ${linkId}`, rateLimitBytesPerS: 0, congestion: '' }))
+      .find((p) => p.name === `link ${WIFI.id}`)?.state;
+  t.is(stateOfWifi(), 'silent');
+  rig.paths.onEngineEvent({ type: 'subflow-heard', ...silent });
+  t.is(stateOfWifi(), 'ok');
+  t.is(rig.told, toldBefore + 2);
+});
