@@ -18,7 +18,8 @@ for (const withPort of [false, true]) {
       await play.exchange(200_000);
       closeBoth(play);
     },
-    withPort ? [4] : [4, 6],
+    // A kernel has no room for an IPv6 address with a port: below.
+    withPort ? [4] : [4, 6, 'mixed'],
   );
 }
 
@@ -50,15 +51,20 @@ scenario(
   },
 );
 
-scenarios('the client announces an address with a port, the server joins there', {}, async (play) => {
-  const { client, server, addressOf } = play;
-  await play.exchange(1000);
-  await client.announce(addressOf(client, 2), play.port + 1000);
-  await server.joinAnnounced(addressOf(client, 2), play.port + 1000);
-  await play.subflows(2);
-  await play.exchange(200_000);
-  closeBoth(play);
-});
+scenarios(
+  'the client announces an address with a port, the server joins there',
+  {},
+  async (play) => {
+    const { client, server, addressOf } = play;
+    await play.exchange(1000);
+    await client.announce(addressOf(client, 2), play.port + 1000);
+    await server.joinAnnounced(addressOf(client, 2), play.port + 1000);
+    await play.subflows(2);
+    await play.exchange(200_000);
+    closeBoth(play);
+  },
+  [4],
+);
 
 // A kernel's client listens nowhere: it answers a join to its own port with RST. We find the connection by token (RFC 8684 3.2).
 scenario(
