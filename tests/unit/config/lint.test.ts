@@ -128,3 +128,16 @@ paths:
     ['6 paths[1].remote: leaves none of server.addresses'],
   );
 });
+
+test('a converter that nobody may use, whose port is taken, or that asks for cookies that nobody has', (t) => {
+  const text = 'convert:\n  listen: {port: 8443}\n  cookie: configured\n  cookies: []\n';
+  t.deepEqual(
+    wrong(t, text, 'server').map((error) => error.replace(/^\d+:\d+ /, '')),
+    [
+      'convert.clients: is empty: nobody may use the converter; give the prefixes of its clients',
+      'convert.listen.port: is listen.port; give another one',
+      'convert.cookies: is empty, and a cookie is asked for; give one, or cookie: computed',
+    ],
+  );
+  t.deepEqual(wrong(t, 'convert: {listen: {port: 5124}, clients: [10.0.0.0/8]}\n', 'server'), []);
+});
