@@ -312,6 +312,8 @@ class Daemon implements StatusSource {
       ...this.driver.engine.counters(),
       ...laneCounters(lanes, part.writer),
       ...prefixed('proxy_', this.client?.desk.proxy.counters ?? {}),
+      ...prefixed('names_', this.client?.desk.domains.counters ?? {}),
+      ...prefixed('apps_', this.client?.desk.apps.counters ?? {}),
       ...prefixed('relay_', this.server?.relay.counters ?? this.client!.flows.relay.pool.counters),
       ...this.server?.converter?.counters,
     };

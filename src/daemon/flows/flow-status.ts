@@ -59,7 +59,7 @@ export function relayedStatus(flow: RelayedFlow, nowUs: Micros, linkName: (id: n
     rule: `asked for by ${flow.client}`,
     mode: 'as the client says',
     class: 'interactive',
-    scheduler: null,
+    scheduler: flow.scheduler,
     age_s: (nowUs - flow.sinceUs) / 1e6,
     tx_bps: 0,
     rx_bps: 0,

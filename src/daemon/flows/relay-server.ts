@@ -48,6 +48,8 @@ export interface RelayedFlow {
   readonly port: number;
   readonly sinceUs: Micros;
   readonly connection: ConnectionApi;
+  /** What the client wishes for what it is sent; null: nothing (yet). */
+  readonly scheduler: string | null;
   /** Null while the destination is being dialed. */
   readonly flow: RelayFlow | null;
 }
@@ -56,6 +58,7 @@ interface Open extends RelayedFlow {
   readonly pin: string;
   /** Our token of its connection, by which its client names it. */
   readonly token: number;
+  scheduler: string | null;
   flow: RelayFlow | null;
   readonly stop: AbortController;
 }
@@ -153,9 +156,11 @@ export class RelayServer {
   /** A client's wishes for what we send it on some of its flows. Of connections that it does not have nothing happens. */
   setModes(pin: string, modes: readonly FlowMode[]): void {
     const byToken = new Map(modes.map((m) => [m.token, m.scheduler]));
-    for (const { connection, token } of this.open.get(pin) ?? []) {
-      const scheduler = byToken.get(token);
-      if (scheduler !== undefined) connection.setScheduler(scheduler);
+    for (const entry of this.open.get(pin) ?? []) {
+      const scheduler = byToken.get(entry.token);
+      if (scheduler === undefined) continue;
+      entry.connection.setScheduler(scheduler);
+      entry.scheduler = scheduler;
     }
   }
 
@@ -188,7 +193,8 @@ export class RelayServer {
     const sinceUs = this.options.now();
     const stop = new AbortController();
     const token = connection.info().localToken;
-    const entry: Open = { client: name, pin, token, host, port, sinceUs, connection, flow: null, stop };
+    const scheduler = null;
+    const entry: Open = { client: name, pin, token, host, port, sinceUs, connection, scheduler, flow: null, stop };
     entries.add(entry);
     return entry;
   }
