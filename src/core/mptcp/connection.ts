@@ -427,7 +427,7 @@ export class Connection implements ConnectionApi {
       this.host.count('drop_data_ack_implausible');
       return;
     }
-    this.dataRto.onDataAck(sndUna);
+    this.dataRto.onDataAck(nowUs, sndUna);
     // Only a growing right edge counts: ACKs of several subflows overtake one another (3.3.5).
     this.sender.windowEdge = Math.max(this.sender.windowEdge, dataAck + windowBytes);
     this.dataRto.restart(nowUs, dataAck > sndUna);

@@ -222,9 +222,9 @@ export class MptcpSubflow implements SubflowOwner {
     // After a fallback only subflow acknowledgments free the send buffer (RFC 8684 3.7).
     if (c.mode === 'tcp' || c.fallback.isUnderWay) {
       if (m !== null) c.onDataAcked(nowUs, m.dsn + (seq - m.ssn) + lengthBytes);
-    } else if (c.dataRto.deadlineUs === NEVER) {
-      // Delivered here; if no DATA_ACK ever says so, somebody must notice.
-      c.dataRto.restart(nowUs, false);
+    } else if (m !== null) {
+      const dsn = m.dsn + (seq - m.ssn);
+      c.dataRto.onDelivered(nowUs, dsn, dsn + lengthBytes);
     }
   }
 
