@@ -12,7 +12,7 @@ import { schedulerOf } from '../../core/scheduler/modes.js';
 import { nodeEnv } from '../driver.js';
 import { after } from '../session-paths.js';
 import type { TlsIdentity } from '../tls.js';
-import type { FlowDecision, FlowDialer, FlowRules, FlowTarget, FlowWay } from './contract.js';
+import type { FlowDialer, FlowRules, FlowTarget, FlowWay } from './contract.js';
 import { ConvertDialer } from './convert-client.js';
 import { DirectDialer, type DirectHost } from './direct.js';
 import type { Dialed } from './direct-flow.js';
@@ -42,7 +42,8 @@ export class ClientFlows {
   readonly relay: RelayClient;
   readonly convert: ConvertDialer;
   readonly dialers = new Map<FlowWay, FlowDialer>();
-  rules: FlowRules = { decide: (target) => this.byDefault(target) };
+  /** In force; the flow desk's, as soon as there is one. */
+  rules: FlowRules = { decide: () => ({ way: 'packet', mode: 'auto' }) };
 
   constructor(private readonly options: ClientFlowsOptions) {
     this.direct = new DirectDialer(options);
@@ -125,11 +126,5 @@ export class ClientFlows {
   private get mayRelay(): boolean {
     const { flows } = this.options.config();
     return [flows.default, ...flows.rules.map((r) => r.use)].some((use) => use === 'relay' || use === 'auto');
-  }
-
-  private byDefault(_target: FlowTarget): FlowDecision {
-    const { flows, traffic } = this.options.config();
-    const way = flows.default === 'auto' ? 'relay' : flows.default;
-    return { way: way === 'bypass' ? 'packet' : way, mode: traffic.mode };
   }
 }

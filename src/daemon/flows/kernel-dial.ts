@@ -110,6 +110,8 @@ function secured(socket: Socket, { host, trust }: HttpsProxy, signal: AbortSigna
       ? startTlsClient(socket, trust.identity)
       : tls.connect({
           socket,
+          // Whom the certificate is to be for; RFC 6066 3: an address is not sent as a server name.
+          host,
           ALPNProtocols: ['http/1.1'],
           ...(parseIpOrNull(host) === null ? { servername: host } : {}),
           ...(trust.authorities === null ? {} : { ca: trust.authorities }),
