@@ -58,7 +58,9 @@ export class ConnectionDuplex extends Duplex {
   /** The engine has closed the connection; `why` as in its event. */
   onConnectionClosed(why: string): void {
     if (this.destroyed) return;
-    if (why === 'done') this.destroy();
+    // What waits for its reader is the reader's, also behind the end.
+    if (why === 'done' && (this.readableLength > 0 || this.isHolding)) this.once('end', () => this.destroy());
+    else if (why === 'done') this.destroy();
     else this.destroy(new Error(`connection closed: ${why}`));
   }
 

@@ -42,12 +42,16 @@ export class DirectDialer implements FlowDialer {
     const remote: RemoteEndpoint = { address, port: target.port };
     const flow = await this.open(remote, signal);
     const connection = flow.connection!;
+    const stream = this.host.openStream(connection);
     return {
-      stream: this.host.openStream(connection),
+      stream,
       lendsData: true,
       connection,
       way: 'direct',
-      abort: () => flow.abort(),
+      abort: () => {
+        flow.abort();
+        stream.destroy();
+      },
     };
   }
 

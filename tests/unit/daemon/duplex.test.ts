@@ -56,3 +56,28 @@ test('bytes that come while nobody listens, or while reading is paused, are righ
   await turn();
   t.is(got, 'one two three');
 });
+
+test('what waits for its reader is read, although the connection is done; after a reset it is gone', async (t) => {
+  const first = open();
+  let got = '';
+  let hasEnded = false;
+  first.connection.bring('last words');
+  first.connection.reader_!.onEnd();
+  first.stream.end();
+  first.connection.state = 'closed';
+  first.stream.onConnectionClosed('done');
+  await turn();
+  t.false(first.stream.destroyed);
+  first.stream.on('data', (chunk: Buffer) => (got += chunk)).on('end', () => (hasEnded = true));
+  await turn();
+  await turn();
+  t.is(got, 'last words');
+  t.true(hasEnded);
+  t.true(first.stream.destroyed);
+  const second = open();
+  second.stream.on('error', () => {});
+  second.connection.bring('last words');
+  second.connection.state = 'closed';
+  second.stream.onConnectionClosed('reset');
+  t.true(second.stream.destroyed);
+});
