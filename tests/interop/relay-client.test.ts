@@ -1,4 +1,5 @@
 /** The relay end to end: our client's dialer, connections from its pool, our server, destinations of the kernel. */
+import { setTimeout as delay } from 'node:timers/promises';
 import test from 'ava';
 import { type KeyFiles, RelayLab, RelayUser } from '../support/relay-lab.js';
 
@@ -40,6 +41,26 @@ test.serial('the destination ends first, and goes on reading', async (t) => {
 test.serial('a reset of the destination is a reset here', async (t) => {
   const { end } = await user.do('echo', TARGET, 8081, 1_000);
   t.is(end, 'reset');
+});
+
+test.serial('a reset here is a reset at the destination', async (t) => {
+  const before = lab.targetSays.length;
+  await user.do('reset', TARGET, 8082);
+  for (let i = 0; i < 100 && !lab.targetSays.slice(before).includes('error ECONNRESET'); i++) await delay(50);
+  t.regex(lab.targetSays.slice(before), /error ECONNRESET/);
+});
+
+test.serial('a destination that does not read holds its flow back, and no other', async (t) => {
+  const bytes = 150_000_000;
+  const { acked, other } = await user.do('fill', TARGET, 8083, bytes);
+  // Buffers on the way: the kernel's at both ends, ours, and the receive window.
+  t.true((acked as number) > 100_000 && (acked as number) < bytes / 2, `${acked}`);
+  t.is(other, 'served');
+});
+
+test.serial('a burst far above what the store holds: every flow is served', async (t) => {
+  const { done, failed, why } = await user.do('burst', 300, TARGET, 8080);
+  t.deepEqual({ done, failed, why }, { done: 300, failed: 0, why: null });
 });
 
 test.serial('refused, denied, unreachable and unknown are told apart', async (t) => {

@@ -36,6 +36,8 @@ export class RelayLab {
   readonly client: TestNamespace;
   readonly server: TestNamespace;
   readonly target: TestNamespace;
+  /** What relay-target.ts has said so far. */
+  targetSays = '';
   readonly dir = mkdtempSync(join(tmpdir(), 'mptun-relay-'));
 
   constructor(label: string) {
@@ -124,6 +126,7 @@ export class RelayLab {
   /** The destinations (relay-target.ts); resolves when they listen. */
   async startTarget(): Promise<void> {
     const child = this.target.spawn('node', TARGET);
+    child.stdout!.on('data', (d) => (this.targetSays += d));
     await new Promise((resolve) => child.stdout!.once('data', resolve));
   }
 }

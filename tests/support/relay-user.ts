@@ -3,6 +3,7 @@
  * finding. Orders on stdin, one a line:
  *   get HOST PORT PATH          a flow, an HTTP request on it, its bytes counted           burst N HOST PORT
  *   rate PER_S SECONDS HOST PORT    flows of 1 KB                                           latency N HOST PORT
+ *   fill HOST PORT BYTES        sends to one who does not read: how much was taken
  *   echo HOST PORT BYTES        sends, half-closes, reads the count                         reset HOST PORT
  * Arguments: JSON {relay, port, pin, keyFile, links: [{name, address, remote}], poolMin, poolMax}.
  */
@@ -160,6 +161,24 @@ const orders: Record<string, (args: string[]) => Promise<object>> = {
     await delay(200);
     flow.abort();
     return {};
+  },
+  /** Sends to somebody who does not read, until nothing more is acknowledged for three seconds. */
+  async fill([host, port, bytes]) {
+    const flow = await dial(host!, port!);
+    for (let left = Number(bytes); left > 0; left -= 1_000_000) flow.stream.write(Buffer.alloc(1_000_000));
+    let acked = 0;
+    for (let still = 0; still < 6; still++) {
+      await delay(500);
+      const now = flow.connection.info().bytesAcked;
+      if (now > acked || now < 10_000) still = -1;
+      acked = now;
+    }
+    const other = await small(host!, '8080').then(
+      () => 'served',
+      (e: Error) => e.message,
+    );
+    flow.abort();
+    return { acked, other };
   },
   async burst([count, host, port]) {
     const failed: string[] = [];

@@ -39,6 +39,8 @@ export class AckSample {
 export interface CongestionConfig {
   mssBytes: number;
   initialCwndSegments: number; // RFC 6928: 10
+  /** Where the first slow start ends at the latest, as earlier connections found (RFC 9040); absent: not known. */
+  initialSsthreshBytes?: number | undefined;
   /** The connection's, where coupled controllers meet; absent: there are no siblings. */
   coupling?: Coupling | undefined;
 }

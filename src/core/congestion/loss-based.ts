@@ -20,10 +20,12 @@ export abstract class LossBasedController implements CongestionController {
   protected mssBytes: number;
   /** May be fractional between ACKs; `cwndBytes` is the whole part. */
   protected cwnd: number;
-  protected ssthresh = Number.POSITIVE_INFINITY;
+  protected ssthresh: number;
 
   #initialCwndBytes: number;
   readonly #hystart = new HyStart();
+  /** The threshold that it began with. */
+  readonly #firstSsthresh: number;
   #srttUs: Micros = 0;
   /** The last ACK found the window in use; decides what a reduction is taken from. */
   #wasCwndLimited = true;
@@ -36,6 +38,8 @@ export abstract class LossBasedController implements CongestionController {
     this.mssBytes = config.mssBytes;
     this.#initialCwndBytes = config.initialCwndSegments * config.mssBytes;
     this.cwnd = this.#initialCwndBytes;
+    this.#firstSsthresh = config.initialSsthreshBytes ?? Number.POSITIVE_INFINITY;
+    this.ssthresh = this.#firstSsthresh;
   }
 
   get cwndBytes(): number {
@@ -125,7 +129,7 @@ export abstract class LossBasedController implements CongestionController {
 
   #slowStart(sample: AckSample): void {
     // RFC 9406 4.3: HyStart++ is for the first slow start; later ones know from ssthresh where to end.
-    const isFirst = this.ssthresh === Number.POSITIVE_INFINITY;
+    const isFirst = this.ssthresh === this.#firstSsthresh;
     const isOver = isFirst && this.#hystart.onAck(sample);
     if (isOver) {
       this.ssthresh = this.cwnd;

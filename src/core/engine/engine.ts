@@ -21,6 +21,7 @@ import type { Scheduler } from '../scheduler/scheduler.js';
 import type { FlowTuple } from '../tcp/flow.js';
 import { IsnGenerator } from '../tcp/isn.js';
 import type { SegmentSink } from '../tcp/owner.js';
+import { PathMemory } from '../tcp/path-memory.js';
 import { DEFAULT_SUBFLOW_CONFIG, type SubflowConfig } from '../tcp/subflow.js';
 import { IcmpErrorView, parseIcmpError } from '../wire/icmp.js';
 import { PROTO_TCP } from '../wire/ip.js';
@@ -55,6 +56,7 @@ export class Engine implements EngineApi, ConnectionHost {
   private readonly events: EngineEvent[] = [];
   private readonly counts = new Map<string, number>();
   private readonly isns: IsnGenerator;
+  private readonly paths: PathMemory;
   /** The ISN to come must lie above this number; -1: any. */
   private isnAbove = -1;
   private readonly seg = new SegmentView();
@@ -71,6 +73,7 @@ export class Engine implements EngineApi, ConnectionHost {
   ) {
     this.config = { ...DEFAULT_ENGINE_CONFIG, ...config };
     this.isns = new IsnGenerator(env);
+    this.paths = new PathMemory(this.config.tcp.initialRtoUs ?? DEFAULT_SUBFLOW_CONFIG.initialRtoUs);
     this.strays = new Strays(this, this.seg);
   }
 
@@ -85,7 +88,10 @@ export class Engine implements EngineApi, ConnectionHost {
     const link = this.links.get(info.id);
     if (link === undefined) return;
     const mtuChanged = link.info.mtuBytes !== info.mtuBytes;
-    if (!sameAddresses(link.info, info)) this.plainDestinations.forgetLink(info.id);
+    if (!sameAddresses(link.info, info)) {
+      this.plainDestinations.forgetLink(info.id);
+      this.paths.forgetLink(info.id);
+    }
     link.info = info;
     if (!info.isUp) link.discard();
     for (const c of this.live.values()) {
@@ -97,6 +103,7 @@ export class Engine implements EngineApi, ConnectionHost {
   removeLink(nowUs: Micros, linkId: number): void {
     this.links.delete(linkId);
     this.plainDestinations.forgetLink(linkId);
+    this.paths.forgetLink(linkId);
     for (const c of this.live.values()) c.onLinkState(nowUs, linkId, false);
   }
 
@@ -331,7 +338,9 @@ export class Engine implements EngineApi, ConnectionHost {
   }
 
   register(subflow: MptcpSubflow): boolean {
-    return this.demux.add(subflow);
+    if (!this.demux.add(subflow)) return false;
+    this.paths.add(subflow.flow, subflow.tcp);
+    return true;
   }
 
   noteSlowProbes(subflow: MptcpSubflow, areSlow: boolean): void {
@@ -342,6 +351,7 @@ export class Engine implements EngineApi, ConnectionHost {
   unregister(subflow: MptcpSubflow): void {
     this.slowProbed.delete(subflow);
     this.demux.remove(subflow);
+    this.paths.remove(subflow.flow, subflow.tcp);
   }
 
   over(connection: Connection): void {
@@ -370,8 +380,21 @@ export class Engine implements EngineApi, ConnectionHost {
     return this.isns.tsOffset(flow);
   }
 
-  subflowConfig(link: LinkInfo | undefined, congestion: string | undefined, coupling: Coupling): SubflowConfig {
-    return { ...this.tcpSettings(link), congestion: this.controller(congestion), coupling };
+  subflowConfig(nowUs: Micros, flow: FlowTuple, congestion: string | undefined, coupling: Coupling): SubflowConfig {
+    const settings = this.tcpSettings(this.link(flow.linkId));
+    const {
+      initialRtoUs = settings.initialRtoUs,
+      initialSsthreshBytes,
+      extraSynRetries,
+    } = this.paths.seed(nowUs, flow);
+    return {
+      ...settings,
+      initialRtoUs,
+      synRetries: settings.synRetries + extraSynRetries,
+      congestion: this.controller(congestion),
+      coupling,
+      ...(initialSsthreshBytes !== undefined && { initialSsthreshBytes }),
+    };
   }
 
   tcpSettings(link: LinkInfo | undefined) {

@@ -297,7 +297,7 @@ export class Connection implements ConnectionApi {
     congestion: string | undefined,
     answered?: AnsweredSyn,
   ): MptcpSubflow | null {
-    const config = this.host.subflowConfig(this.host.link(flow.linkId), congestion, this.coupling);
+    const config = this.host.subflowConfig(nowUs, flow, congestion, this.coupling);
     const isn = answered?.iss ?? this.host.isn(nowUs, flow);
     const sf = new MptcpSubflow(this, this.nextSubflowId, role, side, flow, config, isn);
     if (!this.host.register(sf)) {

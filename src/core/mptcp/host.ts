@@ -31,7 +31,7 @@ export interface ConnectionHost {
   isn(nowUs: Micros, flow: FlowTuple): number;
   /** Where the timestamp clock of a four-tuple starts. */
   tsOffset(flow: FlowTuple): number;
-  subflowConfig(link: LinkInfo | undefined, congestion: string | undefined, coupling: Coupling): SubflowConfig;
+  subflowConfig(nowUs: Micros, flow: FlowTuple, congestion: string | undefined, coupling: Coupling): SubflowConfig;
   scheduler(name: string | undefined): Scheduler;
   controller(name: string | undefined): ControllerFactory;
   /** `subflow` is probed seldom from now on (or no more): a packet from its link is to be told to its connection. */

@@ -14,6 +14,8 @@ export interface SubflowConfig {
   readonly coupling?: Coupling | undefined;
   /** Initial window, segments (RFC 6928: 10). */
   readonly initialCwndSegments: number;
+  /** Slow start ends here, if it does not end before (RFC 9040 6.1); absent: nothing is known. */
+  readonly initialSsthreshBytes?: number;
   /** First RTO, before any sample (RFC 6298 2.1: 1 s). */
   readonly initialRtoUs: Micros;
   /** Floor of the RTO. RFC 6298 2.4 says 1 s; 200 ms as Linux has it (deviation: docs/decisions). */

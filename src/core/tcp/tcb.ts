@@ -62,6 +62,7 @@ export class Tcb {
     const cc = config.congestion({
       mssBytes: config.mtuBytes - headerBytes - (config.useTimestamps ? 12 : 0),
       initialCwndSegments: config.initialCwndSegments,
+      initialSsthreshBytes: config.initialSsthreshBytes,
       coupling: config.coupling,
     });
     this.receiver = new Receiver(config, stats);

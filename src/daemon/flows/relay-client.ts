@@ -77,7 +77,7 @@ export class RelayClient implements FlowDialer {
     for (let tries = 1; ; tries++) {
       const warm = await this.pool.take(signal);
       try {
-        await warm.request(target, signal);
+        await warm.request(target, signal, tries === MAX_TRIES);
         return this.outbound(warm);
       } catch (error) {
         if (!(error instanceof UnheardError)) throw error;

@@ -17,7 +17,7 @@ import type { Warm } from './relay-pool.js';
 const HANDSHAKE_TIMEOUT_MS = 10_000;
 /** The relay's TCP acknowledges a request within a round trip; one that is not after this many is lost, or its path is. */
 const UNHEARD_RTTS = 4;
-const UNHEARD_MIN_MS = 500;
+const UNHEARD_MIN_MS = 1_000;
 
 /** What carries the relay's connections. */
 export interface RelayCarrier {
@@ -123,14 +123,15 @@ export class RelayConnection implements Warm {
 
   /**
    * Asks for a destination; resolves when the relay has reached it, and `socket` then carries the flow's bytes, paused. Throws
-   * DialError as the relay answers, UnheardError where it was not heard. In either case, and if `signal` is aborted, this
+   * DialError as the relay answers, UnheardError where it was not heard (`isLast`: only if the connection is lost). In either case, and if `signal` is aborted, this
    * connection is closed.
    */
-  request(target: FlowTarget, signal: AbortSignal): Promise<void> {
+  request(target: FlowTarget, signal: AbortSignal, isLast: boolean): Promise<void> {
     const { socket, connection } = this;
     const reader = new HeadReader();
     return new Promise((resolve, reject) => {
       const end = () => {
+        isOver = true;
         clearTimeout(unheard);
         signal.removeEventListener('abort', onAbort);
         socket.off('data', onData).off('close', onClose).off('end', onClose);
@@ -157,10 +158,14 @@ export class RelayConnection implements Warm {
         if (reader.rest.length > 0) socket.unshift(reader.rest);
         resolve();
       };
+      let isOver = false;
       const look = () => {
-        if (connection.unackedBytes + connection.unsentBytes > 0) fail(new UnheardError('the relay was not heard of'));
+        if (!isOver && connection.unackedBytes + connection.unsentBytes > 0)
+          fail(new UnheardError('the relay was not heard of'));
       };
-      const unheard = setTimeout(look, Math.max(UNHEARD_MIN_MS, (UNHEARD_RTTS * rttUs(connection)) / 1000));
+      const patienceMs = Math.max(UNHEARD_MIN_MS, (UNHEARD_RTTS * rttUs(connection)) / 1000);
+      // What came while this process had no time to look is looked at first.
+      const unheard = isLast ? undefined : setTimeout(() => setImmediate(look), patienceMs);
       socket.on('data', onData).on('close', onClose).on('end', onClose);
       signal.addEventListener('abort', onAbort, { once: true });
       if (signal.aborted) onAbort();
