@@ -4,7 +4,8 @@
  *
  *   connect  HOST COUNT           milliseconds that connect() takes, one connection after the other    (Times)
  *   fetch    HOST COUNT BYTES     milliseconds from connect() to the last byte of an answer, likewise   (Times)
- *   rate     HOST PER_S SECONDS   so many new connections a second, 1 KB each                          (Counts)
+ *   rate     HOST PER_S SECONDS   so many new connections a second, 1 KB each; `done` are those that
+ *                                 ended after the first second and before the last one began           (Counts)
  *   burst    HOST COUNT           so many at once, 1 KB each                                           (Counts)
  *   idle     HOST COUNT           opens so many, says so (Counts), and keeps them until stdin ends
  */
@@ -29,6 +30,8 @@ const HTTP_PORT = 80;
 const SMALL_BYTES = 1_000;
 /** Given up, and failed, after this. */
 const PATIENCE_MS = 20_000;
+/** Of a rate: until as many end as begin. */
+const RAMP_MS = 1_000;
 /** Between two of a series: what the one leaves behind is gone. */
 const PAUSE_MS = 50;
 
@@ -119,13 +122,29 @@ async function series(times: number, action: () => Promise<void>): Promise<Times
 async function paced(perS: number, seconds: number): Promise<Counts> {
   const startMs = monotonicMs();
   const all: Promise<boolean>[] = [];
+  let done = 0;
+  let failed = 0;
+  let isCounting = false;
+  let countedFromMs = startMs;
   while (all.length < perS * seconds) {
     const dueMs = startMs + (all.length * 1000) / perS;
     const aheadMs = dueMs - monotonicMs();
     if (aheadMs > 1) await sleep(aheadMs);
-    all.push(succeeds(() => fetched(SMALL_BYTES)));
+    if (!isCounting && monotonicMs() - startMs >= RAMP_MS) {
+      isCounting = true;
+      countedFromMs = monotonicMs();
+    }
+    const one = succeeds(() => fetched(SMALL_BYTES));
+    all.push(one);
+    void one.then((isDone) => {
+      if (!isDone) failed++;
+      else if (isCounting) done++;
+    });
   }
-  return counts(all, startMs);
+  const result = { done, failed: 0, seconds: (monotonicMs() - countedFromMs) / 1000 };
+  isCounting = false;
+  await Promise.all(all);
+  return { ...result, failed };
 }
 
 function atOnce(times: number, action: () => Promise<void>): Promise<Counts> {
