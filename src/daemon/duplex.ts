@@ -15,6 +15,15 @@ import type { ByteReader, ConnectionApi } from '../core/engine/api.js';
 const READ_AHEAD_BYTES = 1024 * 1024;
 const TLS_READ_AHEAD_BYTES = 128 * 1024;
 
+/** What may wait in a connection: at least so many bytes, and so many microseconds' worth of its delivery rate, within this. */
+const AHEAD_US = 5_000;
+const MAX_AHEAD_BYTES = 2 * 1024 * 1024;
+
+export function sendAheadBytes(connection: ConnectionApi, minBytes: number): number {
+  const aheadBytes = (connection.deliveryRateBytesPerS * AHEAD_US) / 1_000_000;
+  return Math.max(minBytes, Math.min(MAX_AHEAD_BYTES, aheadBytes));
+}
+
 export interface DuplexHost {
   nowUs(): Micros;
   flushSoon(): void;
@@ -49,7 +58,10 @@ export class ConnectionDuplex extends Duplex {
     if (sendBufferBytes !== null) this.limitUnsent(sendBufferBytes);
   }
 
-  /** From now on a write waits while more than this is unsent; so whoever writes through TLS is held back as well. */
+  /**
+   * From now on a write waits while more than this is unsent, or than goes in AHEAD_US if that is more; so whoever writes
+   * through TLS is held back as well.
+   */
   limitUnsent(bytes: number): void {
     this.sendBufferBytes = bytes;
     this.connection.setSendSpace(bytes / 2, () => this.onRoom());
@@ -82,8 +94,18 @@ export class ConnectionDuplex extends Duplex {
 
   private finishWrite(done: () => void): void {
     this.host.flushSoon();
-    if (this.sendBufferBytes === null || this.connection.unsentBytes <= this.sendBufferBytes) done();
-    else this.whenRoom = done;
+    if (this.sendBufferBytes === null || this.connection.unsentBytes <= this.sendBufferBytes) {
+      done();
+      return;
+    }
+    const limitBytes = sendAheadBytes(this.connection, this.sendBufferBytes);
+    if (this.connection.unsentBytes <= limitBytes) {
+      done();
+      return;
+    }
+    this.whenRoom = done;
+    // Asked again when it is half empty, so that more is there before the links run dry.
+    this.connection.setSendSpace(limitBytes / 2, () => this.onRoom());
   }
 
   private onRoom(error: Error | null = null): void {

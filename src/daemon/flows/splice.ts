@@ -6,14 +6,13 @@
 import type { Micros } from '../../core/base/time.js';
 import type { ByteReader } from '../../core/engine/api.js';
 import type { TerminatedFlow } from '../../core/flows/flow.js';
+import { sendAheadBytes } from '../duplex.js';
 import type { FlowOutbound } from './contract.js';
 
 /** Towards the far side: what may wait in its stream (TLS takes it in its own time). */
 const STREAM_AHEAD_BYTES = 256 * 1024;
-/** ... and below the stream, in the connection: so many microseconds' worth at the delivery rate, within these. */
-const UNSENT_US = 5_000;
+/** ... and below the stream, in the connection, at least (duplex.ts). */
 const UNSENT_MIN_BYTES = 128 * 1024;
-const UNSENT_MAX_BYTES = 2 * 1024 * 1024;
 /** Towards the application: bytes that wait for its window; reading goes on below the second. */
 const BACKLOG_BYTES = 256 * 1024;
 const BACKLOG_LOW_BYTES = 64 * 1024;
@@ -103,8 +102,7 @@ export class Splice implements ByteReader {
   private hasRoom(): boolean {
     const { stream, connection } = this.outbound;
     if (stream.writableLength >= STREAM_AHEAD_BYTES) return false;
-    const wanted = (connection.deliveryRateBytesPerS * UNSENT_US) / 1_000_000;
-    return connection.unsentBytes < Math.min(UNSENT_MAX_BYTES, Math.max(UNSENT_MIN_BYTES, wanted));
+    return connection.unsentBytes < sendAheadBytes(connection, UNSENT_MIN_BYTES);
   }
 
   private readonly uncork = (): void => {
