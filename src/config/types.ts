@@ -150,7 +150,7 @@ export interface AddressFilter {
 
 /**
  * The way of a flow. relay: HTTP CONNECT at our server. direct: straight to the destination. convert: through an RFC 8803
- * converter. packet: its packets, in the packet lane. bypass: outside the tunnel. auto: the relay where there is one, else packet.
+ * converter. packet: its packets, in the packet lane. bypass: outside the tunnel. auto: the relay where it is to be had, else packet.
  */
 export const FLOW_USES = ['auto', 'relay', 'direct', 'convert', 'packet', 'bypass'] as const;
 export type FlowUse = (typeof FLOW_USES)[number];
