@@ -83,7 +83,7 @@ export const mutations: readonly Mutation[] = [
   {
     row: 'Q8',
     file: 'src/core/congestion/loss-based.ts',
-    find: 'const isFirst = this.ssthresh === Number.POSITIVE_INFINITY;',
+    find: 'const isFirst = this.ssthresh === this.#firstSsthresh;',
     replace: 'const isFirst = true;',
   },
 ];
