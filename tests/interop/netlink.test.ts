@@ -111,9 +111,10 @@ test.serial('routes and rules in a table of ours', (t) => {
   } as const;
   netlink.addRule(flow);
   const shown = near.ip('-6', 'rule', 'show');
-  for (const part of ['7702:', 'to 2001:db8::/32', 'ipproto tcp', 'dport 80-90', 'uidrange 1000-1000']) {
+  for (const part of ['7702:', 'to 2001:db8::/32', 'dport 80-90', 'uidrange 1000-1000']) {
     t.true(shown.includes(part), `${part} in ${shown}`);
   }
+  t.regex(shown, /ipproto (tcp|ipproto-6) /, 'a small system has no list of names');
   const byCodePoint = { family: 4, priority: 7703, table: 7700, dscp: 46 } as const;
   netlink.addRule(byCodePoint);
   t.like(

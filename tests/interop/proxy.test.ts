@@ -6,18 +6,19 @@
 import { once } from 'node:events';
 import { chmodSync, chownSync, copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import { stringify } from 'yaml';
 import { PIN_PREFIX } from '../../src/config/keys.js';
 import { ControlClient } from '../../src/control/client.js';
 import type { FlowsDocument } from '../../src/control/protocol.js';
+import { readableCheckout } from '../support/checkout.js';
 import { finished, RELAY_PORT, RelayLab } from '../support/relay-lab.js';
 
-const CLI = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
 const NOBODY = 65_534;
 
 let lab: RelayLab;
+let checkout: string;
+let binds: string;
 
 test.before(async () => {
   lab = new RelayLab('mtU');
@@ -26,6 +27,7 @@ test.before(async () => {
   const own = join(lab.dir, 'nobody');
   chmodSync(lab.dir, 0o755);
   mkdirSync(own);
+  ({ checkout, binds } = readableCheckout(lab.dir));
   copyFileSync(clientKey.keyFile, join(own, 'client.key'));
   const config = {
     mode: 'client',
@@ -44,8 +46,9 @@ test.after.always(() => lab?.close());
 
 /** The proxy's address, from the line that says that it listens. */
 async function startProxy(...args: string[]): Promise<string> {
-  const as = ['setpriv', '--reuid', String(NOBODY), '--regid', String(NOBODY), '--clear-groups'];
-  const child = lab.client.spawn(...as, process.execPath, CLI, 'proxy', '--listen', '127.0.0.1:0', ...args);
+  const script = `${binds} && exec setpriv --reuid ${NOBODY} --regid ${NOBODY} --clear-groups "$@"`;
+  const proxy = [process.execPath, join(checkout, 'dist/src/cli/main.js'), 'proxy', '--listen', '127.0.0.1:0', ...args];
+  const child = lab.client.spawn('unshare', '--mount', 'sh', '-c', script, 'sh', ...proxy);
   let errors = '';
   child.stderr!.on('data', (d) => (errors += d));
   const [line] = (await Promise.race([

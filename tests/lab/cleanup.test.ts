@@ -1,22 +1,13 @@
 /** Nothing is left behind, whatever way a lab ends: see the head of src/lab/namespaces.ts and src/lab/sandbox.ts. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import {
-  chmodSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import { listNamespaces, NamespaceSet, removeLeftovers } from '../../src/lab/namespaces.js';
 import { remedy } from '../../src/lab/sandbox.js';
-import { CHECKOUT_PARTS } from '../support/files.js';
+import { readableCheckout } from '../support/checkout.js';
 import { until } from '../support/until.js';
 
 const NAMESPACES = new URL('../../src/lab/namespaces.js', import.meta.url).href;
@@ -120,12 +111,8 @@ test.serial('the demo, ended at any moment by Ctrl-C or kill -9, leaves no proce
 test.serial('an ordinary user gets the demo in a user namespace', async (t) => {
   // Here /dev/net/tun may be root's only, unlike on most distributions: this run gets one that everybody may open.
   const dir = mkdtempSync(join(tmpdir(), 'mtl-'));
-  // The checkout may lie where only its owner gets: the user sees what it needs through bind mounts.
-  const checkout = join(dir, 'checkout');
   chmodSync(dir, 0o755);
-  for (const part of CHECKOUT_PARTS) mkdirSync(join(checkout, part), { recursive: true });
-  writeFileSync(join(checkout, 'package.json'), '{ "type": "module" }');
-  const binds = CHECKOUT_PARTS.map((part) => `mount --bind ${part}/. ${join(checkout, part)}`).join(' && ');
+  const { checkout, binds } = readableCheckout(dir);
   const script = `${binds} && cd ${checkout} && mknod -m 666 ${dir}/tun c 10 200 && mount --bind ${dir}/tun /dev/net/tun && exec setpriv --reuid 65534 --regid 65534 --clear-groups env HOME=/nonexistent "$@"`;
   const argv = ['--mount', 'sh', '-c', script, 'sh', process.execPath, 'bin/mptun', 'demo', '--links-only', '--json'];
   const demo = spawn('unshare', argv, { stdio: ['ignore', 'pipe', 'pipe'] });
