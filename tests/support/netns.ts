@@ -66,9 +66,19 @@ export class TestNamespace {
     this.#isClosed = true;
     for (const child of this.#children) child.kill('SIGKILL');
     try {
+      // What those have started themselves lives on, and with it the pipes that we wait for.
+      for (const pid of run('ip', 'netns', 'pids', this.name).split('\n').filter(Boolean)) end(Number(pid));
       run('ip', 'netns', 'del', this.name);
     } catch {
       // Removed by the test itself.
     }
+  }
+}
+
+function end(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It has ended meanwhile.
   }
 }
