@@ -98,7 +98,8 @@ export class ConnectionDuplex extends Duplex {
       done();
       return;
     }
-    const limitBytes = sendAheadBytes(this.connection, this.sendBufferBytes);
+    // An application's buffer is as long as it said.
+    const limitBytes = this.isCopying ? this.sendBufferBytes : sendAheadBytes(this.connection, this.sendBufferBytes);
     if (this.connection.unsentBytes <= limitBytes) {
       done();
       return;
