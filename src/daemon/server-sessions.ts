@@ -104,6 +104,8 @@ export class ServerSessions {
   /** By the last 32 bits of the inner address, then compared whole. */
   private readonly byAddress = new Map<number, ClientOfServer[]>();
   private handshakes = 0;
+  /** Each ends a connection that has made no request yet. */
+  private readonly unfinished = new Set<() => boolean>();
   /** Connections without a request yet, by client. */
   private readonly waiting = new Map<KnownClient, number>();
   private readonly touched = new Set<ClientOfServer>();
@@ -177,17 +179,22 @@ export class ServerSessions {
     const end = () => {
       if (isOver) return false;
       isOver = true;
+      this.unfinished.delete(drop);
       release();
       socket.off('data', onData).off('close', onClose).off('error', onError).off('secure', onSecure);
       socket.on('error', ignore);
       return true;
     };
-    const abandon = (why: string) => {
-      if (!end()) return;
+    const drop = () => {
+      if (!end()) return false;
       socket.destroy();
       if (connection.state !== 'closed') connection.abort(options.now());
-      options.events.onRefused(connection, why);
+      return true;
     };
+    const abandon = (why: string) => {
+      if (drop()) options.events.onRefused(connection, why);
+    };
+    this.unfinished.add(drop);
     let timer = setTimeout(() => abandon('no request in time'), HANDSHAKE_TIMEOUT_MS);
     const onSecure = () => {
       const client = this.byPin.get(peerPin(socket) ?? '');
@@ -269,6 +276,7 @@ export class ServerSessions {
 
   close(why: string): void {
     for (const s of [...this.byName.values()]) this.end(s, why);
+    for (const drop of [...this.unfinished]) drop();
     this.options.relay.close();
   }
 

@@ -313,6 +313,28 @@ test('TLS below 1.3 is refused', async (t) => {
   t.regex(await server.happenings.until(/^refused/), /TLS: .*protocol/);
 });
 
+test('connections that wait for a request, as those in a client’s store do, are over when the server closes', async (t) => {
+  const { server, clientId } = await setUp(t);
+  const [ours, theirs] = loopbackPair();
+  server.sessions.accept(theirs);
+  const socket = tls.connect({
+    socket: new LoopbackStream(ours),
+    key: clientId.keyPem,
+    cert: clientId.certificatePem,
+    ALPNProtocols: ['http/1.1'],
+    rejectUnauthorized: false,
+  });
+  socket.on('error', () => {});
+  await new Promise((resolve) => socket.once('secureConnect', resolve));
+  t.is(theirs.state, 'established');
+  server.sessions.close('over');
+  t.is(theirs.state, 'closed');
+  t.false(
+    server.happenings.all.some((h) => h.startsWith('refused')),
+    'nothing to tell of',
+  );
+});
+
 test('a known key with a bad request gets 400, a malformed capsule ends only its connection', async (t) => {
   const { server, client, clientId } = await setUp(t);
   const [ours, theirs] = loopbackPair();
