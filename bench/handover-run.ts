@@ -367,8 +367,9 @@ export class HandoverBench {
   async #countDuplicates(seconds: number): Promise<Figure> {
     const control = new ControlClient(this.#tunnel!.client.socket);
     const count = async () => {
-      const { flows } = await control.get<FlowsDocument>('/v1/flows');
-      const sum = (key: 'rx_bytes' | 'duplicate_bytes') => flows.reduce((total, flow) => total + flow[key], 0);
+      const { flows, tcp_flows } = await control.get<FlowsDocument>('/v1/flows');
+      const all = [...flows, ...tcp_flows];
+      const sum = (key: 'rx_bytes' | 'duplicate_bytes') => all.reduce((total, flow) => total + flow[key], 0);
       return { bytes: sum('rx_bytes'), twice: sum('duplicate_bytes') };
     };
     await sleep(seconds * 1000 * STEADY_AFTER_SHARE);

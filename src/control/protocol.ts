@@ -233,6 +233,8 @@ export interface TcpFlowStatus extends Totals {
   /** Id of its MPTCP connection in `flows`' terms; null: there is none (yet). */
   connection: number | null;
   is_mptcp: boolean;
+  /** Received by that connection although it was there already. */
+  duplicate_bytes: number;
   paths: {
     path: string;
     state: string;

@@ -113,6 +113,7 @@ export function sampleTcpFlow(fields: Partial<TcpFlowStatus> = {}): TcpFlowStatu
     age_s: 75.2,
     connection: 9,
     is_mptcp: true,
+    duplicate_bytes: 0,
     paths: [
       { path: 'wlan0', state: 'established', tx_bytes: 20_000, rx_bytes: 900_000, rtt_s: 0.021, why: null },
       { path: 'wwan0', state: 'established', tx_bytes: 0, rx_bytes: 0, rtt_s: 0.06, why: 'backup' },

@@ -73,10 +73,11 @@ function carrier(
   connection: ConnectionApi | null,
   linkName: (id: number) => string,
   info: ConnectionInfo | null = connection?.info() ?? null,
-): Pick<TcpFlowStatus, 'connection' | 'is_mptcp' | 'paths'> {
+): Pick<TcpFlowStatus, 'connection' | 'is_mptcp' | 'duplicate_bytes' | 'paths'> {
   return {
     connection: connection?.id ?? null,
     is_mptcp: info?.isMptcp ?? false,
+    duplicate_bytes: info?.bytesDuplicate ?? 0,
     paths: (info?.subflows ?? []).map((s) => ({
       path: linkName(s.linkId),
       state: s.state,
