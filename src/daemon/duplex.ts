@@ -94,12 +94,7 @@ export class ConnectionDuplex extends Duplex {
 
   private finishWrite(done: () => void): void {
     this.host.flushSoon();
-    if (this.sendBufferBytes === null || this.connection.unsentBytes <= this.sendBufferBytes) {
-      done();
-      return;
-    }
-    // An application's buffer is as long as it said.
-    const limitBytes = this.isCopying ? this.sendBufferBytes : sendAheadBytes(this.connection, this.sendBufferBytes);
+    const limitBytes = this.unsentLimitBytes();
     if (this.connection.unsentBytes <= limitBytes) {
       done();
       return;
@@ -107,6 +102,12 @@ export class ConnectionDuplex extends Duplex {
     this.whenRoom = done;
     // Asked again when it is half empty, so that more is there before the links run dry.
     this.connection.setSendSpace(limitBytes / 2, () => this.onRoom());
+  }
+
+  private unsentLimitBytes(): number {
+    if (this.sendBufferBytes === null) return Number.POSITIVE_INFINITY;
+    // An application's buffer is as long as it said.
+    return this.isCopying ? this.sendBufferBytes : sendAheadBytes(this.connection, this.sendBufferBytes);
   }
 
   private onRoom(error: Error | null = null): void {

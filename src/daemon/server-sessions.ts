@@ -174,6 +174,7 @@ export class ServerSessions {
     const release = () => {
       clearTimeout(timer);
       if (holder === null) this.handshakes--;
+      else if (this.waiting.get(holder) === 1) this.waiting.delete(holder);
       else this.waiting.set(holder, this.waiting.get(holder)! - 1);
     };
     const end = () => {
