@@ -204,6 +204,7 @@ export class ClientDaemon {
       identity,
       connect: (way, syn) => this.connectOver(way, this.schedulerOf(BULK), syn),
       connectToServer: () => this.connectOver(() => this.paths.currentWay, this.schedulerOf(BULK)),
+      isChosen: (way) => this.paths.isChosen(way),
       serverAddress: () => this.paths.currentWay?.remote.address ?? this.resolver.addresses[0] ?? null,
       follow: (connection) => this.paths.follow(connection),
       onDelivered: (bytes) => this.receipts.delivered(driver.nowUs(), bytes),
@@ -691,6 +692,9 @@ export class ClientDaemon {
     this.journal.record('info', 'path-state', `${t.linkName}: ${t.from} → ${t.to} (${t.cause})`, {
       path: t.linkName,
       data: { from: t.from, to: t.to, cause: t.cause },
+    });
+    after(0, () => {
+      if (!this.isClosed) this.flows.onPaths();
     });
   }
 

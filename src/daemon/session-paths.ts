@@ -137,6 +137,13 @@ export class SessionPaths {
     return null;
   }
 
+  /** False: there is a better path than this one, which only waits (a backup, or the other link in handover). */
+  isChosen(way: Way): boolean {
+    const paths = this.manager.paths(this.options.nowUs());
+    const isIt = paths.some((p) => p.id === way.pathId && p.state === 'active');
+    return isIt || !paths.some((p) => p.state === 'active' && !p.isStalled);
+  }
+
   handle(event: PathEvent): void {
     this.manager.handle(this.options.nowUs(), event);
     this.drain();
@@ -402,10 +409,7 @@ export class SessionPaths {
           // It was about to be given up, and is wanted again.
           if (!command.backup && path.state === 'going') path.state = 'returned';
         }
-        this.each(command.pathId, (m) => {
-          m.connection.setBackup(nowUs, m.subflowId, command.backup);
-          m.connection.setLocalBackup(nowUs, m.subflowId, command.backup);
-        });
+        this.each(command.pathId, (m) => this.setBackup(m, command.backup));
         break;
       }
       case 'link-state':
@@ -469,7 +473,10 @@ export class SessionPaths {
           ipEquals(way.remote.address, subflow.remote.address);
         if (!isIt || members.some((m) => m.connection.id === connection.id)) continue;
         this.join(way, { connection, subflowId: subflow.id });
-        members.at(-1)!.isEstablished = subflow.state === 'established';
+        const member = members.at(-1)!;
+        member.isEstablished = subflow.state === 'established';
+        // The path may have become a backup since this connection was opened over it.
+        if (this.pathOf(way).isBackup !== subflow.isBackupLocal) this.setBackup(member, this.pathOf(way).isBackup);
       }
     }
   }
@@ -539,6 +546,13 @@ export class SessionPaths {
     path.isReported = false;
     if (wasReported) this.handle({ type: 'subflow-closed', pathId, why });
     else this.handle({ type: 'join-failed', pathId, reason: why, isTransient });
+  }
+
+  /** Both ways: what the peer sends, and what we do. */
+  private setBackup({ connection, subflowId }: Member, isBackup: boolean): void {
+    const nowUs = this.options.nowUs();
+    connection.setBackup(nowUs, subflowId, isBackup);
+    connection.setLocalBackup(nowUs, subflowId, isBackup);
   }
 
   private hasMembers(connection: ConnectionApi): boolean {

@@ -146,7 +146,9 @@ test.serial('what a link has used counts on after a kill', async (t) => {
     delete c.tun;
     delete c.traffic;
   });
-  await waitFor('wwan0 carries all', async () => (await path('wwan0')).state === 'active');
+  await waitFor('wwan0 carries all', async () => {
+    return (await path('wwan0')).state === 'active' && (await path('wlan0')).state === 'warm';
+  });
   t.true((await download(lab, { address: SITE.v4, bytes: 3_000_000 })).isIntact);
   await waitFor('it is counted', async () => (await path('wwan0')).cap!.day_bytes > 3_000_000);
   const before = (await path('wwan0')).cap!;

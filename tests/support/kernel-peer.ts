@@ -3,12 +3,11 @@
  * `mptcpize run` speaks MPTCP). Lines of JSON in: {"id", "host" | null, "port", "bytes"} connects, or listens for one
  * connection where host is null; {"id", "drop": true} gives up. Lines of JSON out: {"id", "ready"} when it listens, and
  * {"id", "received", "sha256", "hasEnded"} when the connection is over. It sends byteStream('kernel', bytes) and ends, with
- * "isPolite" only when the other side has.
+ * "isPolite" only when the other side has; after its first "firstBytes" it waits until it has received more than as many.
  */
 import { createHash } from 'node:crypto';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
-import { Readable } from 'node:stream';
 import { byteStream } from './byte-stream.js';
 
 export interface PeerRequest {
@@ -17,6 +16,7 @@ export interface PeerRequest {
   readonly port: number;
   readonly bytes: number;
   readonly isPolite: boolean;
+  readonly firstBytes: number;
 }
 
 export interface PeerReport {
@@ -32,14 +32,23 @@ function say(line: object): void {
   process.stdout.write(`${JSON.stringify(line)}\n`);
 }
 
-function serve(socket: Socket, { id, bytes, isPolite }: PeerRequest, server: Server | null): void {
+function serve(socket: Socket, { id, bytes, isPolite, firstBytes }: PeerRequest, server: Server | null): void {
   const hash = createHash('sha256');
   let received = 0;
   let hasEnded = false;
   let isAllSent = false;
+  const stream = Buffer.concat([...byteStream('kernel', bytes)]);
+  let sendRest = () => {
+    sendRest = () => undefined;
+    socket.write(stream.subarray(firstBytes), () => {
+      isAllSent = true;
+      if (!isPolite || hasEnded) socket.end();
+    });
+  };
   socket.on('data', (chunk) => {
     hash.update(chunk);
     received += chunk.length;
+    if (received > firstBytes) sendRest();
   });
   socket.on('end', () => {
     hasEnded = true;
@@ -53,12 +62,8 @@ function serve(socket: Socket, { id, bytes, isPolite }: PeerRequest, server: Ser
     say({ id, received, sha256: hash.digest('hex'), hasEnded } satisfies PeerReport);
   });
   open.set(id, () => socket.destroy());
-  const source = Readable.from(byteStream('kernel', bytes), { objectMode: false });
-  source.on('end', () => {
-    isAllSent = true;
-    if (!isPolite || hasEnded) socket.end();
-  });
-  source.pipe(socket, { end: false });
+  socket.write(stream.subarray(0, firstBytes));
+  if (firstBytes >= bytes) sendRest();
 }
 
 createInterface({ input: process.stdin }).on('line', (line) => {

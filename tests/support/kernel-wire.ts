@@ -41,7 +41,7 @@ const SLOT_BYTES = 9_216;
 /** For connecting and the transfer itself, on a busy machine. */
 const TRANSFER_MS = 8_000;
 const JOIN_RETRY_MS = 5;
-/** Sent before the second path is there, which needs proof that the first works; and how long to wait for it. */
+/** Sent by either before the second path is there, which needs proof that the first works; and how long to wait for it. */
 const FIRST_BYTES = 1_000;
 const PATIENCE_MS = 300;
 /** What a connection that cannot go on is given to show it. */
@@ -113,12 +113,13 @@ export class KernelLab {
     const session = new Session(this.tuns, what, role, port, bytes);
     try {
       const report = this.line<PeerReport>(id, 'report');
+      const request = { port, bytes, isPolite, firstBytes: paths === 2 ? FIRST_BYTES : bytes };
       if (role === 'client') {
         const ready = this.line(id, 'ready');
-        this.ask({ id, host: null, port, bytes, isPolite });
+        this.ask({ id, host: null, ...request });
         await ready;
         session.connect();
-      } else this.ask({ id, host: what.dial ?? '10.1.0.1', port, bytes, isPolite });
+      } else this.ask({ id, host: what.dial ?? '10.1.0.1', ...request });
       const limitMs = isBroken ? BROKEN_MS : TRANSFER_MS + slackUs / 1000;
       const timer = setTimeout(() => {
         session.stop();
@@ -160,7 +161,7 @@ class Session implements Edge {
   private finish: () => void = () => undefined;
   private retry: NodeJS.Timeout | null = null;
   private isPumping = false;
-  /** With two paths most of the data waits for the second one, or until it is clear that it will not come. */
+  /** With two paths most of the data (the peer's as well) waits for the second one, or until it is clear that it will not come. */
   private sendRest: () => void = () => undefined;
   private patience: NodeJS.Timeout | null = null;
 

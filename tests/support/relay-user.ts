@@ -56,6 +56,7 @@ const relay: RelayClient = new RelayClient(
   {
     nowUs: () => driver.nowUs(),
     after,
+    isChosen: () => true,
     random: Math.random,
     async connect() {
       const guard = driver.acquirePort(0);

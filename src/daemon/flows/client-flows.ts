@@ -10,7 +10,7 @@ import type { ReceiveBatch, TunPort } from '../../core/engine/ports.js';
 import type { PathEvent } from '../../core/pathman/types.js';
 import { schedulerOf } from '../../core/scheduler/modes.js';
 import { nodeEnv } from '../driver.js';
-import { after } from '../session-paths.js';
+import { after, type Way } from '../session-paths.js';
 import type { TlsIdentity } from '../tls.js';
 import type { FlowDialer, FlowRules, FlowTarget, FlowWay } from './contract.js';
 import { ConvertDialer } from './convert-client.js';
@@ -26,6 +26,8 @@ export interface ClientFlowsOptions extends DirectHost {
   config(): ClientConfig;
   /** A connection to our server, over the session's best path; null: there is none now. */
   connectToServer(): Promise<Dialed | null>;
+  /** See RelayCarrier. */
+  isChosen(way: Way): boolean;
   /** Of our server; null: not known yet. */
   serverAddress(): IpAddress | null;
   /** The session's path manager gives this connection its further subflows from now on. */
@@ -51,6 +53,7 @@ export class ClientFlows {
       {
         nowUs: () => options.nowUs(),
         connect: () => options.connectToServer(),
+        isChosen: (way) => options.isChosen(way),
         openStream: (connection) => options.openStream(connection),
         after,
         random: Math.random,
@@ -97,6 +100,11 @@ export class ClientFlows {
     if (event.type === 'link-removed' || (event.type === 'link-changed' && event.isUp === false)) {
       this.relay.onLinkGone(event.linkId);
     }
+  }
+
+  /** A path of the session has changed its state; not from within the path manager. */
+  onPaths(): void {
+    this.relay.onPaths();
   }
 
   onReceived(linkId: number): void {

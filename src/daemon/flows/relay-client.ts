@@ -91,6 +91,11 @@ export class RelayClient implements FlowDialer {
     this.pool.invalidate(linkId);
   }
 
+  /** Paths have changed states. */
+  onPaths(): void {
+    this.pool.review();
+  }
+
   /** A link has come, or a way to the relay. */
   onWay(): void {
     this.pool.retryNow();

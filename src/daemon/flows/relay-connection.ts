@@ -25,6 +25,8 @@ export interface RelayCarrier {
   /** A connection to the relay over the best way; null: nowhere now. */
   connect(): Promise<{ readonly way: Way; readonly api: ConnectionApi } | null>;
   openStream(connection: ConnectionApi): ConnectionStream;
+  /** False: a connection opened over this way now would take a better one. */
+  isChosen(way: Way): boolean;
 }
 
 /** The relay did not get the request, or not this way: it may be asked over another connection. */
@@ -42,7 +44,7 @@ export class RelayConnection implements Warm {
     readonly way: Way,
     readonly connection: ConnectionApi,
     socket: TLSSocket,
-    private readonly nowUs: () => Micros,
+    private readonly carrier: RelayCarrier,
   ) {
     this.socket = socket;
     socket.on('close', () => {
@@ -65,7 +67,6 @@ export class RelayConnection implements Warm {
     const { api, way } = dialed;
     const stream = carrier.openStream(api);
     const socket = startTlsClient(stream, identity, sessions);
-    const nowUs = () => carrier.nowUs();
     return new Promise((resolve, reject) => {
       const end = () => {
         clearTimeout(timer);
@@ -77,7 +78,7 @@ export class RelayConnection implements Warm {
         // Should a session be what was wrong, the next attempt does without.
         sessions.clear();
         socket.destroy();
-        if (api.state !== 'closed') api.abort(nowUs());
+        if (api.state !== 'closed') api.abort(carrier.nowUs());
         reject(error);
       };
       let why: Error | null = null;
@@ -94,7 +95,7 @@ export class RelayConnection implements Warm {
           return;
         }
         end();
-        resolve(new RelayConnection(way, api, socket, nowUs));
+        resolve(new RelayConnection(way, api, socket, carrier));
       };
       const timer = setTimeout(() => fail(new Error('the relay does not answer in time')), HANDSHAKE_TIMEOUT_MS);
       stream.on('error', (error: Error) => {
@@ -112,12 +113,13 @@ export class RelayConnection implements Warm {
   }
 
   get isUsable(): boolean {
-    return !this.isGone && this.connection.state === 'established' && !this.connection.info().subflows.every(isStalled);
+    if (this.isGone || this.connection.state !== 'established') return false;
+    return this.carrier.isChosen(this.way) && !this.connection.info().subflows.every(isStalled);
   }
 
   /** Ends it at once. */
   close(): void {
-    if (this.connection.state !== 'closed') this.connection.abort(this.nowUs());
+    if (this.connection.state !== 'closed') this.connection.abort(this.carrier.nowUs());
     this.socket.destroy();
   }
 
@@ -148,7 +150,7 @@ export class RelayConnection implements Warm {
           if (!reader.push(chunk)) return;
           const { exportsKeys } = parseConnectAnswer(reader.head!, target.host.includes(':'));
           // The relay uses them already; nothing is joined before this.
-          if (exportsKeys) connection.useExportedKeys(this.nowUs(), exportJoinKeys(socket, 'client'));
+          if (exportsKeys) connection.useExportedKeys(this.carrier.nowUs(), exportJoinKeys(socket, 'client'));
         } catch (error) {
           fail(error instanceof DialError ? error : new DialError('unavailable', (error as Error).message));
           return;

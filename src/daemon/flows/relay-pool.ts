@@ -30,7 +30,7 @@ const RETRY_MAX_MS = 5_000;
 /** A connection that waits for a flow. */
 export interface Warm {
   readonly linkId: number;
-  /** False: it would not do, although it has not been closed. */
+  /** False: it would not do (now), although it has not been closed. */
   readonly isUsable: boolean;
   /** Told once when it is closed, by whomever. */
   onGone: () => void;
@@ -131,6 +131,12 @@ export class RelayPool<T extends Warm> {
   invalidate(linkId: number): void {
     for (const s of [...this.store]) if (s.warm.linkId === linkId) this.discard(s.warm);
     this.retryNow();
+  }
+
+  /** Paths have changed places: what waits on one that would not be chosen now is closed; others take its place. */
+  review(): void {
+    for (const { warm } of [...this.store]) if (!warm.isUsable) this.discard(warm);
+    this.fill();
   }
 
   /** There may be a way (again): whatever was waiting for the next attempt is tried at once. */

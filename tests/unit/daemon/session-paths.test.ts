@@ -38,6 +38,9 @@ class JoiningConnection extends LoopbackConnection {
   override setBackup(_nowUs?: number, id?: number, backup?: boolean): void {
     this.calls.push(`setBackup ${id} ${backup}`);
   }
+  override setLocalBackup(_nowUs?: number, id?: number, backup?: boolean): void {
+    this.calls.push(`setLocalBackup ${id} ${backup}`);
+  }
   override onLinkState(_nowUs?: number, linkId?: number, isUp?: boolean): void {
     this.calls.push(`link ${linkId} ${isUp ? 'up' : 'down'}`);
   }
@@ -106,6 +109,12 @@ class Rig {
     const linkId = c.subflows[subflowId]!.linkId;
     const isPermanent = why === 'reset' || why === 'refused';
     this.paths.onEngineEvent({ type, connectionId: c.id, subflowId, linkId, why, isPermanent, stalledUs: 0 });
+  }
+
+  /** Time passes, and the path manager looks at its clock. */
+  pass(us: number): void {
+    this.nowUs += us;
+    this.paths.handle({ type: 'link-news', linkId: LTE.id });
   }
 
   stateOf(linkId: number): string {
@@ -177,6 +186,29 @@ test('a connection that comes later joins the paths in use', (t) => {
       ],
     ],
   );
+});
+
+test('a connection that waited while its path became a backup would take another now, and is one over a backup', (t) => {
+  const rig = setUp(t);
+  const sparse = rig.connect(SPARSE);
+  rig.event('subflow-established', sparse, 1);
+  const way = rig.paths.currentWay!;
+  const follower = new JoiningConnection();
+  follower.subflows.push({
+    id: 0,
+    linkId: WIFI.id,
+    state: 'established',
+    isBackupLocal: false,
+    local: { address: WIFI.addresses[0], port: 1 },
+    remote: SERVER,
+  } as unknown as SubflowInfo);
+  t.true(rig.paths.isChosen(way));
+  rig.paths.handle({ type: 'link-policy', linkId: WIFI.id, policy: { role: 'backup' } });
+  rig.pass(1_000_000);
+  t.false(rig.paths.isChosen(way));
+  t.is(rig.paths.currentWay!.linkId, LTE.id);
+  rig.paths.follow(follower);
+  t.deepEqual(follower.calls, ['setBackup 0 true', 'setLocalBackup 0 true', 'join link 2']);
 });
 
 test('a path is lost when its last subflow is, and stalled for all when it is for one', async (t) => {

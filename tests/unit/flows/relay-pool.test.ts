@@ -198,6 +198,19 @@ test('one that has become useless, or was closed by the relay, is not given to a
   t.is(rig.pool.counters.gone, 2);
 });
 
+test('what would not be chosen now is replaced before anybody asks', async (t) => {
+  const rig = new Rig();
+  rig.pool.start();
+  await rig.pass(S);
+  const before = rig.open_;
+  for (const c of before) c.isUsable = false;
+  rig.pool.review();
+  await rig.pass(S);
+  t.true(before.every((c) => c.isClosed));
+  t.is(rig.pool.stored, before.length);
+  t.true(rig.open_.every((c) => c.isUsable));
+});
+
 test('failures are waited out, longer and longer; news of a way ends the pause', async (t) => {
   const rig = new Rig(1, 1);
   rig.failure = new Error('no answer');
