@@ -572,12 +572,12 @@ export class ClientDaemon {
     this.driver.flushSoon();
   }
 
-  private onSignal(link: HostLink, signalDbm: number): void {
+  private onSignal(link: HostLink, signalDbm: number | null): void {
     const subflows = this.connections
       .flatMap(({ connection }) => connection.info().subflows)
       .filter((s) => s.linkId === link.id);
     const verdict = this.fading.sample(this.driver.nowUs(), link, signalDbm, subflows);
-    if (verdict !== null) this.setFading(link, verdict, `${Math.round(signalDbm)} dBm`);
+    if (verdict !== null) this.setFading(link, verdict, signalDbm === null ? 'unknown' : `${Math.round(signalDbm)} dBm`);
   }
 
   private setFading(link: HostLink, isFading: boolean, detail: string): void {

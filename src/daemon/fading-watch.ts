@@ -2,7 +2,7 @@
  * Which links are about to break: each sample of a link's signal, together with how the subflows over it fare, goes to the
  * judgement in core/pathman/fading.ts. Kept by interface index, so it outlives a rename and ends with the interface.
  */
-import type { Micros } from '../core/base/time.js';
+import { type Micros, US_PER_S } from '../core/base/time.js';
 import type { SubflowInfo } from '../core/engine/api.js';
 import { Fading, type PathFacts } from '../core/pathman/fading.js';
 
@@ -12,6 +12,8 @@ export type FadingView = Pick<
   'state' | 'srttUs' | 'minRttUs' | 'isStalled' | 'bytesSent' | 'bytesRetransmitted'
 >;
 
+/** A radio that has said nothing of its signal for so long has nothing to say. */
+const UNHEARD_US = 3 * US_PER_S;
 /** Less than this sent since the last sample says nothing about loss. */
 const MIN_SENT_BYTES = 15_000;
 
@@ -19,6 +21,7 @@ interface Watched {
   readonly judge: Fading;
   ssid: string | null;
   isFading: boolean;
+  heardUs: Micros;
   sentBytes: number;
   retransmittedBytes: number;
 }
@@ -26,21 +29,28 @@ interface Watched {
 export class FadingWatch {
   readonly #links = new Map<number, Watched>();
 
-  /** A sample; the new verdict if it is another one than before, else null. `subflows`: those over the link. */
+  /**
+   * A sample, or that there is none (null); the new verdict if it is another one than before, else null. `subflows`: those
+   * over the link.
+   */
   sample(
     nowUs: Micros,
     link: { readonly id: number; readonly ssid: string | null },
-    signalDbm: number,
+    signalDbm: number | null,
     subflows: readonly FadingView[],
   ): boolean | null {
     let watched = this.#links.get(link.id);
+    if (signalDbm === null) {
+      return watched !== undefined && nowUs - watched.heardUs >= UNHEARD_US ? this.reset(link.id) : null;
+    }
     if (watched === undefined) {
-      watched = { judge: new Fading(), ssid: link.ssid, isFading: false, sentBytes: 0, retransmittedBytes: 0 };
+      watched = { judge: new Fading(), ssid: link.ssid, isFading: false, heardUs: nowUs, sentBytes: 0, retransmittedBytes: 0 };
       this.#links.set(link.id, watched);
     }
     // What the access points of one network say continues the same walk; another network is another story.
     if (watched.ssid !== link.ssid) watched.judge.reset();
     watched.ssid = link.ssid;
+    watched.heardUs = nowUs;
     return this.#verdict(watched, watched.judge.sample(nowUs, signalDbm, factsOf(watched, subflows)));
   }
 

@@ -43,8 +43,8 @@ export interface LinkEvents {
   /** Not called for what is there at first: read `links`. */
   onChange(change: LinkChange): void;
   onNews?(link: HostLink, news: LinkNews): void;
-  /** Every SAMPLE_MS, for each WiFi link that is up and whose signal is known. */
-  onSignal?(link: HostLink, signalDbm: number): void;
+  /** Every SAMPLE_MS, for each link that is up; null: its signal is not known (now). */
+  onSignal?(link: HostLink, signalDbm: number | null): void;
   /** After that: whether the next sample of it should come sooner (RESTLESS_SAMPLE_MS). */
   isRestless?(link: HostLink): boolean;
 }
@@ -136,7 +136,8 @@ export class LinkMonitor {
     if (feed?.current !== wasFed) this.#update();
     for (const link of this.#current.values()) {
       if (link.type !== 'wifi' || !link.hasCarrier) continue;
-      const reading = overlay(link, signal?.read(link) ?? null, feed?.current.links[link.name]);
+      const silent = { ...link, signalDbm: null };
+      const reading = overlay(silent, signal?.read(link) ?? null, feed?.current.links[link.name]);
       if (reading.ssid !== link.ssid || reading.whyVirtual !== link.whyVirtual) {
         this.#update();
         break;
@@ -144,7 +145,7 @@ export class LinkMonitor {
       this.#current.set(link.id, { ...link, signalDbm: reading.signalDbm });
     }
     for (const link of this.links) {
-      if (link.isUp && link.signalDbm !== null) this.events.onSignal?.(link, link.signalDbm);
+      if (link.isUp) this.events.onSignal?.(link, link.signalDbm);
     }
   }
 

@@ -46,7 +46,9 @@ class Watched {
         new LinkMonitor(whole, {
           onChange: (change) => this.log.push(changeText(change)),
           onNews: (link, news) => this.log.push(`${link.name}: news ${news}`),
-          onSignal: (link, dbm) => this.log.push(`${link.name}: ${dbm} dBm`),
+          onSignal: (link, dbm) => {
+            if (dbm !== null) this.log.push(`${link.name}: ${dbm} dBm`);
+          },
         }),
     );
   }

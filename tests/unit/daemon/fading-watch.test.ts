@@ -55,3 +55,11 @@ test('another network is another story', (t) => {
   for (let i = 0; i < 6; i++) watch.sample(i * 0.5 * S, LINK, -60 - 3 * i, []);
   t.is(watch.sample(3 * S, { ...LINK, ssid: 'other' }, -70, []), false, 'it was fading');
 });
+
+test('a radio that says nothing of its signal any more: after three seconds nothing is held against the link', (t) => {
+  const watch = new FadingWatch();
+  t.is(watch.sample(0, LINK, null, []), null, 'it never said anything');
+  for (let i = 0; i < 6; i++) watch.sample(i * 0.5 * S, LINK, -60 - 3 * i, []);
+  const silence = [3, 3.5, 4, 5, 5.4, 5.5, 6].map((s) => watch.sample(s * S, LINK, null, []));
+  t.deepEqual(silence, [null, null, null, null, null, false, null]);
+});
