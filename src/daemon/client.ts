@@ -577,7 +577,8 @@ export class ClientDaemon {
       .flatMap(({ connection }) => connection.info().subflows)
       .filter((s) => s.linkId === link.id);
     const verdict = this.fading.sample(this.driver.nowUs(), link, signalDbm, subflows);
-    if (verdict !== null) this.setFading(link, verdict, signalDbm === null ? 'unknown' : `${Math.round(signalDbm)} dBm`);
+    if (verdict !== null)
+      this.setFading(link, verdict, signalDbm === null ? 'unknown' : `${Math.round(signalDbm)} dBm`);
   }
 
   private setFading(link: HostLink, isFading: boolean, detail: string): void {

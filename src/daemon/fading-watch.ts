@@ -44,7 +44,14 @@ export class FadingWatch {
       return watched !== undefined && nowUs - watched.heardUs >= UNHEARD_US ? this.reset(link.id) : null;
     }
     if (watched === undefined) {
-      watched = { judge: new Fading(), ssid: link.ssid, isFading: false, heardUs: nowUs, sentBytes: 0, retransmittedBytes: 0 };
+      watched = {
+        judge: new Fading(),
+        ssid: link.ssid,
+        isFading: false,
+        heardUs: nowUs,
+        sentBytes: 0,
+        retransmittedBytes: 0,
+      };
       this.#links.set(link.id, watched);
     }
     // What the access points of one network say continues the same walk; another network is another story.
