@@ -33,6 +33,18 @@ export const mutations: readonly Mutation[] = [
     replace: 'this.isLocalBackup',
   },
   {
+    row: 'P3',
+    file: 'src/core/mptcp/priority.ts',
+    find: 'if (this.hasAsked) this.repeat(nowUs);',
+    replace: 'if (this.hasAsked) this.wait(nowUs);',
+  },
+  {
+    row: 'P3',
+    file: 'src/core/tcp/segment-arrives.ts',
+    find: 'ts.onEcho(seg.tsEcr);',
+    replace: '',
+  },
+  {
     row: 'P4',
     file: 'src/core/wire/mptcp-options.ts',
     find: 'if (length !== PRIO_BYTES) return 0;',

@@ -3,14 +3,15 @@ import { parseIp } from '../../src/core/base/ip.js';
 import type { ConnectionApi } from '../../src/core/engine/api.js';
 import type { EngineConfig } from '../../src/core/engine/config.js';
 import { Engine } from '../../src/core/engine/engine.js';
+import type { Middlebox } from '../../src/sim/middlebox.js';
 import { Network } from '../../src/sim/network.js';
 
 export const SERVER = parseIp('10.9.0.1');
 export const LOCAL = [parseIp('10.0.1.1'), parseIp('10.0.2.1')] as const;
 export const S = 1_000_000;
 
-/** A client with two links to a server, and one connection that has carried a byte each way. */
-export function connected(config: Partial<EngineConfig> = {}) {
+/** A client with two links to a server, boxes on the first, and one connection that has carried a byte each way. */
+export function connected(config: Partial<EngineConfig> = {}, middleboxes: readonly Middlebox[] = []) {
   const network = new Network(7);
   const client = network.addHost({ name: 'client' }, (env) => new Engine(env, config));
   const server = network.addHost({ name: 'server' }, (env) => new Engine(env, config));
@@ -26,7 +27,7 @@ export function connected(config: Partial<EngineConfig> = {}) {
       rightLinkId: 0,
       up: { delayUs },
       down: { delayUs },
-      middleboxes: [],
+      middleboxes: i === 0 ? [...middleboxes] : [],
       leftPortBytes: null,
     });
   }

@@ -358,6 +358,7 @@ export class Connection implements ConnectionApi {
     this.harm.check(nowUs);
     for (const sf of this.subflows) {
       if (sf.isLinkDown) continue;
+      if (sf.priority.checkAtUs <= nowUs) sf.priority.check(nowUs);
       if (sf.signalAtUs <= nowUs) sf.pumpSignals(nowUs);
       if (sf.join.ackAtUs <= nowUs) handshake.pumpJoin(nowUs, sf);
     }
@@ -403,7 +404,7 @@ export class Connection implements ConnectionApi {
     for (const sf of this.subflows) {
       // Without its link a subflow stands still, clocks included; `kick` wakes it.
       if (sf.isLinkDown) continue;
-      at = Math.min(at, sf.tcp.nextDeadline(), sf.signalAtUs, sf.join.ackAtUs);
+      at = Math.min(at, sf.tcp.nextDeadline(), sf.signalAtUs, sf.priority.checkAtUs, sf.join.ackAtUs);
       if (this.mode === 'mptcp' && this.state !== 'closed')
         at = Math.min(at, this.health.nextDeadline(sf), this.doubts.nextDeadline(sf));
     }
@@ -489,7 +490,7 @@ export class Connection implements ConnectionApi {
     const sf = this.subflow(subflowId);
     if (sf === undefined || sf.isBackupWanted === backup) return;
     sf.isBackupWanted = backup;
-    if (this.mode === 'mptcp') sf.signal(nowUs, { kind: 'prio', backup });
+    if (this.mode === 'mptcp') sf.priority.say(nowUs);
   }
 
   limitSubflow(_nowUs: Micros, subflowId: number, limit: RateLimit | null): void {

@@ -139,6 +139,7 @@ export class PathHealth {
     sf.tcp.setProbeInterval(0);
     c.host.noteSlowProbes(sf, false);
     c.sender.reinjections.forget(sf.id);
+    sf.priority.onRecovered(nowUs);
     c.host.count('MPTcpExtSubflowRecover');
     const stalledUs = nowUs - sf.stalledAtUs;
     c.host.emit({

@@ -14,6 +14,7 @@ import { InboundData } from './inbound-data.js';
 import { OptionsIn } from './options-in.js';
 import { OptionsOut } from './options-out.js';
 import { Penalty } from './penalty.js';
+import { PriorityWord } from './priority.js';
 import type { ReceiveMappings } from './receive-mapping.js';
 import type { OutboundMapping } from './send-buffer.js';
 import { SignalQueue, signalBytes } from './signals.js';
@@ -78,6 +79,7 @@ export class MptcpSubflow implements SubflowOwner {
   /** MP_FAIL to send with the RST: relative DSN, -1 none. */
   failDsn = -1;
   readonly signals = new SignalQueue();
+  readonly priority = new PriorityWord(this);
   signalAtUs: Micros = NEVER;
   /** ACKs sent for signals alone since a segment that said something else as well. */
   private signalsInRow = 0;
@@ -182,6 +184,7 @@ export class MptcpSubflow implements SubflowOwner {
       return;
     }
     this.tcp.requestAck(nowUs);
+    if (this.signals.first!.kind === 'prio') this.priority.onSent(nowUs);
     this.signalAtUs = nowUs + SIGNAL_GAP_US;
   }
 

@@ -101,7 +101,10 @@ export class SegmentArrives {
     if (!tcb.askOwner(nowUs, seg)) return;
     tcb.lastReceivedUs = nowUs;
     tcb.keepalive.onReceived();
-    if (ts.enabled && seg.hasTs) ts.onAccepted(nowUs, seg.tsVal, seq, tcb.receiver.lastAckSent);
+    if (ts.enabled && seg.hasTs) {
+      ts.onAccepted(nowUs, seg.tsVal, seq, tcb.receiver.lastAckSent);
+      ts.onEcho(seg.tsEcr);
+    }
     if (tcb.negotiated.ecn) this.#noteCongestionMarks(seg);
     if (tcb.state === 'syn-received') tcb.handshake.complete(nowUs, seg, seq);
     if (!tcb.isOpen) return;

@@ -271,6 +271,17 @@ export class TcpSubflow {
     }
   }
 
+  /** Sends an empty segment that the peer has to answer (as a keepalive is). */
+  ask(): void {
+    this.#tcb.keepalive.isDue = true;
+  }
+
+  /** The peer has had a segment that left at `sentUs` or later. Without timestamps nobody knows: taken for true. */
+  hasEchoed(sentUs: Micros): boolean {
+    const { ts } = this.#tcb;
+    return !ts.enabled || ts.hasEchoed(sentUs);
+  }
+
   /** The MTU of the local link changed. */
   onMtuChange(mtuBytes: number): void {
     this.#tcb.sender.onLinkMtu(mtuBytes);

@@ -17,6 +17,8 @@ export class Timestamps {
   enabled = false;
   /** TS.Recent: what we echo. */
   recent = 0;
+  /** The latest of our own values that the peer has echoed. */
+  #echoed: number | null = null;
   #recentUs: Micros = 0;
   #hasRecent = false;
 
@@ -31,6 +33,16 @@ export class Timestamps {
   /** Age of an echoed value in microseconds, a multiple of the tick; negative: not ours. */
   ageUs(nowUs: Micros, tsEcr: number): Micros {
     return ((this.valueAt(nowUs) - tsEcr) | 0) * US_PER_MS;
+  }
+
+  /** A segment that is ours to believe echoes `tsEcr`. */
+  onEcho(tsEcr: number): void {
+    if (this.#echoed === null || isTsBefore(this.#echoed, tsEcr)) this.#echoed = tsEcr;
+  }
+
+  /** Whether something that was sent at `sentUs` or later has been echoed. */
+  hasEchoed(sentUs: Micros): boolean {
+    return this.#echoed !== null && !isTsBefore(this.#echoed, this.valueAt(sentUs));
   }
 
   /** The peer's SYN. */

@@ -1,13 +1,38 @@
 /** Backup subflows and MP_PRIO (RFC 8684 3.3.8). */
 import test from 'ava';
 import { MPTCP_KIND, writePrio } from '../../../src/core/wire/mptcp-options.js';
+import type { Heading, Middlebox, MiddleboxOut } from '../../../src/sim/middlebox.js';
+import type { SimPacket } from '../../../src/sim/packet.js';
 import { MptcpScript, type ScriptPath, type Sent } from '../../support/mptcp-script.js';
+import { connected, S } from '../../support/two-hosts.js';
 
 const pathsOf = (sent: readonly Sent[]) => [...new Set(sent.filter((x) => x.len > 0).map((x) => x.path))];
 
 function prio(path: ScriptPath, backup: boolean): void {
   path.exchange({ options: (out, o) => writePrio(out, o, backup) });
 }
+
+/** Loses the first so many segments with MP_PRIO, and notes when each came. */
+class PriorityLoser implements Middlebox {
+  readonly name = 'priority-loser';
+  readonly saidUs: number[] = [];
+  asked = 0;
+
+  constructor(private readonly losses: number) {}
+
+  process(nowUs: number, heading: Heading, packet: SimPacket, out: MiddleboxOut): void {
+    if (packet.findOption(MPTCP_KIND, SUBTYPE_PRIO) >= 0) {
+      this.saidUs.push(nowUs);
+      if (this.saidUs.length <= this.losses) {
+        out.drop(packet, this.name);
+        return;
+      }
+    } else if (heading === 'right' && this.saidUs.length > 0) this.asked++;
+    out.forward(packet, heading);
+  }
+}
+
+const SUBTYPE_PRIO = 5;
 
 /** More than one subflow's first window, so that all that may be used are. */
 const PLENTY = 40_000;
@@ -74,4 +99,27 @@ test('no regular subflow works: the backup is used; one works again: back to it'
   s.p0.ack(2002);
   t.false(s.p0.sf.isStalled);
   t.deepEqual(pathsOf(s.write(1000)), [0]);
+});
+
+test('MP_PRIO that is lost is said again, until the peer has shown that an ACK with it arrived', (t) => {
+  for (const losses of [0, 1, 3]) {
+    const box = new PriorityLoser(losses);
+    const { network, client, ours, theirs } = connected({}, [box]);
+    ours.setBackup(S, 0, true);
+    client.poke();
+    network.run(10 * S);
+    t.true(theirs.info().subflows[0]!.isBackupRemote, `${losses} lost`);
+    t.is(box.saidUs.length, losses + 1, 'and then no more');
+    t.true(box.asked > 0, 'an idle path is asked for the proof');
+    t.true(box.saidUs.at(-1)! < S + [0, 150_000, 700_000, 700_000][losses]! + 20_000, String(box.saidUs));
+  }
+});
+
+test('nobody hears MP_PRIO: it is not said for ever, but again when the path has recovered', (t) => {
+  const box = new PriorityLoser(100);
+  const { network, client, ours } = connected({}, [box]);
+  ours.setBackup(S, 0, true);
+  client.poke();
+  network.run(60 * S);
+  t.is(box.saidUs.length, 6);
 });
