@@ -50,3 +50,8 @@ export interface LinkFacts {
    */
   readonly whyVirtual: string | null;
 }
+
+/** It can ask a name server, whatever the tunnel's server's addresses as last known. */
+export function hasAddress(link: LinkFacts): boolean {
+  return link.hasCarrier && link.addresses.length > 0;
+}

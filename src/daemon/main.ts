@@ -34,7 +34,7 @@ import { ControlServer } from './control-server.js';
 import { Driver } from './driver.js';
 import { relayedStatus, tcpFlowStatus, whyFlowDocument } from './flows/flow-status.js';
 import { Journal } from './journal.js';
-import type { HostLink } from './link-monitor.js';
+import type { HostLink, LinkMonitor } from './link-monitor.js';
 import { SystemdNotifier } from './notify-systemd.js';
 import { ReceiptFile } from './receipt-file.js';
 import { type ReceiptBook, receiptText } from './receipts.js';
@@ -251,7 +251,7 @@ class Daemon implements StatusSource {
     if (this.server !== null) return { state: 'up', reason: null };
     const client = this.client!;
     if (client.isUp) return { state: 'up', reason: null };
-    if (!client.monitor.links.some((l) => l.isUp && client.roleOf(l) !== 'never'))
+    if (!client.links.monitor.links.some((l) => l.isUp && client.roles.roleOf(l) !== 'never'))
       return { state: 'waiting', reason: 'no usable link' };
     return { state: 'connecting', reason: client.lastFailure?.why ?? null };
   }
@@ -267,7 +267,7 @@ class Daemon implements StatusSource {
         needs_user: failure.isAuthentication,
       });
     }
-    for (const link of this.client?.monitor.links ?? []) {
+    for (const link of this.client?.links.monitor.links ?? []) {
       if (link.connectivity !== 'portal' || !link.hasCarrier) continue;
       const message = `${link.name}: a login page answers in place of the Internet (NetworkManager)`;
       problems.push({ kind: 'portal', message, remedy: 'log in there with a browser', needs_user: true });
@@ -306,11 +306,11 @@ class Daemon implements StatusSource {
   }
 
   counters(): Readonly<Record<string, number>> {
-    const lanes = this.client !== null ? [this.client.lane] : this.server!.sessions.sessions.map((s) => s.lane);
-    const part = (this.client ?? this.server)!;
+    const lanes = this.client !== null ? [this.client.tun.lane] : this.server!.sessions.sessions.map((s) => s.lane);
+    const writer = this.client?.tun.writer ?? this.server!.writer;
     return {
       ...this.driver.engine.counters(),
-      ...laneCounters(lanes, part.writer),
+      ...laneCounters(lanes, writer),
       ...prefixed('proxy_', this.client?.desk.proxy.counters ?? {}),
       ...prefixed('names_', this.client?.desk.domains.counters ?? {}),
       ...prefixed('apps_', this.client?.desk.apps.counters ?? {}),
@@ -325,12 +325,12 @@ class Daemon implements StatusSource {
 
   changePath(name: string, change: PathChange): CommandResult | null {
     if (this.client === null) return { ok: false, message: 'paths are chosen by the client' };
-    return this.client.changePath(name, change);
+    return this.client.policy.changePath(name, change);
   }
 
   changeMode(mode: TrafficMode | null): CommandResult {
     if (this.client === null) return { ok: false, message: 'the mode is chosen by the client' };
-    return this.client.changeMode(mode);
+    return this.client.policy.changeMode(mode);
   }
 
   tcpFlows(): TcpFlowStatus[] {
@@ -342,7 +342,7 @@ class Daemon implements StatusSource {
   }
 
   leftOut(): LeftOut[] {
-    const { leftOut } = (this.client ?? this.server)!.monitor;
+    const { leftOut } = this.monitor;
     return leftOut.map(({ name, type, why }) => ({ name, type, reason: why }));
   }
 
@@ -399,8 +399,8 @@ class Daemon implements StatusSource {
   private trafficMode(): Pick<StatusDocument['traffic'], 'mode' | 'mode_ordered' | 'scheduler'> {
     const { traffic } = this.config;
     if (this.client === null) return { mode: traffic.mode, mode_ordered: false, scheduler: traffic.scheduler };
-    const { trafficMode, orders } = this.client;
-    return { mode: trafficMode, mode_ordered: orders.mode !== null, scheduler: this.client.schedulerOf(BULK) };
+    const { policy, roles } = this.client;
+    return { mode: policy.mode, mode_ordered: roles.orders.mode !== null, scheduler: policy.schedulerOf(BULK) };
   }
 
   private connections(): LaneConnection[] {
@@ -415,8 +415,12 @@ class Daemon implements StatusSource {
     );
   }
 
+  private get monitor(): LinkMonitor {
+    return this.client?.links.monitor ?? this.server!.monitor;
+  }
+
   private links(): readonly HostLink[] {
-    return (this.client ?? this.server)!.monitor.links;
+    return this.monitor.links;
   }
 
   private linkName(id: number): string {
@@ -434,8 +438,8 @@ class Daemon implements StatusSource {
   }
 
   private clientSessions(client: ClientDaemon, nowMs: number) {
-    const { counters } = client.lane;
-    const totals = this.meter.totals('tun', counters.bytesOut, client.writer.bytesWritten, nowMs);
+    const { counters } = client.tun.lane;
+    const totals = this.meter.totals('tun', counters.bytesOut, client.tun.writer.bytesWritten, nowMs);
     const addresses = client.addresses.map((a) => a.text);
     const sessions: StatusDocument['sessions'] = [];
     if (client.upSinceUs !== null) {
@@ -478,10 +482,10 @@ class Daemon implements StatusSource {
           session: this.client === null ? null : this.client.config.server.host,
           connections,
           hostDrops: this.driver.hostDrops(link.id),
-          usage: this.client?.usageOf(link) ?? null,
-          limitBps: this.client?.limitOf(link) ?? null,
-          role: this.client?.roleOf(link) ?? link.rule.role,
-          order: this.client?.orders.of(link.name) ?? null,
+          usage: this.client?.roles.usageOf(link) ?? null,
+          limitBps: this.client?.roles.limitOf(link) ?? null,
+          role: this.client?.roles.roleOf(link) ?? link.rule.role,
+          order: this.client?.roles.orders.of(link.name) ?? null,
           congestion: link.rule.congestion ?? this.config.traffic.congestion,
           known: this.client?.pathState(link.id) ?? null,
           since: (state) => this.sinceWhen(`${link.id}`, state),
