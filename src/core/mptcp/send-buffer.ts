@@ -17,8 +17,11 @@ export interface DataUnit {
 
 interface Chunk {
   readonly dsn: number;
-  readonly bytes: Uint8Array;
+  bytes: Uint8Array;
 }
+
+/** In the place of what was DATA_ACKed, so that a list which is not yet cut short pins nothing. */
+const NO_BYTES = new Uint8Array(0);
 
 export class SendBuffer {
   private chunks: Chunk[] = [];
@@ -73,7 +76,9 @@ export class SendBuffer {
     if (dsn <= this.startDsn) return;
     this.startDsn = Math.min(dsn, this.endDsn);
     const chunks = this.chunks;
-    while (this.head < chunks.length && chunks[this.head]!.dsn + chunks[this.head]!.bytes.length <= dsn) this.head++;
+    while (this.head < chunks.length && chunks[this.head]!.dsn + chunks[this.head]!.bytes.length <= dsn) {
+      chunks[this.head++]!.bytes = NO_BYTES;
+    }
     if (this.head > 64 && this.head * 2 > chunks.length) {
       this.chunks = chunks.slice(this.head);
       this.cursor = Math.max(0, this.cursor - this.head);

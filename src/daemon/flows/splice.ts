@@ -8,6 +8,7 @@ import type { ByteReader } from '../../core/engine/api.js';
 import type { TerminatedFlow } from '../../core/flows/flow.js';
 import { sendAheadBytes } from '../duplex.js';
 import type { FlowOutbound } from './contract.js';
+import { copyOf, WriteBlocks } from './write-blocks.js';
 
 /** Towards the far side: what may wait in its stream (TLS takes it in its own time). */
 const STREAM_AHEAD_BYTES = 256 * 1024;
@@ -16,6 +17,9 @@ const UNSENT_MIN_BYTES = 128 * 1024;
 /** Towards the application: bytes that wait for its window; reading goes on below the second. */
 const BACKLOG_BYTES = 256 * 1024;
 const BACKLOG_LOW_BYTES = 64 * 1024;
+
+/** One for all flows. */
+const blocks = new WriteBlocks();
 
 export interface SpliceHost {
   nowUs(): Micros;
@@ -80,7 +84,7 @@ export class Splice implements ByteReader {
     }
     this.movedUs = this.host.nowUs();
     this.host.onSent(this, lengthBytes);
-    stream.write(copyOf(buf, offset, lengthBytes));
+    blocks.write(stream, buf, offset, lengthBytes);
     return lengthBytes;
   }
 
@@ -143,11 +147,4 @@ export class Splice implements ByteReader {
     if (!this.hasEnded || !this.outbound.stream.writableFinished) this.abort();
     this.isOver = true;
   }
-}
-
-/** Not from Node's pool: a slice that waits would pin 8 KB for a few bytes. */
-function copyOf(bytes: Uint8Array, offset: number, lengthBytes: number): Buffer {
-  const copy = Buffer.allocUnsafeSlow(lengthBytes);
-  copy.set(offset === 0 && lengthBytes === bytes.length ? bytes : bytes.subarray(offset, offset + lengthBytes));
-  return copy;
 }

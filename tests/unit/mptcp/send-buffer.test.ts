@@ -28,6 +28,18 @@ test('a unit of many small writes ends at MAX_UNIT_PARTS', (t) => {
   t.is(unit.lengthBytes, MAX_UNIT_PARTS);
 });
 
+test('what is DATA_ACKed is not held any longer, however little came after it', (t) => {
+  const b = new SendBuffer(1);
+  for (let i = 0; i < 10; i++) b.append(new Uint8Array(1000));
+  b.free(9_501);
+  const { chunks } = b as unknown as { chunks: { bytes: Uint8Array }[] };
+  t.is(
+    chunks.reduce((n, c) => n + c.bytes.length, 0),
+    1000,
+  );
+  t.is(b.take(9_501, 1000).lengthBytes, 500);
+});
+
 test('freed bytes leave the buffer, and what is not DATA_ACKed can be taken again (reinjection)', (t) => {
   const b = new SendBuffer(1);
   for (let i = 0; i < 300; i++) b.append(Uint8Array.of(i & 0xff, 1));
