@@ -205,6 +205,7 @@ export class MptcpConnection extends ConnectionDuplex {
   /** Ends a subflow: a FIN, or a RST. Its unacknowledged data goes by the others. ENOENT. */
   closeSubflow(subflowId: number, how: 'fin' | 'reset' = 'fin'): void {
     this.needSubflow('closeSubflow', subflowId);
+    this.mesh?.leave(subflowId);
     this.connection.closeSubflow(this.host.nowUs(), subflowId, how);
     this.host.flushSoon();
   }
@@ -218,21 +219,23 @@ export class MptcpConnection extends ConnectionDuplex {
   }
 
   /**
-   * False: open no further subflow by ourselves, and end all but one (the fastest that works). True: open them again. Whether
-   * a connection speaks Multipath TCP at all is decided when it is opened (`multipath` of connect and listen).
+   * False: open no further subflow, refuse those of the peer, and end all but one (the fastest that works). True: open and
+   * take them again. Whether a connection speaks Multipath TCP at all is decided when it is opened (`multipath` of connect
+   * and listen).
    */
   setMultipath(isEnabled: boolean): void {
     this.needMptcp('setMultipath');
-    if (this.mesh !== null) {
-      this.mesh.isEnabled = isEnabled;
-      this.mesh.joinAll();
+    this.connection.setTakesJoins(isEnabled);
+    if (isEnabled) {
+      this.mesh?.enable();
+      return;
     }
-    if (isEnabled) return;
+    if (this.mesh !== null) this.mesh.isEnabled = false;
     const kept = this.engineInfo()
       .subflows.filter((s) => s.state === 'established' && !s.isStalled)
       .sort((a, b) => Number(a.isBackupLocal) - Number(b.isBackupLocal) || a.srttUs - b.srttUs)[0];
     for (const { id } of this.engineInfo().subflows) {
-      if (kept !== undefined && id !== kept.id) this.connection.closeSubflow(this.host.nowUs(), id, 'fin');
+      if (kept !== undefined && id !== kept.id) this.closeSubflow(id);
     }
     this.host.flushSoon();
   }

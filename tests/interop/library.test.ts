@@ -152,6 +152,7 @@ test.serial('addresses, subflows, priority, keepalives, names and info', async (
     opened: true,
     disabled: true,
     info: { subflows: 0, total: 1, sent: 5, acked: 5, sequence: 0, signalled: 1 },
+    enabled: true,
     events: [true, true, true, true],
   });
 });

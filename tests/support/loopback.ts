@@ -108,6 +108,10 @@ export class LoopbackConnection implements ConnectionApi {
   }
   closeSubflow(): void {}
   setBackup(): void {}
+  setTakesJoins(takesJoins: boolean): void {
+    this.calls.push(`setTakesJoins ${takesJoins}`);
+  }
+
   setLocalBackup(_nowUs: Micros, subflowId: number, backup: boolean): void {
     this.calls.push(`setLocalBackup ${subflowId} ${backup}`);
   }

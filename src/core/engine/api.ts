@@ -97,6 +97,8 @@ export interface ConnectionApi {
   setCongestion(nowUs: Micros, subflowId: number, name: string): void;
   /** Our own choice for our sending: not while another path is usable. */
   setLocalBackup(nowUs: Micros, subflowId: number, backup: boolean): void;
+  /** False: joins of the peer are refused from now on, as prohibited (RFC 8684 3.2: local policy). True to begin with. */
+  setTakesJoins(takesJoins: boolean): void;
   /** ADD_ADDR / REMOVE_ADDR. */
   announce(nowUs: Micros, endpoint: { address: IpAddress; port?: number }): number;
   withdraw(nowUs: Micros, ...addressIds: readonly number[]): void;

@@ -117,6 +117,8 @@ export class Connection implements ConnectionApi {
   synsSent = 0;
   /** C flag received: no joins to the initial address and port (3.1). */
   isInitialAddressClosed = false;
+  /** The peer may open further subflows. */
+  takesJoins = true;
   isAborting = false;
   synBytesAcked = -1;
   synAckOptions: Uint8Array | null = null;
@@ -510,6 +512,10 @@ export class Connection implements ConnectionApi {
     const sf = this.subflow(subflowId);
     if (sf !== undefined) sf.isLocalBackup = backup;
     this.host.markDirty(this);
+  }
+
+  setTakesJoins(takesJoins: boolean): void {
+    this.takesJoins = takesJoins;
   }
 
   closeSubflow(nowUs: Micros, subflowId: number, how: 'fin' | 'reset'): void {

@@ -47,6 +47,7 @@ function isIdInUse(c: Connection): (addressId: number) => boolean {
 /** The peer may open this further subflow now: asked at its SYN, and again when the third packet makes it a subflow. */
 export function mayBeJoined(c: Connection, flow: FlowTuple): boolean {
   if (!c.isMptcp || c.state === 'closed' || c.subflows.length >= c.settings.maxSubflows) return false;
+  if (!c.takesJoins) return false;
   if (!c.settings.joinInitial && isToInitial(c, flow)) return false; // our flag C has said so
   return c.addresses.localId(flow.localAddress) >= 0;
 }

@@ -79,6 +79,21 @@ test('unknown token: RST that says MPTCP; more subflows than allowed: RST that s
   t.is(new HandJoin(script, 2, { address: '10.0.3.1', port: 40_000 }).dial(), undefined);
 });
 
+test('a connection that takes no joins refuses them as prohibited, also where the SYN was answered before', (t) => {
+  const script = connection();
+  const early = new HandJoin(script, 1, undefined, { address: '10.9.2.1', port: 6001 });
+  early.syn();
+  script.c.setTakesJoins(false);
+  t.is(resetReasonOf(early.third()[0]), RST_REASON.prohibited);
+  const late = new HandJoin(script, 1, undefined, { address: '10.9.2.1', port: 6002 });
+  t.is(resetReasonOf(late.syn()[0]), RST_REASON.prohibited);
+  t.is(script.c.subflows.length, 1);
+  script.c.setTakesJoins(true);
+  late.syn();
+  late.third();
+  t.is(script.c.subflows.length, 2);
+});
+
 test('a valid token is answered with the first half of HMAC-B, a nonce and our address id', (t) => {
   const script = connection();
   const [synAck] = new HandJoin(script).syn();
