@@ -3,8 +3,9 @@
  * everything: processes (PID namespace), network namespaces, devices and routes (network), and their names in /run
  * (mount namespace with a private /run). An ordinary user gets a user namespace around it, where the system allows that.
  */
-import { spawn, spawnSync } from 'node:child_process';
+import { type StdioOptions, spawn, spawnSync } from 'node:child_process';
 import { accessSync, constants, mkdirSync, readFileSync } from 'node:fs';
+import { Socket } from 'node:net';
 
 /** Set inside the sandbox; the value is our own, and only says "do not do it again". */
 const INSIDE = 'MPTUN_LAB_SANDBOX';
@@ -12,6 +13,8 @@ const INSIDE = 'MPTUN_LAB_SANDBOX';
 const INTERRUPT_PATIENCE_MS = 4000;
 const EXIT_SIGINT = 130;
 const EXIT_SIGKILL = 137;
+/** Inside: a pipe from the program outside. */
+const LIFELINE_FD = 3;
 
 /** The sandbox cannot be had; `message` says why and, line by line, what to do about it. */
 export class SandboxError extends Error {}
@@ -28,7 +31,9 @@ export function runInSandbox(argv: readonly string[], options: { keepPids?: bool
   const flags = findFlags(options.keepPids === true);
   // PDEATHSIG: when we are killed, `unshare` is, and with it (--kill-child) everything inside.
   const command = ['--pdeathsig', 'KILL', '--', 'unshare', ...flags, '--', ...argv];
-  const child = spawn('setpriv', command, { stdio: 'inherit', env: { ...process.env, [INSIDE]: '1' } });
+  // Between its fork and its own PDEATHSIG `unshare` can be killed alone; what it has started then hears of it by the pipe.
+  const stdio: StdioOptions = ['inherit', 'inherit', 'inherit', 'pipe'];
+  const child = spawn('setpriv', command, { stdio, env: { ...process.env, [INSIDE]: '1' } });
   // Ctrl-C reaches the program inside by itself (same foreground group): it cleans up and we wait, though not for ever,
   // and not when asked twice: the first process of a PID namespace is deaf to it until it has installed its handler. A
   // signal that is meant for us alone ends the sandbox.
@@ -53,12 +58,23 @@ export function runInSandbox(argv: readonly string[], options: { keepPids?: bool
   });
 }
 
-/** First thing inside: a private /run. Throws SandboxError when the TUN driver is out of reach. */
+/**
+ * First thing inside: a private /run, and an end as soon as the program outside has ended. Throws SandboxError when the TUN
+ * driver is out of reach.
+ */
 export function enterSandbox(): void {
+  endWithOutside();
   const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'mode=755', 'mptun-lab', '/run'], { encoding: 'utf8' });
   if (mounted.status !== 0) throw new SandboxError(`cannot mount a private /run: ${mounted.stderr.trim()}`);
   mkdirSync('/run/netns');
   requireTunDevice();
+}
+
+/** This process ends when the other end of its lifeline does. */
+export function endWithOutside(): void {
+  const lifeline = new Socket({ fd: LIFELINE_FD, readable: true, writable: false });
+  lifeline.once('close', () => process.exit(EXIT_SIGKILL));
+  lifeline.resume().unref();
 }
 
 function requireTunDevice(): void {

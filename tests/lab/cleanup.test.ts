@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
@@ -107,6 +108,19 @@ test.serial('the demo, ended at any moment by Ctrl-C or kill -9, leaves no proce
     }
   }
 });
+
+test.serial(
+  'what runs in a sandbox ends with the program outside, should that die before the kernel knows of it',
+  async (t) => {
+    const module = new URL('../../src/lab/sandbox.js', import.meta.url).href;
+    const script = `import { endWithOutside } from '${module}'; endWithOutside(); setInterval(() => {}, 1000); console.log('up');`;
+    const argv = ['--input-type=module', '-e', script];
+    const inner = spawn(process.execPath, argv, { stdio: ['ignore', 'pipe', 'inherit', 'pipe'] });
+    await once(inner.stdout!, 'data');
+    (inner.stdio[3] as Socket).destroy();
+    t.deepEqual(await once(inner, 'exit'), [137, null]);
+  },
+);
 
 test.serial('an ordinary user gets the demo in a user namespace', async (t) => {
   // Here /dev/net/tun may be root's only, unlike on most distributions: this run gets one that everybody may open.
