@@ -23,7 +23,10 @@ count() { sed -n "s/^# $1 \([0-9][0-9]*\)\$/\1/p" "$log" | awk '{ n += $1 } END 
 
 # Runs ava on the files; its status is the result.
 run() {
+  began=$(date +%s)
   { node_modules/.bin/ava --tap --concurrency "$@" 2>&1; echo $? >"$log.status"; } | tee "$log"
+  [ $# -gt 2 ] && what="$(($# - 1)) files" || what=$2
+  echo "# $what: $(($(date +%s) - began)) s"
   return "$(cat "$log.status")"
 }
 
