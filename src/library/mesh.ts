@@ -16,6 +16,9 @@ const JOIN_RETRY_MS = 20;
 /** A subflow that failed is opened again after this long, doubling with every failure in a row, up to the second. */
 const FIRST_RETRY_MS = 1_000;
 const MAX_RETRY_MS = 60_000;
+/** The same where the peer refuses without a word that it is for now (RFC 8684 3.6), as the path manager has it. */
+const FIRST_REFUSED_MS = 60_000;
+const MAX_REFUSED_MS = 600_000;
 /** One that lived this long owes nothing to a bad path: its failure is the first again. */
 const STABLE_US: Micros = 10_000_000;
 
@@ -108,8 +111,7 @@ export class Mesh {
         break;
       }
       case 'subflow-closed':
-        // In order, or refused without a word that it is for now (RFC 8684 3.6): not to be opened again.
-        this.onClosed(event.subflowId, event.why === 'done' || event.isPermanent);
+        this.onClosed(event.subflowId, event.why, event.isPermanent);
         break;
       case 'address-announced': {
         const { address, port } = event.endpoint;
@@ -170,14 +172,15 @@ export class Mesh {
     if (gone !== undefined) this.forget((pair) => isSame(pair.remote, gone.endpoint));
   }
 
-  private onClosed(subflowId: number, isForGood: boolean): void {
+  private onClosed(subflowId: number, why: string, isRefused: boolean): void {
     const pair = this.pairOfSubflow(subflowId);
     if (pair === undefined) return;
     pair.subflowId = null;
-    if (isForGood) return;
+    if (why === 'done') return; // one side wanted it so
     const nowUs = this.host.nowUs();
     if (nowUs - pair.sinceUs >= STABLE_US) pair.failures = 0;
-    pair.retryAtUs = nowUs + 1000 * Math.min(MAX_RETRY_MS, FIRST_RETRY_MS * 2 ** pair.failures);
+    const [firstMs, maxMs] = isRefused ? [FIRST_REFUSED_MS, MAX_REFUSED_MS] : [FIRST_RETRY_MS, MAX_RETRY_MS];
+    pair.retryAtUs = nowUs + 1000 * Math.min(maxMs, firstMs * 2 ** pair.failures);
     pair.failures++;
     this.wakeAt(pair.retryAtUs);
   }

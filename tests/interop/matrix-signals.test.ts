@@ -127,6 +127,38 @@ scenario(
   },
 );
 
+scenario(
+  'we reset a silent subflow: the kernel reads that it performed badly, for now',
+  {
+    role: 'client',
+    family: 4,
+    isOursOnly: true,
+    but: { MPCapableSYNRX: 1, MPCapableACKRX: 1, MPJoinSynRx: 1, MPJoinAckRx: 1, MPRstRx: 1 },
+  },
+  async (play) => {
+    const { client, server, addressOf, ours, lab, a, b, t } = play;
+    await play.exchange(1000);
+    await client.join(addressOf(client, 2), addressOf(server, 1));
+    await play.subflows(2);
+    const monitor = lab.b.spawn('ip', 'mptcp', 'monitor');
+    let said = '';
+    monitor.stdout!.on('data', (data) => (said += data));
+    // What the kernel has to say on the second link is lost, so that what we send there stays unacknowledged.
+    lab.filter(['output', 'oif b2 drop']);
+    const { id } = await ours!.subflow(addressOf(client, 2));
+    a.send(2_000_000);
+    await ours!.event('subflow-stalled');
+    await ours!.ask(`close ${id} reset`);
+    await eventually(() => Promise.resolve(/SF_CLOSED.*reset_reason=5 reset_flags=0x1/.test(said)), 'the reason');
+    monitor.kill();
+    lab.filter();
+    await play.subflows(1);
+    await eventually(async () => (await b.stat()).received === 2_001_000, 'the rest arrives');
+    t.is((await b.stat()).mismatch, -1);
+    closeBoth(play);
+  },
+);
+
 /** One side has sent a RST with its reason. */
 function reset({ a, b }: Play): Promise<void> {
   return eventually(async () => (await a.counter('MPRstTx')) + (await b.counter('MPRstTx')) > 0, 'a reset');

@@ -58,6 +58,12 @@ export const mutations: readonly Mutation[] = [
       'if ((seg.flags & TCP_RST) !== 0 || (seg.mptcp.present & MPO.tcprst) !== 0) return this.onResetOptions(nowUs, seg);',
   },
   {
+    row: 'C8',
+    file: 'src/core/mptcp/options-in.ts',
+    find: "c.host.count(REASON_COUNTERS[o.tcprstReason] ?? 'rst_rx_reason_unknown');",
+    replace: '',
+  },
+  {
     row: 'C9',
     file: 'src/core/mptcp/closing.ts',
     find: "(why === 'reset' || why === 'refused') && !sf.isResetTransient",

@@ -34,8 +34,9 @@ export class Sources {
   }
 
   /**
-   * Titles as they stand in the source. Those of `test('…')` and `` test(`…`) ``; and if the file has tests whose title is
-   * a variable, also what may be in the variable: first arguments of calls, and properties called name or title.
+   * Titles as they stand in the source. Those of `test('…')` and `` test(`…`) `` (and of the interop matrix's `scenario`); and
+   * if the file has tests whose title is a variable, or none of its own, also what may be in such a variable: first arguments
+   * of calls, and properties called name or title.
    */
   testTitles(file: string): ReadonlySet<string> {
     const direct = new Set<string>();
@@ -50,7 +51,7 @@ export class Sources {
       if (!isTest(node.expression)) addTitle(indirect, first);
       else if (!addTitle(direct, first)) isIndirect = true;
     });
-    return isIndirect ? new Set([...direct, ...indirect]) : direct;
+    return isIndirect || direct.size === 0 ? new Set([...direct, ...indirect]) : direct;
   }
 
   close(): void {
@@ -74,11 +75,11 @@ function walk(node: Node, visit: (node: Node) => void): void {
   });
 }
 
-/** `test` or `test.serial` and the like. */
+/** `test` or `test.serial` and the like, `scenario` and `scenarios`. */
 function isTest(callee: Node): boolean {
   if (isPropertyAccessExpression(callee))
     return isTest(callee.expression) && !/^(before|after|always)/.test(callee.name.text);
-  return isIdentifier(callee) && callee.text === 'test';
+  return isIdentifier(callee) && /^(test|scenarios?)$/.test(callee.text);
 }
 
 function addTitle(titles: Set<string>, node: Node): boolean {

@@ -13,6 +13,9 @@ import type { InboundData } from './inbound-data.js';
 import { dssChecksumRange } from './keys.js';
 import type { MptcpSubflow } from './subflow.js';
 
+/** Of the peer's RSTs by their reason (3.6); the kernel counts them all as one. */
+const REASON_COUNTERS: readonly string[] = Object.values(RST_REASON).map((reason) => `rst_rx_reason_${reason}`);
+
 export class OptionsIn {
   private sawMapping = false;
   /** Our timestamp when the peer's first mapping came. */
@@ -263,6 +266,7 @@ export class OptionsIn {
     const o = seg.mptcp;
     if ((o.present & MPO.tcprst) !== 0) {
       c.host.count('MPTcpExtMPRstRx');
+      c.host.count(REASON_COUNTERS[o.tcprstReason] ?? 'rst_rx_reason_unknown');
       sf.resetReason = o.tcprstReason;
       sf.isResetTransient = (o.tcprstFlags & TCPRST_T_TRANSIENT) !== 0;
     }

@@ -107,20 +107,29 @@ test.serial('one that worked for ten seconds is opened again after a second; a s
   t.deepEqual(m.joins(), [SECOND]);
 });
 
-test.serial('an orderly end and a refusal for good are the end of it, until multipath is enabled again', (t) => {
-  for (const [why, isPermanent] of [
-    ['done', false],
-    ['refused', true],
-  ] as const) {
-    const m = meshed();
-    m.begin();
-    m.joins();
-    m.closed(1, why, isPermanent);
-    m.pass(100_000);
-    m.mesh.joinAll();
-    t.deepEqual(m.joins(), [], why);
-    m.mesh.enable();
-    t.deepEqual(m.joins(), [SECOND], why);
+test.serial('an orderly end is the end of it, until multipath is enabled again', (t) => {
+  const m = meshed();
+  m.begin();
+  m.joins();
+  m.closed(1, 'done');
+  m.pass(1_000_000);
+  m.mesh.joinAll();
+  t.deepEqual(m.joins(), []);
+  m.mesh.enable();
+  t.deepEqual(m.joins(), [SECOND]);
+});
+
+test.serial('after a refusal that is not for now it waits a minute, then two; ten at most', (t) => {
+  const m = meshed();
+  m.begin();
+  m.joins();
+  let subflowId = 1;
+  for (const waitMs of [60_000, 120_000, 240_000, 480_000, 600_000, 600_000]) {
+    m.closed(subflowId++, 'refused', true);
+    m.pass(waitMs - 1);
+    t.deepEqual(m.joins(), [], `after ${waitMs - 1} ms`);
+    m.pass(1);
+    t.deepEqual(m.joins(), [SECOND], `after ${waitMs} ms`);
   }
 });
 

@@ -153,6 +153,19 @@ test('a RST is final unless its MP_TCPRST says transient; unassigned flags do no
   }
 });
 
+test('every reason that a RST can give is counted by itself and told with the end of the subflow, unknown ones too', (t) => {
+  for (const reason of [...Object.values(RST_REASON), 7, 255]) {
+    const script = MptcpScript.joined(2);
+    script.events('');
+    script.p1.exchange({ flags: 'R', options: (out, o) => writeTcprst(out, o, 0, reason) });
+    const why = reason === RST_REASON.unspecified ? 'reset' : `reset (reason ${reason})`;
+    t.like(script.events('subflow-closed')[0], { why, isPermanent: true });
+    t.is(script.counter('MPTcpExtMPRstRx'), 1);
+    t.is(script.counter(`rst_rx_reason_${reason <= 6 ? reason : 'unknown'}`), 1);
+    t.is(script.c.state, 'established');
+  }
+});
+
 test('of the reasons that we give, those of resources, room and speed are transient', (t) => {
   const flags = Object.values(RST_REASON).map((reason) => tcprstFlags(reason));
   t.deepEqual(flags, [0, 0, 1, 0, 1, 1, 0]);
