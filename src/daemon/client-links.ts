@@ -14,7 +14,7 @@ import { hasAddress, type LinkFacts } from './link-facts.js';
 import { type HostLink, type LinkChange, LinkMonitor, type LinkNews } from './link-monitor.js';
 import { linkPolicy } from './link-policy.js';
 import type { LinkRoles } from './link-roles.js';
-import type { LaneOf } from './session-paths.js';
+import type { LaneOf } from './path-subflows.js';
 
 export interface ClientLinksOptions {
   readonly rules: readonly PathRule[];

@@ -11,8 +11,9 @@ import type { ClientLinks } from './client-links.js';
 import type { Driver } from './driver.js';
 import type { Journal } from './journal.js';
 import type { LinkRoles } from './link-roles.js';
+import type { LaneOf } from './path-subflows.js';
 import { LANES, type Session } from './session.js';
-import type { LaneOf, SessionPaths } from './session-paths.js';
+import type { SessionPaths } from './session-paths.js';
 
 export interface ClientPolicyOptions {
   config(): ClientConfig;

@@ -28,17 +28,18 @@ import { ClientSession } from './client-session.js';
 import { ClientTun } from './client-tun.js';
 import type { Driver } from './driver.js';
 import { ClientFlows } from './flows/client-flows.js';
-import { FlowDesk } from './flows/flow-desk.js';
 import { GuardedConnect } from './guarded-connect.js';
 import type { Journal } from './journal.js';
 import { hasAddress } from './link-facts.js';
 import { LinkRoles } from './link-roles.js';
 import { areHeldByLinks, LOAD_MS, OverflowWatch } from './overflow.js';
+import { STALL_GRACE_MS } from './path-reports.js';
+import type { LaneOf } from './path-subflows.js';
 import { ReceiptBook, sessionTotals } from './receipts.js';
 import { Resolver } from './resolver.js';
 import { ServerAddresses } from './server-addresses.js';
 import { laneName } from './session.js';
-import { after, type LaneOf, SessionPaths, STALL_GRACE_MS } from './session-paths.js';
+import { after, SessionPaths } from './session-paths.js';
 import { wallTime } from './status.js';
 import type { TlsIdentity } from './tls.js';
 
@@ -51,7 +52,6 @@ export class ClientDaemon {
   readonly links: ClientLinks;
   readonly policy: ClientPolicy;
   readonly flows: ClientFlows;
-  readonly desk: FlowDesk;
   readonly receipts: ReceiptBook;
   /** Inner ones, from the server. */
   addresses: readonly IpAddress[] = [];
@@ -101,11 +101,8 @@ export class ClientDaemon {
     });
     this.paths = this.makePaths();
     this.flows = this.makeFlows();
-    this.desk = this.makeDesk();
-    this.flows.rules = this.desk.judge;
-    this.listenProxy();
-    this.tun.applyFlowRules(this.desk);
-    this.tun.applyBypass(this.desk);
+    this.tun.applyFlowRules(this.flows.desk);
+    this.tun.applyBypass(this.flows.desk);
     this.links = this.makeLinks();
     this.policy = this.makePolicy();
     this.links.start();
@@ -152,8 +149,8 @@ export class ClientDaemon {
     this.config = config;
     this.roles.orders.clear();
     this.tun.setCapture(config.capture);
-    this.desk.setConfig(config.flows);
-    this.tun.applyFlowRules(this.desk);
+    this.flows.desk.setConfig(config.flows);
+    this.tun.applyFlowRules(this.flows.desk);
     this.links.monitor.setRules(config.paths);
     this.policy.applyLinks();
     this.policy.applyMode();
@@ -166,7 +163,6 @@ export class ClientDaemon {
     this.roles.close();
     this.servers.close();
     this.flows.close();
-    this.desk.close();
     this.paths.close();
     this.links.close();
     this.tun.stop();
@@ -256,46 +252,27 @@ export class ClientDaemon {
       nowUs: () => driver.nowUs(),
       flushSoon: () => driver.flushSoon(),
       links: () => this.links.pathLinks,
+      mode: () => this.policy.mode,
       pathMode: () => pathModeOf(this.policy.mode),
+      isMetered: (linkId) => {
+        const link = this.links.monitor.link(linkId);
+        return link !== null && isMetered(link.rule, link);
+      },
       hasRoute: (linkId, remote, local) => this.rt.nextHop(linkId, remote, local) !== null,
       congestionOf: (linkId) => this.policy.congestionOf(linkId),
       rateLimitOf: (linkId) => this.policy.rateLimitOf(linkId) || Number.POSITIVE_INFINITY,
       identity: this.identity,
+      journal: this.journal,
       connect: (way, syn) => this.guarded.connect(way, this.policy.schedulerOf(BULK), syn),
       connectToServer: () => this.guarded.connect(() => this.paths.currentWay, this.policy.schedulerOf(BULK)),
       isChosen: (way) => this.paths.isChosen(way),
       serverAddress: () => this.paths.currentWay?.remote.address ?? this.servers.first,
       follow: (connection) => this.paths.follow(connection),
       onDelivered: (bytes) => this.receipts.delivered(driver.nowUs(), bytes),
-      onRelayFailed: (error) => this.journal.record('debug', 'relay-failed', error.message),
+      tellServer: (modes) => this.session.session.sendFlowModes(modes),
+      onBypassChanged: () => this.tun.applyBypass(this.flows.desk),
       openStream: (connection) => driver.openStream(connection),
     });
-  }
-
-  private makeDesk(): FlowDesk {
-    return new FlowDesk(this.config.flows, {
-      nowUs: () => this.driver.nowUs(),
-      mode: () => this.policy.mode,
-      scheduler: () => this.config.traffic.scheduler,
-      dialer: (way) => this.flows.dialers.get(way),
-      isMetered: (linkId) => {
-        const link = this.links.monitor.link(linkId);
-        return link !== null && isMetered(link.rule, link);
-      },
-      tellServer: (modes) => this.session.session.sendFlowModes(modes),
-      onBypassChanged: () => this.tun.applyBypass(this.desk),
-      sources: [{ origin: 'tun', list: () => this.flows.lane.list() }],
-    });
-  }
-
-  private listenProxy(): void {
-    const { listen } = this.config.flows.proxy;
-    if (listen === null) return;
-    const where = `${listen.host} port ${listen.port}`;
-    this.desk.proxy.listen(listen).then(
-      () => this.journal.record('info', 'proxy', `SOCKS5 and HTTP proxy on ${where}`),
-      (error: Error) => this.journal.record('error', 'proxy', `no proxy on ${where}: ${error.message}`),
-    );
   }
 
   // ---- Links and paths -----------------------------------------------------------------------------------------------
@@ -446,7 +423,6 @@ export class ClientDaemon {
     });
     this.paths.onConnectionUp(connection);
     this.flows.onSessionUp();
-    this.desk.onSessionUp();
     this.policy.tellServer();
     this.onStateChange();
   }

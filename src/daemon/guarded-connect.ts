@@ -7,7 +7,7 @@ import type { PortGuard } from '../core/engine/ports.js';
 import type { Driver } from './driver.js';
 import type { SynContents } from './flows/direct.js';
 import type { Dialed } from './flows/direct-flow.js';
-import type { Way } from './session-paths.js';
+import type { Way } from './path-members.js';
 
 export interface GuardedConnectOptions {
   readonly driver: Pick<Driver, 'nowUs' | 'engine' | 'acquirePort' | 'guarded' | 'flushSoon'>;

@@ -311,9 +311,9 @@ class Daemon implements StatusSource {
     return {
       ...this.driver.engine.counters(),
       ...laneCounters(lanes, writer),
-      ...prefixed('proxy_', this.client?.desk.proxy.counters ?? {}),
-      ...prefixed('names_', this.client?.desk.domains.counters ?? {}),
-      ...prefixed('apps_', this.client?.desk.apps.counters ?? {}),
+      ...prefixed('proxy_', this.client?.flows.desk.proxy.counters ?? {}),
+      ...prefixed('names_', this.client?.flows.desk.domains.counters ?? {}),
+      ...prefixed('apps_', this.client?.flows.desk.apps.counters ?? {}),
       ...prefixed('relay_', this.server?.relay.counters ?? this.client!.flows.relay.pool.counters),
       ...this.server?.converter?.counters,
     };
@@ -338,7 +338,7 @@ class Daemon implements StatusSource {
     const linkName = (id: number) => this.linkName(id);
     if (this.client === null) return this.server!.relay.flows().map((flow) => relayedStatus(flow, nowUs, linkName));
     const session = this.client.config.server.host;
-    return this.client.desk.registry.entries().map((entry) => tcpFlowStatus(entry, session, nowUs, linkName));
+    return this.client.flows.desk.registry.entries().map((entry) => tcpFlowStatus(entry, session, nowUs, linkName));
   }
 
   leftOut(): LeftOut[] {
@@ -358,13 +358,13 @@ class Daemon implements StatusSource {
 
   async whyFlow(host: string, port: number): Promise<WhyFlowDocument | string> {
     if (this.client === null) return "rules for flows are the client's: ask there";
-    const { judge } = this.client.desk;
+    const { judge } = this.client.flows.desk;
     return whyFlowDocument({ host, port, judge, why: this.why(), flows: () => this.tcpFlows() });
   }
 
   openProxy(host: string, port: number): Promise<{ host: string; port: number; close(): void }> {
     if (this.client === null) return Promise.reject(new Error("proxies are the client's: ask there"));
-    return this.client.desk.proxy.listen({ host, port });
+    return this.client.flows.desk.proxy.listen({ host, port });
   }
 
   history(count: number): HandoverReceipt[] {

@@ -13,7 +13,7 @@ import { KIND_MPTCP, NO_BYTES } from '../../core/convert/message.js';
 import type { ConnectionApi, Endpoint, EngineEvent } from '../../core/engine/api.js';
 import { TAKES_EARLY_DATA } from '../../core/mptcp/connection.js';
 import type { PathEvent } from '../../core/pathman/types.js';
-import type { Way } from '../session-paths.js';
+import type { Way } from '../path-members.js';
 import { DialError, type DialFailure, type FlowDialer, type FlowOutbound, type FlowTarget } from './contract.js';
 import type { DirectHost, SynContents } from './direct.js';
 import { DirectFlow } from './direct-flow.js';

@@ -6,7 +6,9 @@
 import type { ConnectionApi, EngineEvent } from '../../core/engine/api.js';
 import { BULK } from '../../core/lanes/packet-lane.js';
 import type { PathEvent, RemoteEndpoint } from '../../core/pathman/types.js';
-import { after, SessionPaths, STALL_GRACE_MS, type Way } from '../session-paths.js';
+import type { Way } from '../path-members.js';
+import { STALL_GRACE_MS } from '../path-reports.js';
+import { after, SessionPaths } from '../session-paths.js';
 import { DialError, type DialFailure } from './contract.js';
 import type { DirectHost } from './direct.js';
 

@@ -8,7 +8,7 @@ import type { Micros } from '../../core/base/time.js';
 import type { ConnectOptions, EngineEvent } from '../../core/engine/api.js';
 import type { PathEvent, PathLink, PathMode, RemoteEndpoint } from '../../core/pathman/types.js';
 import type { ConnectionStream } from '../lane-pump.js';
-import type { Way } from '../session-paths.js';
+import type { Way } from '../path-members.js';
 import { DialError, type FlowDialer, type FlowOutbound, type FlowTarget } from './contract.js';
 import { type Dialed, DirectFlow } from './direct-flow.js';
 

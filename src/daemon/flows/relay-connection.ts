@@ -7,7 +7,7 @@ import type { Micros } from '../../core/base/time.js';
 import type { ConnectionApi } from '../../core/engine/api.js';
 import { HeadReader } from '../http-head.js';
 import type { ConnectionStream } from '../lane-pump.js';
-import type { Way } from '../session-paths.js';
+import type { Way } from '../path-members.js';
 import { checkServerPin, exportJoinKeys, startTlsClient, type TlsIdentity, type TlsSessions } from '../tls.js';
 import { connectHead, parseConnectAnswer } from './connect-protocol.js';
 import { DialError, type FlowTarget } from './contract.js';
