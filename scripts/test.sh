@@ -59,7 +59,7 @@ if [ $# -gt 0 ]; then
 else
   run "$(nproc)" $(find dist/tests -name '*.test.js' -not -path '*/lab/*' -not -path '*/interop/*' | sort)
   add $?
-  measuring='bench|catalogue|cleanup|demo|emulator|handover-receipt|tunnel'
+  measuring='bench|cleanup|demo|emulator|handover-receipt|tunnel'
   driving=$(find dist/tests/interop dist/tests/lab -name '*.test.js' | grep -Ev "/lab/($measuring)\\.test" | sort)
   if run "$(nproc)" $driving; then
     add 0
