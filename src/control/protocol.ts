@@ -212,8 +212,8 @@ export interface FlowsDocument {
 /** One TCP connection of an application. tx is from the application, wherever it is asked. */
 export interface TcpFlowStatus extends Totals {
   id: number;
-  /** `tun`: ended at the TUN. `proxy`: from a client of our proxy. `relay`: at a server, from one of its clients. */
-  origin: 'tun' | 'proxy' | 'relay';
+  /** `tun`: ended at the TUN. `proxy`: from a client of our proxy. `relay`, `convert`: at a server, from one of its clients. */
+  origin: 'tun' | 'proxy' | 'relay' | 'convert';
   session: string | null;
   state: 'dialing' | 'open' | 'closed';
   /** The application's end, where it is known. */

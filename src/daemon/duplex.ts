@@ -18,6 +18,8 @@ const TLS_READ_AHEAD_BYTES = 128 * 1024;
 /** What may wait in a connection: at least so many bytes, and so many microseconds' worth of its delivery rate, within this. */
 const AHEAD_US = 5_000;
 const MAX_AHEAD_BYTES = 2 * 1024 * 1024;
+/** A connection of which TLS has heard and said everything waits so long for the peer's FIN (Linux: tcp_fin_timeout). */
+const FIN_TIMEOUT_MS = 60_000;
 
 export function sendAheadBytes(connection: ConnectionApi, minBytes: number): number {
   const aheadBytes = (connection.deliveryRateBytesPerS * AHEAD_US) / 1_000_000;
@@ -40,6 +42,7 @@ export class ConnectionDuplex extends Duplex {
   private readonly isCopying: boolean;
   /** Of a write that waits until `connection.unsentBytes` is below half the send buffer. */
   private whenRoom: ((error?: Error | null) => void) | null = null;
+  private isBelowTls = false;
 
   constructor(
     protected readonly connection: ConnectionApi,
@@ -47,15 +50,24 @@ export class ConnectionDuplex extends Duplex {
     /** Bytes that may be unsent before a write waits; null: no limit, no copies. */
     private sendBufferBytes: number | null = null,
   ) {
-    // autoDestroy would end it with the streams; an application's ends with the connection, which knows of failures.
     super({
       allowHalfOpen: true,
-      autoDestroy: sendBufferBytes === null,
+      // See `endIfOver`.
+      autoDestroy: false,
       readableHighWaterMark: sendBufferBytes === null ? TLS_READ_AHEAD_BYTES : READ_AHEAD_BYTES,
     });
     this.isCopying = sendBufferBytes !== null;
     connection.setReader(this.reader);
     if (sendBufferBytes !== null) this.limitUnsent(sendBufferBytes);
+    else this.on('end', this.endIfOver).on('finish', this.endIfOver);
+  }
+
+  /**
+   * What is read from now on is read by TLS, whose own reader may be slower: bytes wait there when there are none left here,
+   * and node:tls forgets them when the stream below closes. So TLS is who ends this one.
+   */
+  carryTls(): void {
+    this.isBelowTls = true;
   }
 
   /**
@@ -70,11 +82,17 @@ export class ConnectionDuplex extends Duplex {
   /** The engine has closed the connection; `why` as in its event. */
   onConnectionClosed(why: string): void {
     if (this.destroyed) return;
+    if (why !== 'done') this.destroy(new Error(`connection closed: ${why}`));
+    else if (this.isBelowTls) return;
     // What waits for its reader is the reader's, also behind the end.
-    if (why === 'done' && (this.readableLength > 0 || this.isHolding)) this.once('end', () => this.destroy());
-    else if (why === 'done') this.destroy();
-    else this.destroy(new Error(`connection closed: ${why}`));
+    else if (this.readableLength > 0 || this.isHolding) this.once('end', () => this.destroy());
+    else this.destroy();
   }
+
+  /** Both directions have come to their end. (An application's stream ends with its connection, which knows of failures.) */
+  private readonly endIfOver = (): void => {
+    if (this.readableEnded && this.writableFinished && !this.isBelowTls) this.destroy();
+  };
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
     this.give(this.host.nowUs(), chunk);
@@ -133,12 +151,18 @@ export class ConnectionDuplex extends Duplex {
   }
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
-    if (this.connection.state !== 'closed' && !(this.writableFinished && this.readableEnded)) {
-      this.connection.abort(this.host.nowUs());
-      this.host.flushSoon();
-    }
+    if (this.isBelowTls && error === null && this.writableFinished) {
+      // TLS ends with the peer's close_notify, its FIN may come later; and what we have said is not acknowledged yet.
+      setTimeout(() => this.abortUnlessClosed(), FIN_TIMEOUT_MS).unref();
+    } else if (!(this.writableFinished && this.readableEnded)) this.abortUnlessClosed();
     this.onRoom(error);
     done(error);
+  }
+
+  private abortUnlessClosed(): void {
+    if (this.connection.state === 'closed') return;
+    this.connection.abort(this.host.nowUs());
+    this.host.flushSoon();
   }
 
   private readonly reader: ByteReader = {

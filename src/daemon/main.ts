@@ -32,7 +32,7 @@ import { BULK } from '../core/lanes/packet-lane.js';
 import { ClientDaemon } from './client.js';
 import { ControlServer } from './control-server.js';
 import { Driver } from './driver.js';
-import { relayedStatus, tcpFlowStatus, whyFlowDocument } from './flows/flow-status.js';
+import { convertedStatus, relayedStatus, tcpFlowStatus, whyFlowDocument } from './flows/flow-status.js';
 import { Journal } from './journal.js';
 import type { HostLink, LinkMonitor } from './link-monitor.js';
 import { SystemdNotifier } from './notify-systemd.js';
@@ -336,7 +336,11 @@ class Daemon implements StatusSource {
   tcpFlows(): TcpFlowStatus[] {
     const nowUs = this.driver.nowUs();
     const linkName = (id: number) => this.linkName(id);
-    if (this.client === null) return this.server!.relay.flows().map((flow) => relayedStatus(flow, nowUs, linkName));
+    if (this.client === null) {
+      const { relay, converter } = this.server!;
+      const converted = converter?.flows().flatMap((flow) => convertedStatus(flow, nowUs, linkName) ?? []) ?? [];
+      return [...relay.flows().map((flow) => relayedStatus(flow, nowUs, linkName)), ...converted];
+    }
     const session = this.client.config.server.host;
     return this.client.flows.desk.registry.entries().map((entry) => tcpFlowStatus(entry, session, nowUs, linkName));
   }

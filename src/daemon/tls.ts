@@ -10,6 +10,7 @@ import type { Duplex } from 'node:stream';
 import * as tls from 'node:tls';
 import { certificateFor, loadKey, pinOf, pinOfSpki } from '../config/keys.js';
 import type { ExportedKeys } from '../core/engine/api.js';
+import { ConnectionDuplex } from './duplex.js';
 
 const ALPN = 'http/1.1';
 /** Kept for one server. */
@@ -84,6 +85,7 @@ export class TlsSessions {
  */
 export function startTlsClient(stream: Duplex, identity: TlsIdentity, sessions?: TlsSessions): tls.TLSSocket {
   const session = sessions?.take();
+  if (stream instanceof ConnectionDuplex) stream.carryTls();
   return tls.connect({
     socket: stream,
     ...(session !== undefined && { session }),
@@ -97,6 +99,7 @@ export function startTlsClient(stream: Duplex, identity: TlsIdentity, sessions?:
 
 /** Starts TLS as server on `stream`. 'secure' follows; then look at `peerPin`. */
 export function startTlsServer(stream: Duplex, identity: TlsIdentity): tls.TLSSocket {
+  if (stream instanceof ConnectionDuplex) stream.carryTls();
   return new tls.TLSSocket(stream, {
     isServer: true,
     secureContext: contextOf(identity),

@@ -40,6 +40,8 @@ export class LoopbackConnection implements ConnectionApi {
   private onSpace: () => void = () => {};
   private isScheduled = false;
   private hasEnded = false;
+  /** The other end has been told of ours. */
+  private isEndTold = false;
 
   write(_nowUs: Micros, bytes: Uint8Array): void {
     this.queue.push(bytes);
@@ -96,12 +98,12 @@ export class LoopbackConnection implements ConnectionApi {
     const peer = this.peer;
     if (peer !== null && peer.state !== 'closed') {
       peer.state = 'closed';
-      setImmediate(() => peer.onClosed());
+      setImmediate(() => peer.onClosed('reset'));
     }
   }
 
-  /** Told when the other end aborts. */
-  onClosed: () => void = () => {};
+  /** Told when the other end aborts, and when both have come to their end. */
+  onClosed: (why: 'reset' | 'done') => void = () => {};
 
   join(): number {
     return -1;
@@ -131,6 +133,13 @@ export class LoopbackConnection implements ConnectionApi {
   }
   info(): ConnectionInfo {
     return { subflows: this.subflows } as unknown as ConnectionInfo;
+  }
+
+  /** Both ends have said and heard everything. */
+  private finish(): void {
+    if (this.state === 'closed') return;
+    this.state = 'closed';
+    setImmediate(() => this.onClosed('done'));
   }
 
   private isClosed(): boolean {
@@ -163,7 +172,11 @@ export class LoopbackConnection implements ConnectionApi {
       }
       if (this.isClosed()) return;
     }
-    if (this.hasEnded) to.reader.onEnd();
+    if (this.hasEnded && !this.isEndTold) {
+      this.isEndTold = true;
+      to.reader.onEnd();
+      if (to.isEndTold) for (const c of [this, to]) c.finish();
+    }
     if (this.unsentBytes <= this.lowWaterBytes) this.onSpace();
   }
 }
@@ -180,7 +193,7 @@ export function loopbackPair(): [LoopbackConnection, LoopbackConnection] {
 export class LoopbackStream extends ConnectionDuplex {
   constructor(connection: LoopbackConnection) {
     super(connection, { nowUs: () => 0, flushSoon: () => undefined });
-    connection.onClosed = () => this.onConnectionClosed('reset');
+    connection.onClosed = (why) => this.onConnectionClosed(why);
   }
 }
 

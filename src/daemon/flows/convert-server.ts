@@ -47,6 +47,7 @@ export interface ConvertedFlow {
   readonly client: IpAddress;
   readonly session: ConverterSession;
   readonly connection: ConnectionApi;
+  readonly sinceUs: Micros;
 }
 
 export class ConvertServer {
@@ -120,7 +121,7 @@ export class ConvertServer {
         this.countClient(client, -1);
       },
     });
-    this.sessions.set(upstream.id, { client, session, connection: upstream });
+    this.sessions.set(upstream.id, { client, session, connection: upstream, sinceUs: host.nowUs() });
     this.countClient(client, 1);
     upstream.setKeepAlive(host.nowUs(), KEEPALIVE_MS * 1000);
     session.start();

@@ -6,6 +6,7 @@ import type { Micros } from '../../core/base/time.js';
 import type { ConnectionApi, ConnectionInfo } from '../../core/engine/api.js';
 import { endpointText } from '../status.js';
 import type { FlowTarget } from './contract.js';
+import type { ConvertedFlow } from './convert-server.js';
 import type { FlowJudge } from './judge.js';
 import type { FlowEntry } from './registry.js';
 import type { RelayedFlow } from './relay-server.js';
@@ -66,6 +67,36 @@ export function relayedStatus(flow: RelayedFlow, nowUs: Micros, linkName: (id: n
     tx_bytes: flow.flow?.bytesUp ?? 0,
     rx_bytes: flow.flow?.bytesDown ?? 0,
     ...carrier(connection, linkName, info),
+  };
+}
+
+/** A connection as the converter (RFC 8803) sees it; null while it is not known where to. */
+export function convertedStatus(
+  { client, session, connection, sinceUs }: ConvertedFlow,
+  nowUs: Micros,
+  linkName: (id: number) => string,
+): TcpFlowStatus | null {
+  const { target, bytesUp, bytesDown } = session;
+  if (target === null) return null;
+  return {
+    id: connection.id,
+    origin: 'convert',
+    session: client.text,
+    state: session.state === 'joined' ? 'open' : session.state === 'dialling' ? 'dialing' : 'closed',
+    app: null,
+    destination: endpointText(target),
+    name: null,
+    way: 'convert',
+    rule: `asked for by ${client.text}`,
+    mode: 'as the server sends',
+    class: 'interactive',
+    scheduler: null,
+    age_s: (nowUs - sinceUs) / 1e6,
+    tx_bps: 0,
+    rx_bps: 0,
+    tx_bytes: bytesUp,
+    rx_bytes: bytesDown,
+    ...carrier(connection, linkName),
   };
 }
 

@@ -84,6 +84,8 @@ export class RelayServer {
   readonly counters = { requests: 0, connected: 0 } as Record<string, number>;
   /** By the client's pin. */
   private readonly open = new Map<string, Set<Open>>();
+  /** The same by connection: asked for with each event of a subflow. */
+  private readonly byConnection = new Map<number, Open>();
 
   constructor(private readonly options: RelayServerOptions) {}
 
@@ -147,10 +149,7 @@ export class RelayServer {
 
   /** Whose connection it is, or null. */
   ownerOf(connectionId: number): { readonly pin: string; readonly connection: ConnectionApi } | null {
-    for (const entries of this.open.values()) {
-      for (const entry of entries) if (entry.connection.id === connectionId) return entry;
-    }
-    return null;
+    return this.byConnection.get(connectionId) ?? null;
   }
 
   /** A client's wishes for what we send it on some of its flows. Of connections that it does not have nothing happens. */
@@ -196,6 +195,7 @@ export class RelayServer {
     const scheduler = null;
     const entry: Open = { client: name, pin, token, host, port, sinceUs, connection, scheduler, flow: null, stop };
     entries.add(entry);
+    this.byConnection.set(connection.id, entry);
     return entry;
   }
 
@@ -219,6 +219,7 @@ export class RelayServer {
   private forget(entry: Open): void {
     const entries = this.open.get(entry.pin);
     entries?.delete(entry);
+    this.byConnection.delete(entry.connection.id);
     if (entries?.size === 0) this.open.delete(entry.pin);
   }
 
