@@ -66,7 +66,10 @@ export class DialError extends Error {
  */
 export interface FlowOutbound {
   readonly stream: Duplex;
-  /** True: what 'data' brings is lent until the listener returns (daemon/duplex.ts); who keeps it copies it. */
+  /**
+   * True: the stream is the connection itself (daemon/duplex.ts). What 'data' brings is lent until the listener returns, who
+   * keeps it copies it; and what is written must not change any more, also after it was taken.
+   */
   readonly lendsData?: boolean;
   /** What carries it, for scheduling and for `mptun flows`. */
   readonly connection: ConnectionApi;

@@ -84,7 +84,9 @@ export class Splice implements ByteReader {
     }
     this.movedUs = this.host.nowUs();
     this.host.onSent(this, lengthBytes);
-    blocks.write(stream, buf, offset, lengthBytes);
+    // A connection keeps what it is given until it is acknowledged; TLS is done with it when it says so.
+    if (this.outbound.lendsData === true) stream.write(copyOf(buf, offset, lengthBytes));
+    else blocks.write(stream, buf, offset, lengthBytes);
     return lengthBytes;
   }
 

@@ -9,6 +9,8 @@ import { TunPair } from '../../support/tun-pair.js';
 /** A stream whose writes wait until they are let through. */
 class FarSide extends Duplex {
   received = 0;
+  /** What was written, as it was given. */
+  readonly kept: Buffer[] = [];
   hasEnded = false;
   isOpen = true;
   unsentBytes = 0;
@@ -30,6 +32,7 @@ class FarSide extends Duplex {
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
     this.received += chunk.length;
+    this.kept.push(chunk);
     if (this.isOpen) done();
     else this.waiting = done;
   }
@@ -40,7 +43,7 @@ class FarSide extends Duplex {
   }
 }
 
-function joined() {
+function joined(outboundIs: Partial<FlowOutbound> = {}) {
   const pair = new TunPair();
   const far = new FarSide();
   const { application, flow } = pair.open();
@@ -55,6 +58,7 @@ function joined() {
     } as unknown as ConnectionApi,
     way: 'direct',
     abort: () => void far.aborts++,
+    ...outboundIs,
   };
   const splice = new Splice(flow, outbound, {
     nowUs: () => pair.nowUs,
@@ -98,6 +102,17 @@ test('both ways, and each end on its own', async (t) => {
   t.true(atApp.hasEnded);
   t.is(flow.closeReason, 'done');
   t.is(far.aborts, 0);
+});
+
+test('what a connection was given stays as it was, since it keeps it until it is acknowledged', async (t) => {
+  const { pair, far, application, turn } = joined({ lendsData: true });
+  const sent = Buffer.from(Uint8Array.from({ length: 1_000_000 }, (_, i) => (i * 7 + (i >> 12)) & 255));
+  for (let at = 0; at < sent.length; at += 50_000) {
+    application.write(pair.nowUs, sent.subarray(at, at + 50_000));
+    await turn();
+  }
+  t.true(far.kept.some((chunk) => chunk.length > 8_192));
+  t.true(Buffer.concat(far.kept).equals(sent));
 });
 
 test('a far side that does not take bytes, and one whose connection is full, stop the application', async (t) => {
