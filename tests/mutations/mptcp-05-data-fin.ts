@@ -41,7 +41,7 @@ export const mutations: readonly Mutation[] = [
   {
     row: 'F5',
     file: 'src/core/mptcp/closing.ts',
-    find: 'for (const sf of c.subflows) this.endForGood(nowUs, sf);',
+    find: 'for (const sf of c.subflows) this.endForGood(nowUs, sf, isHeard);',
     replace: '',
   },
   {
@@ -55,6 +55,12 @@ export const mutations: readonly Mutation[] = [
     file: 'src/core/mptcp/closing.ts',
     find: 'sf.isStalled && sf.tcp.oldestUnackedSentUs !== NEVER',
     replace: 'false',
+  },
+  {
+    row: 'F7',
+    file: 'src/core/mptcp/closing.ts',
+    find: 'isHeard && sf.isStalled',
+    replace: 'sf.isStalled',
   },
   {
     row: 'F8',

@@ -103,17 +103,24 @@ export class Closing {
   closeIfDone(nowUs: Micros): void {
     const { c } = this;
     if (this.isDone || !c.receiver.isFinished || !c.sender.finAcked || c.mode !== 'mptcp') return;
-    for (const sf of c.subflows) this.endForGood(nowUs, sf);
+    // The peer is done when it has our DATA_ACK, which a RST does not carry.
+    const isHeard = c.subflows.some(
+      (sf) => sf.isConfirmed && !sf.isStalled && !sf.isLinkDown && sf.closeReason === null,
+    );
+    for (const sf of c.subflows) this.endForGood(nowUs, sf, isHeard);
     this.finish('done');
   }
 
-  /** The connection needs `sf` no more. A FIN also where the path has failed, as a courtesy to middleboxes (3.3.3). */
-  private endForGood(nowUs: Micros, sf: MptcpSubflow): void {
+  /**
+   * The connection needs `sf` no more. A FIN also where the path has failed, as a courtesy to middleboxes (3.3.3).
+   * `isHeard`: there is a path that works.
+   */
+  private endForGood(nowUs: Micros, sf: MptcpSubflow, isHeard: boolean): void {
     sf.isClosing = true;
     sf.isFinWaiting = false;
     if (sf.isLinkDown) {
       sf.tcp.abort(nowUs, false);
-    } else if (sf.isStalled && sf.tcp.oldestUnackedSentUs !== NEVER) {
+    } else if (isHeard && sf.isStalled && sf.tcp.oldestUnackedSentUs !== NEVER) {
       // Behind bytes that reached the peer elsewhere a FIN would wait for a path that is dead (3.3.3).
       sf.resetReason = RST_REASON.tooMuchOutstanding;
       sf.tcp.abort(nowUs, true);
@@ -212,6 +219,7 @@ export class Closing {
     c.state = 'closed';
     this.orphanAtUs = NEVER;
     c.dataRto.stop();
+    c.dispatcher.stop();
     c.sender.reinjections.clear();
     c.host.over(c);
     c.host.emit({ type: 'connection-closed', connectionId: c.id, why });

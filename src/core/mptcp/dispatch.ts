@@ -47,6 +47,11 @@ export class Dispatcher {
     return this.readyAtUs;
   }
 
+  /** The connection is over: no path is waited for any more. */
+  stop(): void {
+    this.readyAtUs = NEVER;
+  }
+
   run(nowUs: Micros): void {
     const c = this.connection;
     this.readyAtUs = NEVER;

@@ -1,6 +1,7 @@
 /** How connections and their subflows end (RFC 8684 3.3.3). */
 import test from 'ava';
 import { dsnHi, dsnLo } from '../../../src/core/base/seq.js';
+import { NEVER } from '../../../src/core/base/time.js';
 import { dssChecksumRange } from '../../../src/core/mptcp/keys.js';
 import { writeTcprst } from '../../../src/core/wire/mptcp-options.js';
 import { brief, MptcpScript, type ScriptPath, type Sent } from '../../support/mptcp-script.js';
@@ -191,6 +192,31 @@ test('at the end a silent subflow with nothing on it gets its FIN too', (t) => {
   s.p0.exchange({ flags: 'F.', dss: { ack: 3 } });
   s.advance(200 * S);
   t.is(s.engine.connections().length, 0, 'and it is given up when nobody answers');
+});
+
+test('the peer’s end comes by the only path, which was silent till then: it hears our DATA_ACK, no RST', (t) => {
+  const s = MptcpScript.joined(1);
+  s.end();
+  s.p0.ack(3);
+  s.c.closeSubflow(s.nowUs, s.p0.sf.id, 'fin');
+  t.deepEqual(fins(s.out()), [0]);
+  s.advance(3 * S);
+  t.true(s.p0.sf.isStalled);
+  const sent = s.p0.exchange({ dss: { dsn: 2, fin: true, ack: 3 } });
+  t.deepEqual(
+    sent.filter((x) => x.flags.includes('R')),
+    [],
+  );
+  t.is(sent.at(-1)!.dss!.ack, 3);
+  t.is(s.c.state, 'closed');
+});
+
+test('a connection that is over does not wait for its paths to be ready', (t) => {
+  const s = MptcpScript.joined(2);
+  s.write(1_000_000);
+  t.true(s.c.dispatcher.nextDeadline() < NEVER, 'it was waiting');
+  s.c.abort(s.nowUs);
+  t.is(s.c.dispatcher.nextDeadline(), NEVER);
 });
 
 test('at the end a silent subflow whose bytes went elsewhere is reset with reason 4', (t) => {
