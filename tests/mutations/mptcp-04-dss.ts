@@ -154,6 +154,12 @@ export const mutations: readonly Mutation[] = [
     replace: 'const isSilent = true',
   },
   {
+    row: 'D22',
+    file: 'src/core/mptcp/options-out.ts',
+    find: 'isSilent && !sf.isClosing &&',
+    replace: 'isSilent &&',
+  },
+  {
     row: 'D23',
     file: 'src/core/mptcp/receiver.ts',
     find: 'if (end > edge) {',

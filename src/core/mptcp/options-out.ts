@@ -94,9 +94,9 @@ export class OptionsOut {
     if (dssBytes(8, 0, false) > room) return o;
     // While this subflow has holes of its own its SACK blocks are worth more than a DATA_ACK that says nothing new (the
     // option is needed only when DATA_ACK advances, RFC 8684 3.3.2). Not among the first, which may be lost: a peer that
-    // sees data acknowledged without a DATA_ACK before it ever saw one falls back (3.7).
+    // sees data acknowledged without a DATA_ACK before it ever saw one falls back (3.7), as does one that sees a bare FIN.
     const isSilent = ack === this.lastDataAckSent && sf.tcp.rcvNxt > ALWAYS_DATA_ACK_BYTES;
-    if (isSilent && sf.tcp.maxRcvNxt > sf.tcp.rcvNxt && c.receiver.windowBytes() > 0) return o;
+    if (isSilent && !sf.isClosing && sf.tcp.maxRcvNxt > sf.tcp.rcvNxt && c.receiver.windowBytes() > 0) return o;
     this.noteDataAckSent(ack);
     return writeDss(out, o, 8, dsnHi(ack, idsnRemote), dsnLo(ack, idsnRemote), 0, 0, 0, 0, 0, -1, false);
   }

@@ -284,6 +284,21 @@ test('while SACK blocks need the room, a DATA_ACK that says nothing new is left 
   t.is(sent.at(-1)!.dss!.ack, 70_302);
 });
 
+test('a FIN has its DATA_ACK also while SACK blocks need the room: a bare one would be a peer that speaks TCP', (t) => {
+  const s = MptcpScript.joined(1);
+  for (let i = 0; i < 7; i++) s.p0.exchange({ len: 10_000, dss: { dsn: 2 + 10_000 * i, ack: 2 } });
+  const seq = s.p0.nxt + 200;
+  const hole = { seq, len: 100, dss: { dsn: 70_202, ssn: seq, ack: 2 } };
+  s.p0.exchange(hole);
+  t.like(s.p0.exchange(hole).at(-1)!, { dss: null });
+  s.c.closeSubflow(s.nowUs, s.p0.sf.id, 'fin');
+  for (const sent of [s.out(), s.advance(1_000_000)]) {
+    const fins = sent.filter((x) => x.flags.includes('F'));
+    t.true(fins.length > 0);
+    for (const fin of fins) t.is(fin.dss?.ack, 70_002);
+  }
+});
+
 test('data far beyond the window is dropped, and no DATA_ACK covers it', (t) => {
   const s = MptcpScript.joined(2, { config: { receiveBufferBytes: 60_000 } });
   const [ack] = s.p0.exchange({ len: 100, dss: { dsn: 200_000, ack: 2 } });
