@@ -3,6 +3,7 @@
  * by the way that `flows.default` names.
  */
 import { once } from 'node:events';
+import { setTimeout as delay } from 'node:timers/promises';
 import test from 'ava';
 import {
   createLab,
@@ -14,6 +15,7 @@ import {
   type Tunnel,
   upload,
 } from '../../src/lab/index.js';
+import { labScript } from '../../src/lab/topology.js';
 
 let lab: Lab;
 
@@ -78,5 +80,34 @@ test.serial('relay: a download and an upload go over connections of their own, a
 test.serial('direct: a port where nobody listens is refused at once', async (t) => {
   await withTunnel('direct', async () => {
     t.regex(await curlErrors(`http://${SITE.v4}:9/`), /7 .*(refused|connect)/i);
+  });
+});
+
+test.serial('auto: without a session applications wait, as their packets would, and go on when it is back', async (t) => {
+  await withTunnel('auto', async ({ client, server }) => {
+    const url = `http://${SITE.v4}/small`;
+    const curl = (maxTimeS: number) =>
+      lab.exec('client', ['curl', '-sS', '--max-time', String(maxTimeS), url], { timeoutMs: 1_000 * (maxTimeS + 5) });
+    t.like(await curl(10), { code: 0, stdout: 'ok' });
+    server.process.kill('SIGTERM');
+    await once(server.process, 'exit');
+    for (let tries = 0; (await client.status()).state === 'up'; tries++) {
+      if (tries === 200) throw new Error('the session is not down');
+      await delay(100);
+    }
+    const patient = curl(40);
+    // Neither refused nor unreachable: it is its own clock that ends it.
+    const impatient = await curl(3);
+    t.is(impatient.code, 28);
+    t.regex(impatient.stderr, /timed out|Timeout/i);
+    const again = lab.spawn('server', [process.execPath, labScript('../cli/main.js'), 'run', server.configFile], {
+      stdio: 'ignore',
+    });
+    try {
+      t.like(await patient, { code: 0, stdout: 'ok' });
+    } finally {
+      again.kill('SIGTERM');
+      await once(again, 'exit');
+    }
   });
 });
