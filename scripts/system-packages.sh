@@ -15,6 +15,7 @@ need ping iputils-ping
 need mptcpize mptcpize
 need setpriv util-linux
 need openssl openssl
+need python3 python3
 need apache2 apache2-bin
 need systemd-analyze systemd
 need ssh openssh-client

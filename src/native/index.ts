@@ -27,6 +27,7 @@ export { openPacketPort, PACKET_SLOT_BYTES, type PacketPortOptions, PacketSocket
 export { DeadlineTimer, monotonicUs, Poller, READABLE, WRITABLE } from './poller.js';
 export { findTool, SYSTEM_PATH } from './tool.js';
 export { interfaceRequest, openTun, TUN_SLOT_BYTES, TunDevice, type TunOptions } from './tun.js';
+export { keepUrgentInLine } from './urgent.js';
 export { clearVnetFields, readVnetHeaders, VNET_BYTES, writeVnetHeader } from './vnet.js';
 export { type Faults, FaultyPort } from './wrap/faulty-port.js';
 export { type PacketObserver, PcapFile, TracedPort } from './wrap/traced-port.js';

@@ -6,6 +6,7 @@ import { Socket } from 'node:net';
 import type { IpAddress } from '../core/base/ip.js';
 import { addon, check, SystemError } from './addon.js';
 import { Poller, WRITABLE } from './poller.js';
+import { keepUrgentInLine } from './urgent.js';
 
 const AF_INET = 2;
 const AF_INET6 = 10;
@@ -47,6 +48,8 @@ export async function connectKernelMptcp(address: IpAddress, port: number, signa
   // The socket owns the descriptor from here on.
   const socket = new Socket({ fd, readable: true, writable: true, allowHalfOpen: true });
   socket.setNoDelay(true);
+  // Multipath TCP leaves urgent data where it is.
+  if (!isMptcp) keepUrgentInLine(socket);
   return { socket, isMptcp };
 }
 

@@ -155,14 +155,44 @@ test.serial('a reset of the destination is a reset, and so is one of the applica
   t.pass();
 });
 
-test.serial('urgent data arrives in its place', async (t) => {
-  const script = `use Socket; socket(S, PF_INET, SOCK_STREAM, 0); connect(S, sockaddr_in(8082, inet_aton("${V4}"))) or die;
-    send(S, "before", 0); send(S, "!", MSG_OOB); send(S, "after", 0); shutdown(S, 1); print <S>;`;
-  const perl = app.spawn('perl', '-e', script);
+test.serial('urgent data arrives in its place, both ways', async (t) => {
+  // What is sent is ordinary and urgent bytes by turns; what has come, in line, goes back in the same way.
+  const common = `
+import socket, sys
+def say(s, text):
+    for part in text.split(b'!')[:-1]:
+        s.sendall(part)
+        s.send(b'!', socket.MSG_OOB)
+    s.shutdown(socket.SHUT_WR)
+def heard(s):
+    got = b''
+    while part := s.recv(65536): got += part
+    return got
+`;
+  const server = far.spawn(
+    'python3',
+    '-c',
+    `${common}
+s = socket.create_server(('0.0.0.0', 8090))
+print('ready', flush=True)
+c, _ = s.accept()
+c.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+say(c, heard(c))`,
+  );
+  await once(server.stdout!, 'data');
+  const text = Array.from({ length: 200 }, (_, i) => `ordinary ${i} !`).join('');
+  const application = app.spawn(
+    'python3',
+    '-c',
+    `${common}
+s = socket.create_connection(('${V4}', 8090))
+say(s, b'${text}')
+sys.stdout.buffer.write(heard(s))`,
+  );
   let out = '';
-  perl.stdout!.on('data', (text) => (out += text));
-  await until(() => perl.exitCode !== null, 'the application');
-  t.is(out, '12\n');
+  application.stdout!.on('data', (part) => (out += part));
+  await until(() => application.exitCode !== null && application.stdout!.readableEnded, 'the application', 20_000);
+  t.is(out, text);
 });
 
 test.serial('who does not read stops his own sender, and nobody else', async (t) => {

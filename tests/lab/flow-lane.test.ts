@@ -83,31 +83,34 @@ test.serial('direct: a port where nobody listens is refused at once', async (t) 
   });
 });
 
-test.serial('auto: without a session applications wait, as their packets would, and go on when it is back', async (t) => {
-  await withTunnel('auto', async ({ client, server }) => {
-    const url = `http://${SITE.v4}/small`;
-    const curl = (maxTimeS: number) =>
-      lab.exec('client', ['curl', '-sS', '--max-time', String(maxTimeS), url], { timeoutMs: 1_000 * (maxTimeS + 5) });
-    t.like(await curl(10), { code: 0, stdout: 'ok' });
-    server.process.kill('SIGTERM');
-    await once(server.process, 'exit');
-    for (let tries = 0; (await client.status()).state === 'up'; tries++) {
-      if (tries === 200) throw new Error('the session is not down');
-      await delay(100);
-    }
-    const patient = curl(40);
-    // Neither refused nor unreachable: it is its own clock that ends it.
-    const impatient = await curl(3);
-    t.is(impatient.code, 28);
-    t.regex(impatient.stderr, /timed out|Timeout/i);
-    const again = lab.spawn('server', [process.execPath, labScript('../cli/main.js'), 'run', server.configFile], {
-      stdio: 'ignore',
+test.serial(
+  'auto: without a session applications wait, as their packets would, and go on when it is back',
+  async (t) => {
+    await withTunnel('auto', async ({ client, server }) => {
+      const url = `http://${SITE.v4}/small`;
+      const curl = (maxTimeS: number) =>
+        lab.exec('client', ['curl', '-sS', '--max-time', String(maxTimeS), url], { timeoutMs: 1_000 * (maxTimeS + 5) });
+      t.like(await curl(10), { code: 0, stdout: 'ok' });
+      server.process.kill('SIGTERM');
+      await once(server.process, 'exit');
+      for (let tries = 0; (await client.status()).state === 'up'; tries++) {
+        if (tries === 200) throw new Error('the session is not down');
+        await delay(100);
+      }
+      const patient = curl(40);
+      // Neither refused nor unreachable: it is its own clock that ends it.
+      const impatient = await curl(3);
+      t.is(impatient.code, 28);
+      t.regex(impatient.stderr, /timed out|Timeout/i);
+      const again = lab.spawn('server', [process.execPath, labScript('../cli/main.js'), 'run', server.configFile], {
+        stdio: 'ignore',
+      });
+      try {
+        t.like(await patient, { code: 0, stdout: 'ok' });
+      } finally {
+        again.kill('SIGTERM');
+        await once(again, 'exit');
+      }
     });
-    try {
-      t.like(await patient, { code: 0, stdout: 'ok' });
-    } finally {
-      again.kill('SIGTERM');
-      await once(again, 'exit');
-    }
-  });
-});
+  },
+);

@@ -15,6 +15,7 @@ import { KIND_FAST_OPEN, KIND_MPTCP, KIND_SACK_PERMITTED, KIND_TIMESTAMPS } from
 import { ConverterSession, type DownstreamRequest } from '../../core/convert/session.js';
 import type { ConnectionApi, ConnectOptions, EngineApi, EngineEvent } from '../../core/engine/api.js';
 import type { PortGuard } from '../../core/engine/ports.js';
+import { keepUrgentInLine } from '../../native/index.js';
 import { nodeEnv } from '../driver.js';
 import { RelayAccess } from './relay-access.js';
 import { SocketLeg } from './socket-leg.js';
@@ -145,6 +146,7 @@ export class ConvertServer {
     socket.once('error', onError);
     socket.once('connect', () => {
       socket.off('error', onError);
+      keepUrgentInLine(socket);
       socket.setKeepAlive(true, KEEPALIVE_MS);
       const leg = new SocketLeg(socket, (isReset) => session.onDownstreamClosed(isReset));
       session.onConnected(leg, null);

@@ -7,6 +7,7 @@ import type { Duplex } from 'node:stream';
 import { parseIpOrNull } from '../../config/prefix.js';
 import type { Micros } from '../../core/base/time.js';
 import type { ConnectionApi, Endpoint } from '../../core/engine/api.js';
+import { keepUrgentInLine } from '../../native/index.js';
 import { DialError, type FlowDecision, type FlowTarget } from './contract.js';
 import { joinStreams } from './join-streams.js';
 import { connectedAnswer, failedAnswer, ProxyHandshake, type ProxyTarget } from './proxy-protocol.js';
@@ -81,6 +82,7 @@ export class ProxyServer {
       socket.resetAndDestroy();
       return;
     }
+    keepUrgentInLine(socket);
     this.count('clients');
     const flow = new ProxyFlow(this.nextId++, socket, this.host, this);
     this.clients.add(flow);

@@ -6,6 +6,7 @@ import { lookup } from 'node:dns/promises';
 import { connect, type Socket } from 'node:net';
 import { parseIpOrNull } from '../../config/prefix.js';
 import type { IpAddress } from '../../core/base/ip.js';
+import { keepUrgentInLine } from '../../native/index.js';
 import { RelayError } from './connect-protocol.js';
 import type { RelayAccess } from './relay-access.js';
 
@@ -100,6 +101,7 @@ function race(addresses: readonly IpAddress[], port: number, signal: AbortSignal
       socket.once('error', onError);
       socket.once('connect', () => {
         socket.off('error', onError);
+        keepUrgentInLine(socket);
         open.delete(socket);
         settle();
         resolvePromise(socket);
