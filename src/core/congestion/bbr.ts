@@ -72,6 +72,8 @@ export class Bbr implements CongestionController {
   #roundLostBytes = 0;
   #roundDeliveredBytes = 0;
   #roundMaxRate = 0;
+  /** Since a timeout the window is not the path's: rates of less than a BDP in flight are our own doing. */
+  #isAfterRto = false;
 
   // The model: bottleneck rate (bytes/s), round-trip time, and what heavy loss says about both.
   readonly #bw = new MaxFilter(BW_WINDOW_ROUNDS);
@@ -96,6 +98,8 @@ export class Bbr implements CongestionController {
   // PROBE_BW (§4.3.4) and PROBE_RTT (§4.3.5).
   #phase = 0;
   #phaseStartUs: Micros = 0;
+  /** A mark came since the phase, or this round of UP, began. */
+  #isMarked = false;
   #probeRttDoneUs: Micros = 0;
   #priorCwnd = 0;
   #isIdleRestart = false;
@@ -149,12 +153,15 @@ export class Bbr implements CongestionController {
   onCongestionEvent(_nowUs: Micros, inFlightBytes: number, kind: 'loss' | 'ecn'): void {
     this.#saveCwnd();
     // Loss is judged per round in onAck; a mark (RFC 3168) asks for less at once.
-    if (kind === 'ecn') this.#boundInFlight(inFlightBytes, CUT * this.#bdpBytes());
+    if (kind !== 'ecn') return;
+    this.#isMarked = true;
+    this.#boundInFlight(inFlightBytes, CUT * this.#bdpBytes());
   }
 
   onRecoveryExit(_nowUs: Micros): void {
     this.#cwnd = Math.max(this.#cwnd, this.#priorCwnd);
     this.#priorCwnd = 0;
+    this.#isAfterRto = false;
   }
 
   onRto(_nowUs: Micros, _inFlightBytes: number): void {
@@ -162,10 +169,12 @@ export class Bbr implements CongestionController {
     // Everything in flight is presumed lost: start with one segment, as RFC 5681 (4) and Linux do.
     this.#cwnd = this.#mssBytes;
     this.#fullBw = 0;
+    this.#isAfterRto = true;
   }
 
   onUndo(_nowUs: Micros): void {
     this.#cwnd = Math.max(this.#cwnd, this.#priorCwnd);
+    this.#isAfterRto = false;
     this.#fullBw = 0;
     this.#fullBwRounds = 0;
     this.#bwBound = Number.POSITIVE_INFINITY;
@@ -178,6 +187,29 @@ export class Bbr implements CongestionController {
     this.#ackEpochUs = nowUs;
     this.#ackEpochBytes = 0;
     if (this.#mode === 'probe-bw' && this.#bw.max > 0) this.#pacingRate = this.#boundedBw();
+  }
+
+  /** Startup again; only the counts of rounds and of bytes go on. */
+  onPathRestart(nowUs: Micros): void {
+    this.onUndo(nowUs);
+    this.#cwnd = this.#initialCwndBytes;
+    this.#priorCwnd = 0;
+    this.#pacingRate = Number.POSITIVE_INFINITY;
+    this.#mode = 'startup';
+    this.#pacingGain = STARTUP_PACING_GAIN;
+    this.#isPipeFilled = false;
+    this.#bw.reset(this.#round, 0);
+    this.#extraAcked.reset(this.#round, 0);
+    this.#minRttUs = 0;
+    this.#minRttSeenUs = nowUs;
+    this.#selfLimitedUntilDelivered = 0;
+    this.#slowedRounds = 0;
+    this.#slowedMaxRate = 0;
+    this.#roundLostBytes = 0;
+    this.#roundDeliveredBytes = 0;
+    this.#roundMaxRate = 0;
+    this.#ackEpochUs = nowUs;
+    this.#ackEpochBytes = 0;
   }
 
   onMssChange(mssBytes: number): void {
@@ -196,7 +228,8 @@ export class Bbr implements CongestionController {
     const isRoundStart = sample.deliveredBytes > 0 && sample.priorDeliveredBytes >= this.#roundEndDelivered;
     if (isRoundStart) {
       this.#roundEndDelivered = sample.totalDeliveredBytes;
-      this.#round++;
+      // Rounds of single retransmissions do not make the estimates older.
+      if (!this.#isAfterRto) this.#round++;
     }
     this.#roundLostBytes += sample.lostBytes;
     this.#roundDeliveredBytes += sample.deliveredBytes;
@@ -207,7 +240,10 @@ export class Bbr implements CongestionController {
     const rate = sample.rateBytesPerS;
     if (rate <= 0) return;
     this.#roundMaxRate = Math.max(this.#roundMaxRate, rate);
-    const isSelfLimited = sample.isAppLimited || sample.priorDeliveredBytes < this.#selfLimitedUntilDelivered;
+    const isSelfLimited =
+      sample.isAppLimited ||
+      sample.priorDeliveredBytes < this.#selfLimitedUntilDelivered ||
+      (this.#isAfterRto && sample.priorInFlightBytes < this.#bdpBytes());
     if (!isSelfLimited || rate >= this.#bw.max) this.#bw.update(this.#round, rate);
   }
 
@@ -276,7 +312,7 @@ export class Bbr implements CongestionController {
 
   #judgeStartup(sample: AckSample, isHeavy: boolean): void {
     if (isHeavy) this.#isPipeFilled = true;
-    if (sample.isAppLimited) return;
+    if (sample.isAppLimited || this.#isAfterRto) return;
     if (this.#bw.max >= this.#fullBw * FULL_BW_GROWTH) {
       this.#fullBw = this.#bw.max;
       this.#fullBwRounds = 0;
@@ -344,6 +380,12 @@ export class Bbr implements CongestionController {
     if (this.#phase === UP) {
       // Long enough for the extra bytes to be in flight, unless the path is already losing some.
       isOver = isFullLength && (sample.lostBytes > 0 || sample.priorInFlightBytes >= this.#targetBytes(1.25));
+      // A bound from earlier keeps the flight below that, and UP would never end: a step for each round without a mark.
+      if (isFullLength && !isOver && sample.priorInFlightBytes + this.#mssBytes > this.#inFlightBound) {
+        if (!this.#isMarked) this.#setPhase(sample.nowUs, UP);
+        this.#isMarked = false;
+        this.#phaseStartUs = sample.nowUs;
+      }
     } else if (this.#phase === DOWN) {
       // Version 1 stops after one RTT; a standing queue would then never be drained.
       isOver = sample.inFlightBytes <= this.#bdpBytes() + DRAINED_SEGMENTS * this.#mssBytes;
@@ -354,6 +396,7 @@ export class Bbr implements CongestionController {
   #setPhase(nowUs: Micros, phase: number): void {
     this.#phase = phase;
     this.#phaseStartUs = nowUs;
+    this.#isMarked = false;
     this.#pacingGain = PROBE_BW_GAINS[phase]!;
     if (phase !== UP) return;
     // What heavy loss took away is asked for again a step at a time.

@@ -64,6 +64,11 @@ export interface CongestionController {
   onUndo(nowUs: Micros): void;
   /** Sending resumes after `idleUs` without anything in flight (RFC 5681 4.1). */
   onIdleRestart(nowUs: Micros, idleUs: Micros, rtoUs: Micros): void;
+  /**
+   * The path is back after an outage: as new. What is known from before is not known to hold (RFC 5681 4.1), and what was
+   * sent since, a segment at a time, says nothing. Samples and losses of what left before are not reported any more.
+   */
+  onPathRestart(nowUs: Micros): void;
   onMssChange(mssBytes: number): void;
   /** The handshake is over and nothing was sent yet: the initial window (RFC 6928), of the MSS that it settled. */
   onInitialWindow(windowBytes: number): void;

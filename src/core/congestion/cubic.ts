@@ -82,6 +82,12 @@ export class Cubic extends LossBasedController {
     this.#wMaxBytes = 0;
   }
 
+  override onPathRestart(nowUs: Micros): void {
+    super.onPathRestart(nowUs);
+    this.#wMaxBytes = this.#cwndPriorBytes = 0;
+    this.#epochStartUs = -1;
+  }
+
   /** §4.9: as if the reduction had not been. */
   protected restore(): void {
     const before = this.#before;

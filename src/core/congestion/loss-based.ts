@@ -107,6 +107,15 @@ export abstract class LossBasedController implements CongestionController {
     this.#hystart.reset();
   }
 
+  onPathRestart(_nowUs: Micros): void {
+    this.cwnd = this.#initialCwndBytes;
+    this.ssthresh = this.#firstSsthresh;
+    this.#prior = null;
+    // What the outage swallowed is repaired in slow start, as after a timeout.
+    this.#inRtoRecovery = true;
+    this.#hystart.reset();
+  }
+
   onMssChange(mssBytes: number): void {
     // RFC 8201 §5.2 leaves the window in bytes alone; one segment must still fit.
     this.mssBytes = mssBytes;

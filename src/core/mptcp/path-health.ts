@@ -15,6 +15,7 @@ import {
   probeIntervalUs,
   slowDownAtUs,
   suspicionAtUs,
+  wasOutage,
 } from './stall.js';
 import type { MptcpSubflow } from './subflow.js';
 
@@ -140,6 +141,7 @@ export class PathHealth {
     c.host.noteSlowProbes(sf, false);
     c.sender.reinjections.forget(sf.id);
     sf.priority.onRecovered(nowUs);
+    if (wasOutage(nowUs, sf)) this.restart(nowUs, sf);
     c.host.count('MPTcpExtSubflowRecover');
     const stalledUs = nowUs - sf.stalledAtUs;
     c.host.emit({
@@ -149,5 +151,12 @@ export class PathHealth {
       linkId: sf.flow.linkId,
       stalledUs,
     });
+  }
+
+  /** It is measured anew, and the scheduler tries it again. */
+  private restart(nowUs: Micros, sf: MptcpSubflow): void {
+    sf.tcp.restartPath(nowUs);
+    this.c.dispatcher.scheduler.forget?.(sf.id);
+    this.c.host.count('path_restarted');
   }
 }

@@ -15,6 +15,10 @@ const VARIANCE_CAP_US: Micros = 100 * US_PER_MS;
 export const PROBE_INTERVAL_US: Micros = 250 * US_PER_MS;
 export const SLOW_PROBE_INTERVAL_US: Micros = 15 * US_PER_S;
 const SLOW_AFTER_US: Micros = 30 * US_PER_S;
+/** Longer than radios pause (100 to 250 ms): afterwards the path may be another one. */
+const OUTAGE_US: Micros = 300 * US_PER_MS;
+/** … and longer than estimates are kept while nothing confirms them (bbr.ts): to find out again takes about as long. */
+const OUTAGE_RTTS = 10;
 /** A path that stays dead this long beside one that works is declared failed (RFC 8684 3.3.6): more than twice TCP's R2. */
 export const GIVE_UP_AFTER_US: Micros = 300 * US_PER_S;
 /** So many keepalives in a row without an answer are no accident (a radio may take a second to wake up). */
@@ -43,6 +47,11 @@ export function hasRecovered(sf: MptcpSubflow): boolean {
   return (
     tcp.lastProgressUs > sf.stalledAtUs || (tcp.oldestUnackedSentUs === NEVER && tcp.lastReceivedUs > sf.stalledAtUs)
   );
+}
+
+/** That was no pause: whatever was known of the path is not known to hold (RFC 5681 4.1). */
+export function wasOutage(nowUs: Micros, sf: MptcpSubflow): boolean {
+  return nowUs - sf.stalledAtUs > Math.max(OUTAGE_US, OUTAGE_RTTS * sf.tcp.rtt.minRttUs);
 }
 
 /** An idle path does not answer its keepalives: better known before it is needed. */

@@ -137,6 +137,10 @@ export class Adaptive implements Scheduler {
     return false;
   }
 
+  forget(id: number): void {
+    this.#memory.delete(id);
+  }
+
   whyNot(nowUs: Micros, id: number): string | null {
     const memory = this.#memory.get(id);
     if (memory === undefined || nowUs - memory.refusedUs > REFUSAL_SHOWN_US) return null;

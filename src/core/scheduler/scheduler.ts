@@ -51,6 +51,8 @@ export interface Scheduler {
   readonly copiesOnDoubt?: boolean;
   /** Why the path with this id was passed over lately although it had room, or null. */
   whyNot?(nowUs: Micros, id: number): string | null;
+  /** The path with this id is back after an outage: what was found out about it does not count any more. */
+  forget?(id: number): void;
   /** Index of the path for the next bytes, or -1 to wait. */
   select(input: SchedulerInput): number;
   /**

@@ -17,6 +17,8 @@ export class DeliveryRate {
   sampleIsAppLimited = false;
   samplePriorDeliveredBytes = 0;
 
+  /** What was sent before gives no samples: it measures an outage. */
+  #restartUs: Micros = 0;
   #deliveredUs: Micros = 0;
   #flightStartUs: Micros = 0;
   /** Delivery total at which the last application-limited flight is over; 0: not limited. */
@@ -41,6 +43,12 @@ export class DeliveryRate {
   /** The application had nothing to send although the window had room. */
   onAppLimited(inFlightBytes: number): void {
     this.#appLimitedUntilBytes = Math.max(1, this.deliveredBytes + inFlightBytes);
+  }
+
+  /** The path is back after an outage: nothing is known of its rate. */
+  restart(nowUs: Micros): void {
+    this.#restartUs = nowUs;
+    this.bytesPerS = 0;
   }
 
   beginAck(): void {
@@ -75,6 +83,7 @@ export class DeliveryRate {
     }
     // The next sample's send interval begins with this piece.
     this.#flightStartUs = this.#pieceSentUs;
+    if (this.#pieceSentUs < this.#restartUs) return;
     const sendUs = this.#pieceSentUs - this.#pieceFlightStartUs;
     const ackUs = nowUs - this.#piecePriorDeliveredUs;
     const intervalUs = Math.max(sendUs, ackUs);

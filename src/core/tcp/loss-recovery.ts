@@ -158,6 +158,25 @@ export class LossRecovery {
     this.#rtoBaseUs = nowUs;
   }
 
+  /** The path is back after an outage: what was out there is lost, and repaired as after a timeout. Nobody is to blame. */
+  restartPath(nowUs: Micros): void {
+    const { board, space } = this.ctx;
+    this.restartRto(nowUs);
+    if (board.isEmpty) return;
+    this.#nowUs = nowUs;
+    for (let rec = board.oldestInFlight; rec !== null; rec = board.oldestInFlight) this.#markLost(rec);
+    this.lostBytes = 0;
+    this.#judgeMtuProbe(nowUs, 'amid');
+    this.undo.onRto(nowUs, false);
+    this.undo.start(space.sndUna);
+    this.phase = 'rto';
+    this.#recoveryPoint = space.sndNxt;
+    this.#dupAcks = 0;
+    this.probe.cancel();
+    this.probe.isDue = false;
+    this.isRetransmitForced = true;
+  }
+
   /** Path probes end: the RTO is not to be due at once. */
   postponeRto(nowUs: Micros): void {
     this.#rtoBaseUs = Math.max(this.#rtoBaseUs, nowUs);

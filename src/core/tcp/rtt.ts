@@ -16,6 +16,8 @@ export class RttEstimator {
   rtoUs: Micros;
   samples = 0;
   #minAtUs: Micros = 0;
+  /** See `restart`; NEVER: no restart waits for its first sample. */
+  #restartUs: Micros = NEVER;
 
   constructor(
     initialRtoUs: Micros,
@@ -35,13 +37,16 @@ export class RttEstimator {
    */
   onSample(nowUs: Micros, rttUs: Micros, expectedSamples: number): void {
     const r = Math.max(1, rttUs);
+    const isRestarting = this.#restartUs !== NEVER;
+    if (isRestarting && nowUs - r < this.#restartUs) return;
+    this.#restartUs = NEVER;
     this.latestUs = r;
     this.samples++;
     if (r <= this.minRttUs || nowUs - this.#minAtUs > MIN_RTT_WINDOW_US) {
       this.minRttUs = r;
       this.#minAtUs = nowUs;
     }
-    if (this.samples === 1) {
+    if (this.samples === 1 || isRestarting) {
       this.srttUs = r; // RFC 6298 2.2
       this.rttVarUs = r / 2;
     } else {
@@ -58,6 +63,18 @@ export class RttEstimator {
   /** RFC 6298 5.7: the SYN was retransmitted and nothing was measured; data starts with 3 s. */
   onSynRetransmitted(): void {
     if (!this.hasSample) this.rtoUs = Math.min(Math.max(this.rtoUs, 3_000_000), this.maxRtoUs);
+  }
+
+  /**
+   * RFC 6298 5.7: after timeouts SRTT and RTTVAR are likely bogus, and the next sample, of what is sent from now on, begins
+   * as the first one did. Until then the path counts for what it was at its best.
+   */
+  restart(nowUs: Micros): void {
+    if (!this.hasSample) return;
+    this.#restartUs = nowUs;
+    this.srttUs = this.minRttUs;
+    this.rttVarUs = this.minRttUs / 2;
+    this.#computeRto();
   }
 
   /** RTO after `count` expiries (RFC 6298 5.5). */

@@ -275,6 +275,14 @@ export class Sender implements ScoreboardObserver {
     this.#pathProbe.kick(nowUs);
   }
 
+  /** See TcpSubflow.restartPath. */
+  restartPath(nowUs: Micros): void {
+    this.rtt.restart(nowUs);
+    this.rate.restart(nowUs);
+    this.recovery.restartPath(nowUs);
+    this.cc.onPathRestart(nowUs);
+  }
+
   /** A validated ICMP report (RFC 1191, 8201). */
   onPacketTooBig(nowUs: Micros, mtuBytes: number, seq: number): void {
     if (!this.#pmtu.onPacketTooBig(nowUs, mtuBytes, seq)) return;

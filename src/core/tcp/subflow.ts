@@ -271,6 +271,11 @@ export class TcpSubflow {
     }
   }
 
+  /** The path works again after an outage: its round-trip time, rate and window are measured anew. */
+  restartPath(nowUs: Micros): void {
+    this.#tcb.sender.restartPath(nowUs);
+  }
+
   /** Sends an empty segment that the peer has to answer (as a keepalive is). */
   ask(): void {
     this.#tcb.keepalive.isDue = true;

@@ -6,13 +6,17 @@
 import type { Micros } from '../base/time.js';
 import { isTsBefore } from './timestamps.js';
 
+/** No retransmission since the reduction yet; and: the first one was judged, later ones do not count (RFC 3522 3.2). */
+const WAITING = -1;
+const JUDGED = -2;
+
 export class UndoDetector {
   /** SND.UNA at the reduction; -1: there is none to undo. */
   #marker = -1;
   /** Retransmitted since then and not yet reported as duplicate. */
   #retransmittedBytes = 0;
-  /** TSval and sequence number of the first retransmission; -1: none yet, or decided. */
-  #eifelTs = -1;
+  /** TSval and sequence number of the first retransmission; or one of the above. */
+  #eifelTs = JUDGED;
   #eifelSeq = 0;
   #isFrtoArmed = false;
   #rtoAtUs: Micros = 0;
@@ -22,7 +26,7 @@ export class UndoDetector {
   start(sndUna: number): void {
     this.#marker = sndUna;
     this.#retransmittedBytes = 0;
-    this.#eifelTs = -1;
+    this.#eifelTs = WAITING;
   }
 
   /** A first timeout, before `start`; F-RTO works only if no recovery was under way (RFC 5682 2.1 step 1). */
@@ -34,13 +38,13 @@ export class UndoDetector {
   /** Undone. */
   stop(): void {
     this.#marker = -1;
-    this.#eifelTs = -1;
+    this.#eifelTs = JUDGED;
     this.#isFrtoArmed = false;
   }
 
   /** `tsVal` of the retransmission, -1 without timestamps. */
   onRetransmitted(seq: number, bytes: number, tsVal: number): void {
-    if (this.#eifelTs < 0 && tsVal >= 0) {
+    if (this.#eifelTs === WAITING && tsVal >= 0) {
       this.#eifelTs = tsVal;
       this.#eifelSeq = seq;
     }
@@ -67,7 +71,7 @@ export class UndoDetector {
     if (isRto && this.#isFrtoArmed && this.#originalArrived) return true;
     if (ack <= prevUna || this.#eifelTs < 0 || prevUna > this.#eifelSeq || ack <= this.#eifelSeq) return false;
     const isEarlier = tsEcr >= 0 && isTsBefore(tsEcr, this.#eifelTs);
-    this.#eifelTs = -1;
+    this.#eifelTs = JUDGED;
     return isEarlier;
   }
 

@@ -4,6 +4,7 @@ import { Bbr } from '../../../src/core/congestion/bbr.js';
 import { Cubic } from '../../../src/core/congestion/cubic.js';
 import { MaxFilter } from '../../../src/core/congestion/max-filter.js';
 import { type LinkSpec, rng, run } from './link-model.js';
+import { Acker, MSS } from './samples.js';
 
 const S = 1e6;
 
@@ -166,4 +167,35 @@ test('MaxFilter: never below what the last quarter of the window had, never olde
       t.true(filter.max >= maxOf(2), `at ${time}: ${filter.max} < ${maxOf(2)}`);
     }
   }
+});
+
+function steady(): Acker {
+  const a = new Acker(new Bbr({ mssBytes: MSS, initialCwndSegments: 10 }), 20_000);
+  for (let i = 0; i < 40; i++)
+    a.round({ rateBytesPerS: Math.min(2_000_000, (a.controller.cwndBytes * 1e6) / a.rttUs) });
+  return a;
+}
+
+test('rounds of one retransmission each, after a timeout, do not become the estimate of the rate', (t) => {
+  const a = steady();
+  const beforeBytesPerS = a.controller.pacingRateBytesPerS;
+  a.controller.onRto(a.nowUs, 0);
+  for (let i = 0; i < 20; i++) {
+    a.nowUs += a.rttUs;
+    a.ack(1, { inRecovery: true, rateBytesPerS: 50_000, priorInFlightBytes: MSS });
+  }
+  a.controller.onRecoveryExit(a.nowUs);
+  a.round({ rateBytesPerS: 50_000 });
+  t.true(a.controller.pacingRateBytesPerS > beforeBytesPerS / 2, `${a.controller.pacingRateBytesPerS}`);
+});
+
+test('a flight that heavy loss bounded grows again once nothing is lost any more', (t) => {
+  const a = steady();
+  const beforeBytes = a.controller.cwndBytes;
+  for (let i = 0; i < 30; i++) a.round({ rateBytesPerS: 300_000, lostBytes: MSS / 2 });
+  const boundBytes = a.controller.cwndBytes;
+  t.true(boundBytes < beforeBytes / 3, `${boundBytes} of ${beforeBytes}`);
+  for (let i = 0; i < 60; i++)
+    a.round({ rateBytesPerS: Math.min(2_000_000, (a.controller.cwndBytes * 1e6) / a.rttUs) });
+  t.true(a.controller.cwndBytes > beforeBytes / 2, `${a.controller.cwndBytes} of ${beforeBytes}`);
 });

@@ -52,6 +52,26 @@ for (const [name, factory] of Object.entries(controllers)) {
     t.true(a.controller.cwndBytes >= before / 2);
   });
 
+  test(`${name}: back after an outage it is as new, whatever the timeouts before made of it`, (t) => {
+    const a = new Acker(factory(CONFIG), 50_000);
+    for (let i = 0; i < 12; i++) a.round({ rateBytesPerS: 1_000_000 });
+    for (let i = 0; i < 12; i++) {
+      a.controller.onRto(a.nowUs, MSS);
+      a.nowUs += 200_000;
+      a.ack(1, { inRecovery: true, rateBytesPerS: 5_000, priorInFlightBytes: MSS });
+      a.controller.onRecoveryExit(a.nowUs);
+    }
+    a.controller.onPathRestart(a.nowUs);
+    t.is(a.controller.cwndBytes, 10 * MSS);
+    t.true(a.controller.inSlowStart);
+    for (let i = 0; i < 3; i++) {
+      const rateBytesPerS = (a.controller.cwndBytes * 1e6) / a.rttUs;
+      a.round({ rateBytesPerS, inRecovery: true });
+    }
+    t.true(a.cwndSegments >= 70, `${a.cwndSegments}`);
+    t.true(a.controller.pacingRateBytesPerS >= (70 * MSS * 1e6) / 50_000);
+  });
+
   test(`${name}: undo gives the window back`, (t) => {
     const a = new Acker(factory(CONFIG), 50_000);
     for (let i = 0; i < 3; i++) a.round({ rateBytesPerS: 1_000_000 });

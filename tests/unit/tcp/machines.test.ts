@@ -292,3 +292,18 @@ test('T6: the limiter holds one second of tokens', (t) => {
   t.false(limiter.take(400_000));
   t.true(limiter.take(500_000));
 });
+
+test('RFC 6298 5.7: after an outage the first sample of what was sent since begins anew; what the outage stretched is no sample', (t) => {
+  const rtt = new RttEstimator(1_000_000, 200_000, 60_000_000);
+  for (let i = 0; i < 20; i++) rtt.onSample(i * 20_000, 20_000, 1);
+  for (const r of [900_000, 500_000]) rtt.onSample(2_000_000, r, 1);
+  t.true(rtt.rttVarUs > 150_000);
+  rtt.restart(3_000_000);
+  t.deepEqual([rtt.srttUs, rtt.rttVarUs, rtt.rtoUs], [20_000, 10_000, 220_000], 'until then, what it was at its best');
+  rtt.onSample(3_010_000, 700_000, 1);
+  t.is(rtt.srttUs, 20_000, 'sent before');
+  rtt.onSample(3_040_000, 40_000, 1);
+  t.deepEqual([rtt.srttUs, rtt.rttVarUs], [40_000, 20_000]);
+  rtt.onSample(3_080_000, 48_000, 1);
+  t.is(rtt.srttUs, 41_000, 'and the next ones are averaged as ever');
+});

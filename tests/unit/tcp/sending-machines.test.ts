@@ -53,6 +53,9 @@ test('RFC 3522: only the first ACK that covers the first retransmission decides,
   const late = reduced();
   t.false(late.isSpurious(false, 1000, 1500, 71));
   t.false(late.isSpurious(false, 1000, 2000, 60), 'decided already');
+  // A delayed ACK of an earlier retransmission and this one echoes the earlier, and that is no sign of anything.
+  late.onRetransmitted(2000, 500, 90);
+  t.false(late.isSpurious(false, 1500, 2500, 85), 'only the first retransmission of a reduction counts');
 });
 
 test('RFC 5682: after a timeout from the open phase, data sent once and before it arrives', (t) => {
