@@ -15,7 +15,6 @@ import { connect } from 'node:net';
 import { dirname } from 'node:path';
 
 import {
-  type CommandResult,
   EVENT_SCHEMA,
   type EventRecord,
   FLOWS_SCHEMA,
@@ -26,19 +25,14 @@ import {
   type PathsDocument,
   parseModeChange,
   parsePathChange,
-  RESULT_SCHEMA,
-  type ResultDocument,
   type StatusSource,
 } from '../control/protocol.js';
+import { readJson, sendJson, sendResult } from './control-http.js';
+import { EventStream } from './event-stream.js';
 import { Metrics } from './metrics.js';
 
 /** Connections to the socket at once; further ones are closed. */
 const MAX_CONNECTIONS = 64;
-/** A request body longer than this is refused. */
-const MAX_BODY_BYTES = 16 * 1024;
-/** Events queued for a subscriber that does not read; when full, the oldest goes and is counted. */
-export const MAX_QUEUED_EVENTS = 1024;
-
 /** Another daemon answers on our socket, or something else is in its place. */
 export class SocketInUseError extends Error {
   readonly code = 'MPTUN_SOCKET_IN_USE';
@@ -256,68 +250,6 @@ export class ControlServer {
   }
 }
 
-/** Events on their way to one subscriber: a bounded queue in front of its socket. */
-class EventStream {
-  private readonly queue: EventRecord[] = [];
-  private isBlocked = false;
-  private isEnding = false;
-  private lost = 0;
-
-  constructor(private readonly res: ServerResponse) {
-    res.on('drain', () => {
-      this.isBlocked = false;
-      this.pump();
-    });
-  }
-
-  push(event: EventRecord): void {
-    this.queue.push(event);
-    if (this.queue.length > MAX_QUEUED_EVENTS) {
-      this.queue.shift();
-      this.lost++;
-    }
-    this.pump();
-  }
-
-  /** Closes when the queue is out. */
-  end(): void {
-    this.isEnding = true;
-    this.pump();
-  }
-
-  private pump(): void {
-    while (!this.isBlocked && this.queue.length > 0) {
-      const event = this.queue[0]!;
-      if (this.lost > 0) {
-        this.write(lostEvent(event, this.lost));
-        this.lost = 0;
-      } else {
-        this.queue.shift();
-        this.write(event);
-      }
-    }
-    if (this.isEnding && this.queue.length === 0) this.res.end();
-  }
-
-  private write(event: EventRecord): void {
-    this.isBlocked = !this.res.write(`${JSON.stringify(event)}\n`);
-  }
-}
-
-function lostEvent(next: EventRecord, count: number): EventRecord {
-  return {
-    schema: EVENT_SCHEMA,
-    seq: next.seq - 1,
-    time: next.time,
-    level: 'warn',
-    type: 'events-lost',
-    message: `${count} events were not read in time and are lost`,
-    session: null,
-    path: null,
-    data: { count },
-  };
-}
-
 const KNOWN_PATHS: ReadonlySet<string> = new Set([
   '/v1/status',
   '/v1/paths',
@@ -374,45 +306,4 @@ function listening(server: Server, listen: () => void): Promise<void> {
     });
     listen();
   });
-}
-
-/** The request's body as JSON; null: it was refused, and the answer is sent. */
-async function readJson(req: IncomingMessage, res: ServerResponse): Promise<{ value: unknown } | null> {
-  const body = await readBody(req);
-  if (body === null) {
-    sendResult(res, 413, { ok: false, message: `more than ${MAX_BODY_BYTES} bytes` });
-    return null;
-  }
-  try {
-    return { value: JSON.parse(body) as unknown };
-  } catch {
-    sendResult(res, 400, { ok: false, message: 'the body is not JSON' });
-    return null;
-  }
-}
-
-/** The request's body, or null when it is too long. */
-async function readBody(req: IncomingMessage): Promise<string | null> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of req as AsyncIterable<Buffer>) {
-    bytes += chunk.length;
-    if (bytes <= MAX_BODY_BYTES) chunks.push(chunk);
-  }
-  return bytes > MAX_BODY_BYTES ? null : Buffer.concat(chunks).toString('utf8');
-}
-
-function sendJson(res: ServerResponse, status: number, document: unknown): void {
-  res.writeHead(status, { 'content-type': 'application/json' });
-  res.end(`${JSON.stringify(document)}\n`);
-}
-
-function sendResult(res: ServerResponse, status: number, result: CommandResult): void {
-  const document: ResultDocument = {
-    schema: RESULT_SCHEMA,
-    ok: result.ok,
-    message: result.message,
-    details: result.details ?? [],
-  };
-  sendJson(res, status, document);
 }

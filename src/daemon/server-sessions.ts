@@ -1,8 +1,7 @@
 /**
- * The server's side: accepts connections, lets in only pinned keys, gathers them into sessions, assigns the client's
+ * The server's side: gathers the connections of known clients (server-handshakes.ts) into sessions, assigns the client's
  * inner addresses and sends each packet from the TUN to the session whose address it is for.
  */
-import type { TLSSocket } from 'node:tls';
 import type { IpAddress } from '../core/base/ip.js';
 import { ipEqualsAt, ipFromBytes } from '../core/base/ip.js';
 import type { Micros } from '../core/base/time.js';
@@ -27,35 +26,16 @@ import { parseFlowModes } from '../core/lanes/flow-modes.js';
 import type { AddressRule } from '../core/lanes/inner-check.js';
 import { type LaneIndex, PacketLane } from '../core/lanes/packet-lane.js';
 import type { PolicyMessage } from '../core/lanes/policy.js';
-import { isConnect, notAllowedHead } from './flows/connect-protocol.js';
 import type { RelayServer } from './flows/relay-server.js';
-import { HeadReader } from './http-head.js';
 import type { ConnectionStream } from './lane-pump.js';
+import { type ClientRequest, type KnownClient, ServerHandshakes } from './server-handshakes.js';
 import { Session, type SessionConnection } from './session.js';
-import { AuthenticationError, exportJoinKeys, peerPin, startTlsServer, type TlsIdentity } from './tls.js';
+import { exportJoinKeys, type TlsIdentity } from './tls.js';
 import type { TunWriter } from './tun-writer.js';
-import { answerHead, parseRequest, refusalHead, type UpgradeRequest } from './upgrade.js';
+import { answerHead } from './upgrade.js';
 
-const HANDSHAKE_TIMEOUT_MS = 8_000;
-/** Connections that have not shown a known key yet; more are refused, so that strangers cannot fill the memory. */
-const MAX_HANDSHAKES = 128;
-/** A client that has shown its key may keep connections in store for flows to come (relay-pool.ts): so long, so many. */
-const REQUEST_TIMEOUT_MS = 1_200_000;
-const MAX_WAITING = 320;
 /** Memory for the packets of one client. */
 const SESSION_MEMORY_BYTES = 8 * 1024 * 1024;
-/** Bytes of a relayed flow that may be unsent before its destination is held back. */
-const RELAY_UNSENT_BYTES = 128 * 1024;
-/** How long a refusal may take to be delivered. */
-const REFUSAL_MS = 3_000;
-
-/** A client as configured. */
-export interface KnownClient {
-  readonly name: string;
-  readonly pin: string;
-  readonly addresses: readonly IpAddress[];
-}
-
 export interface ServerSessionsOptions {
   readonly identity: TlsIdentity;
   readonly clients: readonly KnownClient[];
@@ -103,15 +83,25 @@ export class ServerSessions {
   private readonly byName = new Map<string, ClientOfServer>();
   /** By the last 32 bits of the inner address, then compared whole. */
   private readonly byAddress = new Map<number, ClientOfServer[]>();
-  private handshakes = 0;
-  /** Each ends a connection that has made no request yet. */
-  private readonly unfinished = new Set<() => boolean>();
-  /** Connections without a request yet, by client. */
-  private readonly waiting = new Map<KnownClient, number>();
+  private readonly handshakes: ServerHandshakes;
   private readonly touched = new Set<ClientOfServer>();
 
   constructor(private readonly options: ServerSessionsOptions) {
+    this.handshakes = new ServerHandshakes({
+      identity: options.identity,
+      relay: options.relay,
+      now: options.now,
+      clientOf: (pin) => this.byPin.get(pin),
+      openStream: (connection) => options.openStream(connection),
+      onRequest: (request) => this.join(request),
+      onRefused: (connection, why) => options.events.onRefused(connection, why),
+    });
     this.setClients(options.clients);
+  }
+
+  /** A connection that the engine accepted. */
+  accept(connection: ConnectionApi): void {
+    this.handshakes.accept(connection);
   }
 
   /** Replaces the client list (reload): sessions of clients that are gone, or whose key changed, end. */
@@ -154,100 +144,6 @@ export class ServerSessions {
     return this.options.relay.connectionsOf(s.client.pin);
   }
 
-  /** A connection that the engine accepted. */
-  accept(connection: ConnectionApi): void {
-    const { options } = this;
-    const stream = options.openStream(connection);
-    stream.on('error', ignore);
-    if (this.handshakes >= MAX_HANDSHAKES) {
-      stream.destroy();
-      connection.abort(options.now());
-      options.events.onRefused(connection, `more than ${MAX_HANDSHAKES} handshakes at once`);
-      return;
-    }
-    const socket = startTlsServer(stream, options.identity);
-    const reader = new HeadReader();
-    // Who it waits for: a stranger, or a client that may take its time.
-    let holder: KnownClient | null = null;
-    this.handshakes++;
-    let isOver = false;
-    const release = () => {
-      clearTimeout(timer);
-      if (holder === null) this.handshakes--;
-      else if (this.waiting.get(holder) === 1) this.waiting.delete(holder);
-      else this.waiting.set(holder, this.waiting.get(holder)! - 1);
-    };
-    const end = () => {
-      if (isOver) return false;
-      isOver = true;
-      this.unfinished.delete(drop);
-      release();
-      socket.off('data', onData).off('close', onClose).off('error', onError).off('secure', onSecure);
-      socket.on('error', ignore);
-      return true;
-    };
-    const drop = () => {
-      if (!end()) return false;
-      socket.destroy();
-      if (connection.state !== 'closed') connection.abort(options.now());
-      return true;
-    };
-    const abandon = (why: string) => {
-      if (drop()) options.events.onRefused(connection, why);
-    };
-    this.unfinished.add(drop);
-    let timer = setTimeout(() => abandon('no request in time'), HANDSHAKE_TIMEOUT_MS);
-    const onSecure = () => {
-      const client = this.byPin.get(peerPin(socket) ?? '');
-      if (client === undefined) return; // told so when it asks for something
-      const waiting = this.waiting.get(client) ?? 0;
-      if (waiting >= MAX_WAITING) {
-        abandon(`more than ${MAX_WAITING} connections of ${client.name} without a request`);
-        return;
-      }
-      release();
-      holder = client;
-      this.waiting.set(client, waiting + 1);
-      timer = setTimeout(() => abandon('no request in time'), REQUEST_TIMEOUT_MS);
-    };
-    const onError = (error: Error) => abandon(`TLS: ${error.message}`);
-    const onClose = () => {
-      // Connections in store come and go; that is nothing to tell of.
-      if (holder === null) abandon('closed during the handshake');
-      else if (end() && connection.state !== 'closed') connection.abort(options.now());
-    };
-    const onData = (chunk: Buffer) => {
-      try {
-        if (!reader.push(chunk)) return;
-        const head = reader.head!;
-        // First who, then what: a stranger learns nothing about what would have been a right request.
-        const client = head.fields.has('mptun-reason') ? null : this.identify(socket);
-        if (client !== null && isConnect(head)) {
-          end();
-          socket.pause();
-          stream.limitUnsent(RELAY_UNSENT_BYTES);
-          options.relay.carry({ client, head, connection, stream, socket, rest: reader.rest });
-          return;
-        }
-        const request = parseRequest(head);
-        end();
-        this.join(client!, request, connection, stream, socket, reader.rest);
-      } catch (error) {
-        if (!end()) return;
-        options.events.onRefused(connection, (error as Error).message);
-        if (holder !== null && !(error instanceof AuthenticationError)) options.relay.countMalformed();
-        const isOther = holder !== null && reader.head !== null && !reader.head.startLine.startsWith('GET /');
-        socket.on('data', ignore);
-        socket.end(isOther ? notAllowedHead() : refusalHead(error as Error));
-        setTimeout(() => {
-          socket.destroy();
-          if (connection.state !== 'closed') connection.abort(options.now());
-        }, REFUSAL_MS).unref();
-      }
-    };
-    socket.on('error', onError).on('close', onClose).on('secure', onSecure).on('data', onData);
-  }
-
   /** Queues what the TUN delivered, each packet for the client that has its destination address. */
   onTun(nowUs: Micros, batch: ReceiveBatch): void {
     for (let i = 0; i < batch.count; i++) {
@@ -277,28 +173,11 @@ export class ServerSessions {
 
   close(why: string): void {
     for (const s of [...this.byName.values()]) this.end(s, why);
-    for (const drop of [...this.unfinished]) drop();
+    this.handshakes.close();
     this.options.relay.close();
   }
 
-  private identify(socket: TLSSocket): KnownClient {
-    const pin = peerPin(socket);
-    if (pin === null) throw new AuthenticationError('no-client-certificate', 'the client showed no certificate');
-    const client = this.byPin.get(pin);
-    if (client === undefined) {
-      throw new AuthenticationError('unknown-client', `key sha256/${pin} is not in the server's list of clients`);
-    }
-    return client;
-  }
-
-  private join(
-    client: KnownClient,
-    request: UpgradeRequest,
-    connection: ConnectionApi,
-    stream: ConnectionStream,
-    socket: TLSSocket,
-    rest: Uint8Array,
-  ): void {
+  private join({ client, request, connection, stream, socket, rest }: ClientRequest): void {
     let s = this.byName.get(client.name);
     if (s !== undefined && s.sessionId !== request.sessionId) {
       // The client was started anew (or its key is used twice): the newest wins.
@@ -413,5 +292,3 @@ function assign(client: KnownClient, wishes: readonly AddressEntry[]): AddressEn
 function addressKey(b: Uint8Array, o: number, bytes: number): number {
   return getU32(b, o + bytes - 4);
 }
-
-function ignore(): void {}

@@ -15,7 +15,8 @@ import {
   type WhyDocument,
   type WhyFlowDocument,
 } from '../../../src/control/protocol.js';
-import { ControlServer, MAX_QUEUED_EVENTS, SocketInUseError } from '../../../src/daemon/control-server.js';
+import { ControlServer, SocketInUseError } from '../../../src/daemon/control-server.js';
+import { MAX_QUEUED_EVENTS } from '../../../src/daemon/event-stream.js';
 import { FakeDaemon, sampleReceipt, sampleStatus, sampleWhy } from '../../support/fake-daemon.js';
 import { temporaryDirectory } from '../../support/files.js';
 import { until } from '../../support/until.js';

@@ -9,7 +9,8 @@ import { BULK, PacketLane, SPARSE } from '../../../src/core/lanes/packet-lane.js
 import { ALL_LANES } from '../../../src/core/lanes/policy.js';
 import { schedulerOf, type TrafficMode } from '../../../src/core/scheduler/modes.js';
 import { ClientSession, type ClientSessionEvents } from '../../../src/daemon/client-session.js';
-import { type ClientOfServer, type KnownClient, ServerSessions } from '../../../src/daemon/server-sessions.js';
+import type { KnownClient } from '../../../src/daemon/server-handshakes.js';
+import { type ClientOfServer, ServerSessions } from '../../../src/daemon/server-sessions.js';
 import { identityFor, type TlsIdentity } from '../../../src/daemon/tls.js';
 import { TunWriter } from '../../../src/daemon/tun-writer.js';
 import { LoopbackConnection, LoopbackStream, loopbackPair, MemoryTun } from '../../support/loopback.js';
