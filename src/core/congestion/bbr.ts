@@ -72,7 +72,7 @@ export class Bbr implements CongestionController {
   #roundLostBytes = 0;
   #roundDeliveredBytes = 0;
   #roundMaxRate = 0;
-  /** Since a timeout the window is not the path's: rates of less than a BDP in flight are our own doing. */
+  /** Until what a timeout left is repaired, the window is not the path's, and rates are our own doing. */
   #isAfterRto = false;
 
   // The model: bottleneck rate (bytes/s), round-trip time, and what heavy loss says about both.
@@ -240,10 +240,7 @@ export class Bbr implements CongestionController {
     const rate = sample.rateBytesPerS;
     if (rate <= 0) return;
     this.#roundMaxRate = Math.max(this.#roundMaxRate, rate);
-    const isSelfLimited =
-      sample.isAppLimited ||
-      sample.priorDeliveredBytes < this.#selfLimitedUntilDelivered ||
-      (this.#isAfterRto && sample.priorInFlightBytes < this.#bdpBytes());
+    const isSelfLimited = sample.isAppLimited || sample.priorDeliveredBytes < this.#selfLimitedUntilDelivered;
     if (!isSelfLimited || rate >= this.#bw.max) this.#bw.update(this.#round, rate);
   }
 
