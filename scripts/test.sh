@@ -3,7 +3,7 @@
 # test files instead (npm test -- dist/tests/lab/*.js).
 #
 # Three kinds: what computes (unit, sim, fuzz) uses every core, in one run; what drives the kernel or daemons mostly waits,
-# and does so on every core, too. What measures real links goes one file at a time, so that tests do not disturb each
+# and does so on every core. What measures real links goes one file at a time, so that tests do not disturb each
 # other's clocks. Files of the last two kinds that fail are run once more, alone, because their budgets (milliseconds on
 # links of known rate) suppose a machine that is not busy with something else. The first failure stays in the output, and
 # the second one counts.
@@ -59,7 +59,7 @@ if [ $# -gt 0 ]; then
 else
   run "$(nproc)" $(find dist/tests -name '*.test.js' -not -path '*/lab/*' -not -path '*/interop/*' | sort)
   add $?
-  measuring='bench|cleanup|demo|emulator|handover-receipt|tunnel'
+  measuring='bench|demo|emulator|handover-receipt|tunnel'
   driving=$(find dist/tests/interop dist/tests/lab -name '*.test.js' | grep -Ev "/lab/($measuring)\\.test" | sort)
   if run "$(nproc)" $driving; then
     add 0
