@@ -2,9 +2,9 @@
 # `npm test`: set-up, lint, then all tests; the last line is "N passed, N failed" from ava's own count. Arguments choose
 # test files instead (npm test -- dist/tests/lab/*.js).
 #
-# Three kinds: what computes (unit, sim, fuzz) uses every core, in one run; what drives the kernel or daemons mostly waits,
-# and does so on every core. What measures real links goes one file at a time, so that tests do not disturb each
-# other's clocks. Files of the last two kinds that fail are run once more, alone, because their budgets (milliseconds on
+# What computes (unit, sim, fuzz) uses every core, in one run; what drives the kernel mostly waits, and does so on every core
+# and one more; what drives daemons, on every core. What measures real links goes one file at a time, so that tests do not
+# disturb each other's clocks. Files, but for those of the first kind, that fail are run once more, alone, because their budgets (milliseconds on
 # links of known rate) suppose a machine that is not busy with something else. The first failure stays in the output, and
 # the second one counts.
 set -u
@@ -54,22 +54,28 @@ measure() {
   done
 }
 
+# Side by side, and those that fail once more, alone.
+drive() {
+  if run "$@"; then
+    add 0
+    return
+  fi
+  shift
+  files 'not ok' | sort -u >"$log.bad"
+  [ -s "$log.bad" ] || printf '%s\n' "$@" >"$log.bad"
+  passed=$((passed + $(files ok | grep -cvxFf "$log.bad")))
+  echo "# failed: once more, alone (load $(cut -d ' ' -f 1 /proc/loadavg)):" $(cat "$log.bad")
+  measure $(cat "$log.bad")
+}
+
 if [ $# -gt 0 ]; then
   measure "$@"
 else
   run "$(nproc)" $(find dist/tests -name '*.test.js' -not -path '*/lab/*' -not -path '*/interop/*' | sort)
   add $?
   measuring='bench|demo|emulator|handover-receipt|tunnel'
-  driving=$(find dist/tests/interop dist/tests/lab -name '*.test.js' | grep -Ev "/lab/($measuring)\\.test" | sort)
-  if run "$(nproc)" $driving; then
-    add 0
-  else
-    files 'not ok' | sort -u >"$log.bad"
-    [ -s "$log.bad" ] || echo "$driving" >"$log.bad"
-    passed=$((passed + $(files ok | grep -cvxFf "$log.bad")))
-    echo "# failed: once more, alone (load $(cut -d ' ' -f 1 /proc/loadavg)):" $(cat "$log.bad")
-    measure $(cat "$log.bad")
-  fi
+  drive $(($(nproc) + 1)) $(find dist/tests/interop -name '*.test.js' | sort)
+  drive "$(nproc)" $(find dist/tests/lab -name '*.test.js' | grep -Ev "/lab/($measuring)\\.test" | sort)
   measure $(find dist/tests/lab -name '*.test.js' | grep -E "/lab/($measuring)\\.test" | sort)
 fi
 echo "$passed passed, $failed failed"
