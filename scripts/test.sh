@@ -4,9 +4,9 @@
 #
 # What computes (unit, sim, fuzz) uses every core, in one run; what drives the kernel mostly waits, and does so on every core
 # and one more; what drives daemons, on every core. What measures real links goes one file at a time, so that tests do not
-# disturb each other's clocks. Files, but for those of the first kind, that fail are run once more, alone, because their budgets (milliseconds on
-# links of known rate) suppose a machine that is not busy with something else. The first failure stays in the output, and
-# the second one counts.
+# disturb each other's clocks. Files of all but the first kind that fail are run once more, alone, because their budgets
+# (milliseconds on links of known rate) suppose a machine that is not busy with something else. The first failure stays in
+# the output, and the second one counts.
 set -u
 cd "$(dirname "$0")/.."
 sh scripts/setup.sh || exit 1
