@@ -43,7 +43,8 @@ export class PriorityWord {
   check(nowUs: Micros): void {
     if (nowUs < this.checkAtUs) return;
     this.checkAtUs = NEVER;
-    if (this.sf.isStalled || this.sf.tcp.hasEchoed(this.saidUs)) return;
+    // After a fallback nothing is said any more.
+    if (this.sf.connection.mode !== 'mptcp' || this.sf.isStalled || this.sf.tcp.hasEchoed(this.saidUs)) return;
     if (this.hasAsked && this.times === SAID_MAX) return;
     if (this.hasAsked) this.repeat(nowUs);
     else this.wait(nowUs);
