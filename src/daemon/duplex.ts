@@ -190,7 +190,7 @@ function lend(buf: Uint8Array, offset: number, lengthBytes: number): Buffer {
 }
 
 /** Not from Node's pool: a slice that waits would pin 8 KB for a few bytes. */
-function copyOf(buf: Uint8Array, offset: number, lengthBytes: number): Buffer {
+export function copyOf(buf: Uint8Array, offset: number, lengthBytes: number): Buffer {
   const copy = Buffer.allocUnsafeSlow(lengthBytes);
   copy.set(buf.subarray(offset, offset + lengthBytes));
   return copy;

@@ -6,9 +6,9 @@
 import type { Micros } from '../../core/base/time.js';
 import type { ByteReader } from '../../core/engine/api.js';
 import type { TerminatedFlow } from '../../core/flows/flow.js';
-import { sendAheadBytes } from '../duplex.js';
+import { copyOf, sendAheadBytes } from '../duplex.js';
 import type { FlowOutbound } from './contract.js';
-import { copyOf, WriteBlocks } from './write-blocks.js';
+import { WriteBlocks } from './write-blocks.js';
 
 /** Towards the far side: what may wait in its stream (TLS takes it in its own time). */
 const STREAM_AHEAD_BYTES = 256 * 1024;

@@ -3,6 +3,8 @@
  * quick flow is garbage outside the JavaScript heap, of which V8 lets 64 MB gather before it looks.
  */
 
+import { copyOf } from '../duplex.js';
+
 /** A super-packet's payload. */
 const BLOCK_BYTES = 65_536;
 /** Less than this has a copy of its own. */
@@ -26,11 +28,4 @@ export class WriteBlocks {
       if (this.free.length < MAX_FREE) this.free.push(block);
     });
   }
-}
-
-/** Not from Node's pool: a slice that waits would pin 8 KB for a few bytes. */
-export function copyOf(bytes: Uint8Array, offset: number, lengthBytes: number): Buffer {
-  const copy = Buffer.allocUnsafeSlow(lengthBytes);
-  copy.set(offset === 0 && lengthBytes === bytes.length ? bytes : bytes.subarray(offset, offset + lengthBytes));
-  return copy;
 }
