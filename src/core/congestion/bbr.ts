@@ -5,11 +5,14 @@
  *  - heavy loss is obeyed (version 1 ignores all): startup ends, rate and flight are cut to what was delivered;
  *  - startup's flight is bounded by 2 BDP and PROBE_RTT keeps half a BDP instead of four segments;
  *  - an RTT sample close to the minimum confirms it, which spares most PROBE_RTTs;
- *  - the allowance for aggregated ACKs (version 2) that WiFi needs.
+ *  - the allowance for aggregated ACKs (version 2) that WiFi needs;
+ *  - what an earlier connection measured on the path shortens startup, by the rules of careful resume (draft-ietf-tsvwg-
+ *    careful-resume): after a first window without loss, at the round-trip time known, half the rate known is tried for a
+ *    round. The model itself is only ever made of own samples, and is all there is when that round has been heard of.
  */
 import type { Micros } from '../base/time.js';
 import { US_PER_S } from '../base/time.js';
-import type { AckSample, CongestionConfig, CongestionController } from './controller.js';
+import type { AckSample, CongestionConfig, CongestionController, KnownPath } from './controller.js';
 import { MaxFilter } from './max-filter.js';
 
 // The draft's constants.
@@ -52,6 +55,10 @@ const QUANTA = 3;
 const QUANTUM_US = 1_000;
 const EXTRA_ACKED_WINDOW_ROUNDS = 10;
 const EXTRA_ACKED_MAX_US = 100_000;
+/** Of the rate known from an earlier connection, this much is tried at once. */
+const RESUME_SHARE = 0.5;
+/** … if the round trip is not this many times longer or shorter than it was. */
+const RESUME_RTT_RATIO = 2;
 
 type Mode = 'startup' | 'drain' | 'probe-bw' | 'probe-rtt';
 
@@ -59,6 +66,13 @@ export class Bbr implements CongestionController {
   readonly name = 'bbr';
   readonly ssthreshBytes = Number.POSITIVE_INFINITY;
 
+  readonly #recall: CongestionConfig['recall'];
+  /** Startup has not yet asked what is known of the path. */
+  #mayResume = true;
+  /** Until this much is delivered, pace and flight are not the model's but what was known; and what was lost meanwhile. */
+  #resumedUntilDelivered = 0;
+  #resumedLostBytes = 0;
+  #bwSeenUs: Micros = 0;
   #mssBytes: number;
   #initialCwndBytes: number;
   #cwnd: number;
@@ -114,6 +128,7 @@ export class Bbr implements CongestionController {
   }
 
   constructor(config: CongestionConfig) {
+    this.#recall = config.recall;
     this.#mssBytes = config.mssBytes;
     this.#initialCwndBytes = config.initialCwndSegments * config.mssBytes;
     this.#cwnd = this.#initialCwndBytes;
@@ -129,6 +144,11 @@ export class Bbr implements CongestionController {
 
   get inSlowStart(): boolean {
     return this.#mode === 'startup';
+  }
+
+  get knownPath(): KnownPath | null {
+    if (!this.#isPipeFilled || this.#minRttUs === 0 || this.#bwSeenUs === 0) return null;
+    return { rateBytesPerS: this.#boundedBw(), minRttUs: this.#minRttUs, measuredUs: this.#bwSeenUs };
   }
 
   /** For status and traces: startup, drain, probe-bw or probe-rtt. */
@@ -147,6 +167,8 @@ export class Bbr implements CongestionController {
     this.#measureMinRtt(sample);
     this.#setPacingRate(sample);
     this.#setCwnd(sample);
+    if (this.#resumedUntilDelivered > 0) this.#validate(sample);
+    else if (this.#mayResume && sample.totalDeliveredBytes >= this.#initialCwndBytes) this.#resume(sample);
     if (sample.deliveredBytes > 0) this.#isIdleRestart = false;
   }
 
@@ -198,6 +220,7 @@ export class Bbr implements CongestionController {
     this.#mode = 'startup';
     this.#pacingGain = STARTUP_PACING_GAIN;
     this.#isPipeFilled = false;
+    this.#resumedUntilDelivered = 0;
     this.#bw.reset(this.#round, 0);
     this.#extraAcked.reset(this.#round, 0);
     this.#minRttUs = 0;
@@ -241,7 +264,9 @@ export class Bbr implements CongestionController {
     if (rate <= 0) return;
     this.#roundMaxRate = Math.max(this.#roundMaxRate, rate);
     const isSelfLimited = sample.isAppLimited || sample.priorDeliveredBytes < this.#selfLimitedUntilDelivered;
-    if (!isSelfLimited || rate >= this.#bw.max) this.#bw.update(this.#round, rate);
+    if (isSelfLimited && rate < this.#bw.max) return;
+    this.#bw.update(this.#round, rate);
+    this.#bwSeenUs = sample.nowUs;
   }
 
   #measureMinRtt(sample: AckSample): void {
@@ -346,6 +371,35 @@ export class Bbr implements CongestionController {
 
   #boundInFlight(inFlightBytes: number, floorBytes: number): void {
     this.#inFlightBound = Math.max(floorBytes, CUT * Math.min(this.#inFlightBound, inFlightBytes));
+  }
+
+  /** The first window was delivered. */
+  #resume(sample: AckSample): void {
+    if (sample.rttUs <= 0 || (sample.isAppLimited && this.#mode === 'startup')) return;
+    this.#mayResume = false;
+    if (this.#mode !== 'startup' || sample.inRecovery || this.#roundLostBytes > 0 || this.#isAfterRto) return;
+    const known = this.#recall?.(sample.nowUs, this) ?? null;
+    if (known === null) return;
+    const ratio = this.#minRttUs / known.minRttUs;
+    if (ratio > RESUME_RTT_RATIO || ratio < 1 / RESUME_RTT_RATIO) return;
+    const rate = RESUME_SHARE * known.rateBytesPerS;
+    if (rate <= this.#pacingRate) return;
+    this.#pacingRate = rate;
+    const flightBytes = (rate * this.#minRttUs) / US_PER_S + QUANTA * ((rate * QUANTUM_US) / US_PER_S);
+    this.#cwnd = Math.max(this.#cwnd, flightBytes);
+    this.#resumedUntilDelivered = sample.totalDeliveredBytes + sample.inFlightBytes + flightBytes;
+    this.#resumedLostBytes = 0;
+  }
+
+  /** What was tried has arrived, or is getting lost: from here on the model counts, also where it says less. */
+  #validate(sample: AckSample): void {
+    this.#resumedLostBytes += sample.lostBytes;
+    const toleratedBytes = Math.max(HEAVY_LOSS_SEGMENTS * this.#mssBytes, HEAVY_LOSS * this.#cwnd);
+    const isRefused = this.#resumedLostBytes >= toleratedBytes;
+    if (!isRefused && sample.totalDeliveredBytes + this.#resumedLostBytes < this.#resumedUntilDelivered) return;
+    this.#resumedUntilDelivered = 0;
+    if (this.#boundedBw() > 0) this.#pacingRate = this.#pacingGain * this.#boundedBw();
+    this.#cwnd = Math.min(this.#cwnd, this.#targetBytes(CWND_GAIN));
   }
 
   // --- the state machine -----------------------------------------------------------------------------------------------

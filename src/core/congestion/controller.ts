@@ -36,11 +36,21 @@ export class AckSample {
   ece = false;
 }
 
+/** What a controller has found out about a path, for a later one on it. */
+export interface KnownPath {
+  readonly rateBytesPerS: number;
+  readonly minRttUs: Micros;
+  /** When the rate was last measured. */
+  readonly measuredUs: Micros;
+}
+
 export interface CongestionConfig {
   mssBytes: number;
   initialCwndSegments: number; // RFC 6928: 10
   /** Where the first slow start ends at the latest, as earlier connections found (RFC 9040); absent: not known. */
   initialSsthreshBytes?: number | undefined;
+  /** What is known of the path now, if `asker` is alone on it; null: nothing, or it is not. Absent: nobody knows. */
+  recall?: ((nowUs: Micros, asker: CongestionController) => KnownPath | null) | undefined;
   /** The connection's, where coupled controllers meet; absent: there are no siblings. */
   coupling?: Coupling | undefined;
 }
@@ -52,6 +62,8 @@ export interface CongestionController {
   /** Rate the pacer may send at; Infinity before the first RTT sample. */
   readonly pacingRateBytesPerS: number;
   readonly inSlowStart: boolean;
+  /** For a later connection (RFC 9040); null: the path's rate was not found yet. Absent: this controller does not measure it. */
+  readonly knownPath?: KnownPath | null;
 
   onSent(nowUs: Micros, bytes: number, inFlightBytes: number): void;
   onAck(sample: AckSample): void;

@@ -393,6 +393,7 @@ export class Engine implements EngineApi, ConnectionHost {
       synRetries: settings.synRetries + extraSynRetries,
       congestion: this.controller(congestion),
       coupling,
+      recall: (askedUs, asker) => this.paths.recall(askedUs, flow, asker),
       ...(initialSsthreshBytes !== undefined && { initialSsthreshBytes }),
     };
   }

@@ -1,7 +1,7 @@
 /** Settings and counters of one subflow. */
 import type { Micros } from '../base/time.js';
 import { US_PER_MS, US_PER_S } from '../base/time.js';
-import type { ControllerFactory } from '../congestion/controller.js';
+import type { CongestionConfig, ControllerFactory } from '../congestion/controller.js';
 import type { Coupling } from '../congestion/coupling.js';
 
 export interface SubflowConfig {
@@ -16,6 +16,8 @@ export interface SubflowConfig {
   readonly initialCwndSegments: number;
   /** Slow start ends here, if it does not end before (RFC 9040 6.1); absent: nothing is known. */
   readonly initialSsthreshBytes?: number;
+  /** What other connections know of the path; absent: nobody is asked. */
+  readonly recall?: CongestionConfig['recall'];
   /** First RTO, before any sample (RFC 6298 2.1: 1 s). */
   readonly initialRtoUs: Micros;
   /** Floor of the RTO. RFC 6298 2.4 says 1 s; 200 ms as Linux has it (deviation: docs/decisions). */

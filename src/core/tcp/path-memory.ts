@@ -6,11 +6,14 @@
  *    second that RFC 6298 (2.1) prescribes for a path that nobody knows.
  *  - ssthresh, for controllers that have one: only from a connection that was long and alone on the path, and only to one that
  *    is alone there (§6.3, §7.3: what was measured in competition says little about a share). HyStart++ stays on guard.
+ *  - rate and minimum RTT, for controllers that measure them: to one that asks when its first window has been delivered and
+ *    nobody else is sending on the path. What it makes of them: congestion/bbr.ts.
  *
  * Windows are not shared (RFC 9040 §10 and appendix C: nobody does): a new connection begins with RFC 6928's.
  */
 import type { Micros } from '../base/time.js';
 import { US_PER_MS, US_PER_S } from '../base/time.js';
+import type { CongestionController, KnownPath } from '../congestion/controller.js';
 import type { FlowTuple } from './flow.js';
 
 /** Paths remembered; the one that was used longest ago goes first. */
@@ -24,11 +27,14 @@ const MIN_INITIAL_RTO_US = 300 * US_PER_MS;
 const EXTRA_SYN_RETRIES = 2;
 /** RFC 9040 §6.3: ssthresh is worth remembering of long connections only. */
 const LONG_BYTES = 1_000_000;
+/** Who has more in flight is sending; less is a request, an answer, or keeps a connection alive. */
+const SENDING_BYTES = 4_096;
 
 /** The part of a subflow that is shared. */
 export interface PathUser {
   readonly rtt: { readonly rtoUs: Micros; readonly hasSample: boolean };
-  readonly cc: { readonly cwndBytes: number; readonly ssthreshBytes: number };
+  readonly cc: Pick<CongestionController, 'cwndBytes' | 'ssthreshBytes' | 'knownPath'>;
+  readonly inFlightBytes: number;
   readonly stats: { readonly bytesSent: number };
   readonly lastReceivedUs: Micros;
 }
@@ -44,6 +50,8 @@ interface Path {
   readonly users: Set<PathUser>;
   rtoUs: Micros;
   ssthreshBytes: number;
+  /** Measured by somebody who is not there any more. */
+  known: KnownPath | null;
   /** A second user was there while the newest one was. */
   wasShared: boolean;
   heardUs: Micros;
@@ -82,6 +90,7 @@ export class PathMemory {
       users: new Set(),
       rtoUs: 0,
       ssthreshBytes: 0,
+      known: null,
       wasShared: false,
       heardUs: 0,
     };
@@ -92,10 +101,24 @@ export class PathMemory {
     if (this.paths.size > MAX_PATHS) this.dropOldest();
   }
 
+  /** What was measured last on the path; null: nothing that can still be believed, or others than `asker` are sending on it. */
+  recall(nowUs: Micros, flow: FlowTuple, asker: PathUser['cc']): KnownPath | null {
+    const path = this.paths.get(keyOf(flow));
+    if (path === undefined) return null;
+    let { known } = path;
+    for (const user of path.users) {
+      if (user.cc === asker) continue;
+      if (user.inFlightBytes > SENDING_BYTES) return null;
+      known = newer(known, user);
+    }
+    return known === null || nowUs - known.measuredUs > LIFETIME_US ? null : known;
+  }
+
   remove(flow: FlowTuple, user: PathUser): void {
     const path = this.paths.get(keyOf(flow));
     if (path === undefined || !path.users.delete(user)) return;
     take(path, user);
+    path.known = newer(path.known, user);
     const { cwndBytes, ssthreshBytes } = user.cc;
     const isTelling = !path.wasShared && path.users.size === 0 && user.stats.bytesSent >= LONG_BYTES;
     // RFC 9040 §10: the larger of half the last window and the threshold, so that a bad end is not passed on.
@@ -108,6 +131,7 @@ export class PathMemory {
       if (!key.startsWith(`${linkId} `)) continue;
       path.rtoUs = 0;
       path.ssthreshBytes = 0;
+      path.known = null;
     }
   }
 
@@ -125,6 +149,12 @@ function take(path: Path, { rtt, lastReceivedUs }: PathUser): void {
   if (!rtt.hasSample || lastReceivedUs < path.heardUs) return;
   path.rtoUs = rtt.rtoUs;
   path.heardUs = lastReceivedUs;
+}
+
+function newer(known: KnownPath | null, { cc, stats }: PathUser): KnownPath | null {
+  if (stats.bytesSent < LONG_BYTES) return known;
+  const own = cc.knownPath ?? null;
+  return own !== null && (known === null || own.measuredUs > known.measuredUs) ? own : known;
 }
 
 function keyOf({ linkId, localAddress, remoteAddress }: FlowTuple): string {

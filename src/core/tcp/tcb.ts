@@ -63,6 +63,7 @@ export class Tcb {
       mssBytes: config.mtuBytes - headerBytes - (config.useTimestamps ? 12 : 0),
       initialCwndSegments: config.initialCwndSegments,
       initialSsthreshBytes: config.initialSsthreshBytes,
+      recall: config.recall,
       coupling: config.coupling,
     });
     this.receiver = new Receiver(config, stats);

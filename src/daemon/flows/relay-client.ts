@@ -12,8 +12,9 @@ import { DialError, type FlowDialer, type FlowOutbound, type FlowTarget } from '
 import { type RelayCarrier, RelayConnection, UnheardError } from './relay-connection.js';
 import { RelayPool } from './relay-pool.js';
 
-/** How often open flows are looked at for that. */
-const LOOK_MS = 100;
+/** How often young flows are looked at for that; all of them together this many times a second at most. */
+const LOOK_MS = 20;
+const MAX_LOOKS_PER_S = 1_000;
 /** Connections that one flow is tried on. */
 const MAX_TRIES = 3;
 /** As the tunnel's own connections (core/engine/config.ts): no NAT forgets one that waits. */
@@ -124,7 +125,7 @@ export class RelayClient implements FlowDialer {
   private outbound(warm: RelayConnection): FlowOutbound {
     const { connection, socket } = warm;
     this.young.set(connection.id, { connection, sinceUs: this.host.nowUs() });
-    this.stopLook ??= this.host.after(LOOK_MS, () => this.look());
+    this.lookLater();
     return { stream: socket, connection, way: 'relay', abort: () => warm.close() };
   }
 
@@ -136,7 +137,13 @@ export class RelayClient implements FlowDialer {
       const { bytesSent, bytesReceived } = connection.info();
       if (bytesSent + bytesReceived >= bytes || nowUs - sinceUs >= timeUs) this.grow(connection.id);
     }
-    this.stopLook = this.young.size === 0 ? null : this.host.after(LOOK_MS, () => this.look());
+    this.stopLook = null;
+    if (this.young.size > 0) this.lookLater();
+  }
+
+  private lookLater(): void {
+    const ms = Math.max(LOOK_MS, (1000 * this.young.size) / MAX_LOOKS_PER_S);
+    this.stopLook ??= this.host.after(ms, () => this.look());
   }
 
   private grow(connectionId: number): void {

@@ -1,7 +1,7 @@
 /** What connections on the same path tell each other (RFC 9040). */
 import test from 'ava';
 import { parseIp } from '../../../src/core/base/ip.js';
-import { AckSample } from '../../../src/core/congestion/controller.js';
+import { AckSample, type KnownPath } from '../../../src/core/congestion/controller.js';
 import { controllers } from '../../../src/core/congestion/index.js';
 import type { FlowTuple } from '../../../src/core/tcp/flow.js';
 import { LIFETIME_US, MAX_PATHS, PathMemory, type PathUser } from '../../../src/core/tcp/path-memory.js';
@@ -15,12 +15,21 @@ function flow(linkId = 1, remote = '192.0.2.1', localPort = 40_000): FlowTuple {
 }
 
 function user(
-  values: { rtoUs?: number; atUs?: number; ssthresh?: number; cwnd?: number; sent?: number } = {},
+  values: {
+    rtoUs?: number;
+    atUs?: number;
+    ssthresh?: number;
+    cwnd?: number;
+    sent?: number;
+    known?: KnownPath | null;
+    inFlight?: number;
+  } = {},
 ): PathUser {
   const { rtoUs = 225 * MS, atUs = S, ssthresh = Number.POSITIVE_INFINITY, cwnd = 100_000, sent = 10_000_000 } = values;
   return {
     rtt: { rtoUs, hasSample: rtoUs > 0 },
-    cc: { cwndBytes: cwnd, ssthreshBytes: ssthresh },
+    cc: { cwndBytes: cwnd, ssthreshBytes: ssthresh, knownPath: values.known ?? null },
+    inFlightBytes: values.inFlight ?? 0,
     stats: { bytesSent: sent },
     lastReceivedUs: atUs,
   };
@@ -85,6 +94,37 @@ test('ssthresh: of a long connection that was alone, for one that is alone', (t)
   memory.remove(flow(), first);
   memory.add(flow(), user());
   t.is(memory.seed(S, flow()).initialSsthreshBytes, undefined, 'somebody else is there');
+});
+
+test('rate and round trip: of who measured last, for one that is alone in sending', (t) => {
+  const known = (measuredUs: number): KnownPath => ({ rateBytesPerS: measuredUs, minRttUs: 20 * MS, measuredUs });
+  const memory = new PathMemory(S);
+  const asker = user();
+  const recall = (nowUs = 10 * S) => memory.recall(nowUs, flow(), asker.cc)?.measuredUs;
+  t.is(recall(), undefined, 'no such path');
+  memory.add(flow(), asker);
+  t.is(recall(), undefined, 'nobody else was ever there');
+  const over = user({ known: known(5 * S) });
+  memory.add(flow(), over);
+  memory.remove(flow(), over);
+  t.is(recall(), 5 * S, 'one that is over');
+  memory.add(flow(), user({ known: known(3 * S) }));
+  t.is(recall(), 5 * S, 'older news');
+  const idle = user({ known: known(6 * S) });
+  memory.add(flow(), idle);
+  t.is(recall(), 6 * S, 'one that is idle');
+  memory.add(flow(), user({ known: known(9 * S), sent: 50_000 }));
+  t.is(recall(), 6 * S, 'too short to know');
+  t.is(memory.recall(10 * S, flow(), idle.cc)?.measuredUs, 5 * S, 'nobody tells himself');
+  t.is(recall(6 * S + LIFETIME_US + 1), undefined, 'too old');
+  t.is(memory.recall(10 * S, flow(2), asker.cc), null, 'another link');
+  const sending = user({ inFlight: 10_000 });
+  memory.add(flow(), sending);
+  t.is(recall(), undefined, 'somebody sends');
+  memory.remove(flow(), sending);
+  memory.remove(flow(), idle);
+  memory.forgetLink(1);
+  t.is(recall(), 3 * S, 'of a link that leads elsewhere, only what those know who are on it now');
 });
 
 test('the table is bounded; the path used longest ago goes, and none that is in use', (t) => {
