@@ -116,4 +116,40 @@ export const mutations: readonly Mutation[] = [
     find: 'this.#timeWaitUntilUs = nowUs + this.tcb.config.timeWaitUs;',
     replace: 'this.#timeWaitUntilUs = nowUs;',
   },
+  {
+    row: 'F13',
+    file: 'src/core/tcp/closing.ts',
+    find: "(next === 'closed' && tcb.owner.lingers?.(tcb.sf))",
+    replace: 'false',
+  },
+  {
+    row: 'F13',
+    file: 'src/core/mptcp/closing.ts',
+    find: ' && sf.isFinEarly',
+    replace: '',
+  },
+  {
+    row: 'F13',
+    file: 'src/core/mptcp/closing.ts',
+    find: ' && !c.subflows.some((other) => other !== sf && mayBeHeard(other))',
+    replace: '',
+  },
+  {
+    row: 'F13',
+    file: 'src/core/mptcp/closing.ts',
+    find: 'if (isHeard && sf.isLinkDown) {',
+    replace: 'if (sf.isLinkDown) {',
+  },
+  {
+    row: 'F13',
+    file: 'src/core/mptcp/closing.ts',
+    find: 'nowUs + sf.tcp.config.timeWaitUs',
+    replace: 'NEVER',
+  },
+  {
+    row: 'F13',
+    file: 'src/core/mptcp/closing.ts',
+    find: 'if (!sf.isLinkDown) sf.tcp.kick(nowUs);',
+    replace: 'if (!sf.isLinkDown) sf.tcp.abort(nowUs, false);',
+  },
 ];

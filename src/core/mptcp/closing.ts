@@ -21,6 +21,8 @@ const MAX_FIN_TRIES_UNDER_WAY = 3;
 export class Closing {
   /** The connection is over; its subflows may have something to say yet. */
   isDone = false;
+  /** TIME-WAIT of the connection: until then subflows wait for links that are gone. NEVER: none has to. */
+  private lingerUntilUs: Micros = NEVER;
   private orphanAtUs: Micros = NEVER;
   private isEndRequestedOnTcp = false;
 
@@ -28,11 +30,15 @@ export class Closing {
 
   nextDeadline(): Micros {
     const { sender } = this.c;
-    return sender.isFinReady ? Math.min(this.orphanAtUs, sender.finAtUs) : this.orphanAtUs;
+    const endsAtUs = Math.min(this.orphanAtUs, this.lingerUntilUs);
+    return sender.isFinReady ? Math.min(endsAtUs, sender.finAtUs) : endsAtUs;
   }
 
   onTimer(nowUs: Micros): void {
     if (this.orphanAtUs <= nowUs) this.finish('no path for too long');
+    if (this.lingerUntilUs > nowUs) return;
+    this.lingerUntilUs = NEVER;
+    for (const sf of this.c.subflows) if (sf.isLinkDown) sf.tcp.abort(nowUs, false);
   }
 
   // ---- our DATA_FIN
@@ -104,21 +110,19 @@ export class Closing {
     const { c } = this;
     if (this.isDone || !c.receiver.isFinished || !c.sender.finAcked || c.mode !== 'mptcp') return;
     // The peer is done when it has our DATA_ACK, which a RST does not carry.
-    const isHeard = c.subflows.some(
-      (sf) => sf.isConfirmed && !sf.isStalled && !sf.isLinkDown && sf.closeReason === null,
-    );
+    const isHeard = c.subflows.some(mayBeHeard);
     for (const sf of c.subflows) this.endForGood(nowUs, sf, isHeard);
     this.finish('done');
   }
 
   /**
    * The connection needs `sf` no more. A FIN also where the path has failed, as a courtesy to middleboxes (3.3.3).
-   * `isHeard`: there is a path that works.
+   * `isHeard`: there is a path that works. Where none is, the FIN with our last DATA_ACK waits for its link.
    */
   private endForGood(nowUs: Micros, sf: MptcpSubflow, isHeard: boolean): void {
     sf.isClosing = true;
     sf.isFinWaiting = false;
-    if (sf.isLinkDown) {
+    if (isHeard && sf.isLinkDown) {
       sf.tcp.abort(nowUs, false);
     } else if (isHeard && sf.isStalled && sf.tcp.oldestUnackedSentUs !== NEVER) {
       // Behind bytes that reached the peer elsewhere a FIN would wait for a path that is dead (3.3.3).
@@ -127,7 +131,19 @@ export class Closing {
     } else {
       sf.tcp.setProbeInterval(0);
       sf.tcp.sendFin(nowUs, true);
+      if (sf.isLinkDown) this.linger(nowUs, sf);
     }
+  }
+
+  /** The connection is over, and the link of `sf` has gone or come back. */
+  onLinkState(nowUs: Micros, sf: MptcpSubflow): void {
+    if (!sf.isLinkDown) sf.tcp.kick(nowUs);
+    else if (this.c.subflows.some(mayBeHeard)) sf.tcp.abort(nowUs, false);
+    else this.linger(nowUs, sf);
+  }
+
+  private linger(nowUs: Micros, sf: MptcpSubflow): void {
+    if (this.lingerUntilUs === NEVER) this.lingerUntilUs = nowUs + sf.tcp.config.timeWaitUs;
   }
 
   /** With the right key: a RST on every subflow (3.5) but the one that a RST has just ended, `reset`. */
@@ -173,7 +189,18 @@ export class Closing {
     const functions = (other: MptcpSubflow) => !other.isStalled && !other.isLinkDown && other.tcp.canSendData;
     const isLast = functions(sf) && !c.subflows.some((o) => o !== sf && o.isUsable && functions(o));
     sf.isFinWaiting = isLast && c.mode === 'mptcp' && !this.isDone && c.sender.unackedBytes > 0;
-    if (!sf.isFinWaiting) sf.tcp.sendFin(nowUs, true);
+    if (sf.isFinWaiting) return;
+    sf.isFinEarly ||= !this.isDone;
+    sf.tcp.sendFin(nowUs, true);
+  }
+
+  /**
+   * Both FINs are acknowledged and the peer's came first, which ends TCP. But the peer's answer to our DATA_FIN may be on its
+   * way, or its own DATA_FIN come again: where no other subflow would hear it this one stays in TIME-WAIT (3.3.3, appendix D).
+   */
+  lingers(sf: MptcpSubflow): boolean {
+    const { c } = this;
+    return c.mode === 'mptcp' && sf.isFinEarly && !c.subflows.some((other) => other !== sf && mayBeHeard(other));
   }
 
   /** There is a subflow (again). */
@@ -225,6 +252,11 @@ export class Closing {
     c.host.emit({ type: 'connection-closed', connectionId: c.id, why });
     c.host.markDirty(c);
   }
+}
+
+/** What goes out on `sf` is likely to arrive. */
+function mayBeHeard(sf: MptcpSubflow): boolean {
+  return sf.isConfirmed && !sf.isStalled && !sf.isLinkDown && sf.closeReason === null;
 }
 
 const NO_BYTES = new Uint8Array(0);

@@ -78,7 +78,7 @@ export class PathHealth {
         continue;
       }
       sf.isLinkDown = !isThere;
-      if (c.state === 'closed') sf.tcp.abort(nowUs, false);
+      if (c.state === 'closed') c.closing.onLinkState(nowUs, sf);
       else if (!isThere) this.stall(nowUs, sf, isUp ? 'address gone' : 'link down');
       else {
         sf.askedSinceUs = nowUs;

@@ -66,6 +66,8 @@ export class MptcpSubflow implements SubflowOwner {
   isClosing = false;
   /** Our FIN waits until outstanding data is safe (RFC 8684 3.3.3). */
   isFinWaiting = false;
+  /** Our FIN went out before the connection was over: that it arrived does not say that our last DATA_ACK did. */
+  isFinEarly = false;
   bytesReinjected = 0;
   /** It has carried the stream without a gap up to here (copies.ts), and this much of it as copies. */
   carriedTo = 1;
@@ -281,5 +283,9 @@ export class MptcpSubflow implements SubflowOwner {
   onClosed(nowUs: Micros, _sf: TcpSubflow, why: CloseReason): void {
     this.closeReason = why;
     this.connection.closing.onSubflowClosed(nowUs, this, why);
+  }
+
+  lingers(): boolean {
+    return this.connection.closing.lingers(this);
   }
 }

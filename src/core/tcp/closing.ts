@@ -49,8 +49,8 @@ export class Closing {
     const { tcb } = this;
     const next = afterFinAcked(tcb.state);
     if (next === tcb.state) return;
-    if (next === 'closed') this.close(nowUs, 'done');
-    else if (next === 'time-wait') this.#enterTimeWait(nowUs);
+    if (next === 'time-wait' || (next === 'closed' && tcb.owner.lingers?.(tcb.sf))) this.#enterTimeWait(nowUs);
+    else if (next === 'closed') this.close(nowUs, 'done');
     else tcb.state = next;
   }
 

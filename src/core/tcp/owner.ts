@@ -101,6 +101,8 @@ export interface SubflowOwner {
   onEstablished(nowUs: Micros, sf: TcpSubflow): void;
   onPeerFin(nowUs: Micros, sf: TcpSubflow): void;
   onClosed(nowUs: Micros, sf: TcpSubflow, why: CloseReason): void;
+  /** Both FINs are acknowledged, the peer's came first: the owner wants TIME-WAIT all the same, to hear what comes late. */
+  lingers?(sf: TcpSubflow): boolean;
 
   /** An RTO fired `count` times in a row for the earliest outstanding byte; the owner may reinject elsewhere. */
   onRto(nowUs: Micros, sf: TcpSubflow, count: number): void;

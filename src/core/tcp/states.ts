@@ -5,7 +5,7 @@
  *   CLOSED ─accept→ SYN-RECEIVED ─ACK→ ESTABLISHED
  *   ESTABLISHED ─sendFin→ FIN-WAIT-1 ─ACK of FIN→ FIN-WAIT-2 ─FIN→ TIME-WAIT
  *                         FIN-WAIT-1 ─FIN→ CLOSING ─ACK of FIN→ TIME-WAIT
- *   ESTABLISHED ─FIN→ CLOSE-WAIT ─sendFin→ LAST-ACK ─ACK of FIN→ CLOSED
+ *   ESTABLISHED ─FIN→ CLOSE-WAIT ─sendFin→ LAST-ACK ─ACK of FIN→ CLOSED (TIME-WAIT where the owner lingers)
  *   TIME-WAIT ─2 MSL→ CLOSED;  any ─RST, abort, R2→ CLOSED
  */
 export type TcpState =

@@ -297,3 +297,68 @@ test('TIME-WAIT: for 60 s after the end the connection answers a late DATA_FIN, 
   s.advance(2 * S);
   t.is(s.engine.connections().length, 0);
 });
+
+test('the last subflow stays for TIME-WAIT although the peer’s FIN came first: late DATA_ACKs and DATA_FINs find it', (t) => {
+  const s = MptcpScript.joined(1);
+  t.deepEqual(fins(s.p0.exchange({ flags: 'F.', dss: { ack: 2 } })), [0]);
+  t.is(dataFins(s.end()).length, 1, 'it is all that can carry our DATA_FIN');
+  s.p0.ack(2);
+  t.is(s.p0.sf.tcp.state, 'time-wait', 'our FIN has arrived, our DATA_FIN perhaps not');
+  t.is(dataFins(s.advance(S)).length, 2, 'it is repeated');
+  s.p0.exchange({ dss: { dsn: 2, fin: true, ack: 3 } });
+  t.is(s.events('connection-closed')[0]!.why, 'done');
+  const [answer] = s.p0.exchange({ dss: { dsn: 2, fin: true, ack: 3 } });
+  t.is(answer!.dss!.ack, 3, 'our DATA_ACK was lost');
+  s.advance(61 * S);
+  t.is(s.engine.connections().length, 0);
+});
+
+test('a subflow whose FIN is the second does not stay where another tells the rest, or it said all itself', (t) => {
+  const two = MptcpScript.joined(2);
+  two.p0.exchange({ flags: 'F.', dss: { ack: 2 } });
+  two.p0.ack(2);
+  t.deepEqual(
+    two.c.subflows.map((sf) => sf.id),
+    [two.p1.sf.id],
+  );
+
+  const late = MptcpScript.joined(1);
+  late.write(1000);
+  late.p0.send({ flags: 'F.', dss: { ack: 2 } });
+  late.end();
+  t.deepEqual(fins(late.p0.exchange({ dss: { dsn: 2, fin: true, ack: 1003 } })), [0], 'with the last DATA_ACK');
+  late.p0.ack(1003);
+  t.is(late.engine.connections().length, 0);
+});
+
+test('over, and the only link is gone before our last DATA_ACK has left: it waits for the link, a minute at most', (t) => {
+  for (const comesBack of [true, false]) {
+    const s = MptcpScript.joined(1);
+    const link = (isUp: boolean) => s.engine.updateLink(s.nowUs, { ...s.engine.link(0)!, isUp });
+    s.end();
+    s.p0.ack(3);
+    link(false);
+    t.deepEqual(s.p0.exchange({ dss: { dsn: 2, fin: true, ack: 3 } }), []);
+    t.is(s.events('connection-closed')[0]!.why, 'done');
+    t.deepEqual(s.advance(59 * S), []);
+    t.is(s.engine.connections().length, 1);
+    if (comesBack) {
+      link(true);
+      const fin = s.out().find(({ flags }) => flags.includes('F'));
+      t.is(fin!.dss!.ack, 3);
+    }
+    s.advance(2 * S);
+    t.is(s.engine.connections().length, comesBack ? 1 : 0);
+  }
+});
+
+test('over, and the only link goes before the peer has our FIN: it goes again when the link is back', (t) => {
+  const s = MptcpScript.joined(1);
+  const link = (isUp: boolean) => s.engine.updateLink(s.nowUs, { ...s.engine.link(0)!, isUp });
+  s.end();
+  t.deepEqual(fins(s.p0.exchange({ dss: { dsn: 2, fin: true, ack: 3 } })), [0]);
+  link(false);
+  t.deepEqual(s.advance(10 * S), []);
+  link(true);
+  t.true(fins(s.out()).length > 0);
+});
