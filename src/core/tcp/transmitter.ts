@@ -134,6 +134,8 @@ export class Transmitter {
 
   #updatePacer(nowUs: Micros): void {
     const { cc, mss, rate } = this.ctx;
+    // The credit is there: what still holds bytes back is somebody else's choice, who is woken for it himself.
+    if (this.#pacingBlockedUntilUs <= nowUs) this.#pacingBlockedUntilUs = NEVER;
     this.#pacer.update(nowUs, cc.pacingRateBytesPerS, mss.bytes);
     // We woke too late to use the path: what is in flight now says nothing about it.
     if (this.#pacer.takeLostCredit()) rate.onAppLimited(this.recovery.inFlightBytes);

@@ -124,6 +124,7 @@ test('pacing: a late wake-up sends what accrued, at most 2 ms worth', (t) => {
   t.is(s.sf.readyAtUs(s.nowUs), deadline);
   t.is(s.sf.availableBytes(s.nowUs), 0);
   t.true(s.sf.availableBytes(deadline) >= 2 * MSS);
+  t.true(s.sf.nextDeadline() > deadline, 'nobody is woken again for credit that is there');
 });
 
 test('super-packets: whole segments, at most what 1 ms sends, at least two segments', (t) => {
