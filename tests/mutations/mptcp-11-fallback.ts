@@ -120,4 +120,16 @@ export const mutations: readonly Mutation[] = [
     find: 's.finTries === MAX_FIN_TRIES_UNDER_WAY',
     replace: 'false',
   },
+  {
+    row: 'B11',
+    file: 'src/core/mptcp/fallback.ts',
+    find: 'sf?.signals.keepFailOnly();',
+    replace: '',
+  },
+  {
+    row: 'B11',
+    file: 'src/core/mptcp/priority.ts',
+    find: "this.sf.connection.mode !== 'mptcp' || ",
+    replace: '',
+  },
 ];

@@ -36,6 +36,8 @@ export class Fallback {
     const sf = c.subflows[0];
     // With one subflow ever, subflow and data sequence space are the same: SYN 0, first byte 1.
     if (sf !== undefined && !sf.mappings.isInfinite) sf.receiveAsStream(nowUs, 0, 0);
+    // What is queued could never leave, and would have ACKs sent for it for ever.
+    sf?.signals.keepFailOnly();
     c.sender.windowEdge = NEVER;
     this.reason ??= why;
     c.keys.checksums = false;
@@ -65,10 +67,7 @@ export class Fallback {
    */
   onStrippedData(nowUs: Micros, sf: MptcpSubflow, sawMapping: boolean): void {
     if (this.isUnderWay) return;
-    if (sawMapping) {
-      sf.signals.clear();
-      this.signalFail(nowUs, sf, this.c.receiver.rcvNxt);
-    }
+    if (sawMapping) this.signalFail(nowUs, sf, this.c.receiver.rcvNxt);
     this.fallBackTelling(nowUs, 'data without MPTCP options');
   }
 

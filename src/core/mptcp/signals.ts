@@ -40,8 +40,9 @@ export class SignalQueue {
     this.queue.push(signal);
   }
 
-  clear(): void {
-    this.queue = [];
+  /** After a fallback an MP_FAIL is the only one that is still due (RFC 8684 3.7). */
+  keepFailOnly(): void {
+    this.queue = this.queue.filter((s) => s.kind === 'fail');
   }
 
   /** ADD_ADDRs whose HMAC is no longer the right one. */

@@ -169,8 +169,9 @@ export class MptcpSubflow implements SubflowOwner {
     return this.out.writeAck(out, o, roomBytes);
   }
 
-  /** Queues an option for the next pure ACKs. */
+  /** Queues an option for the next pure ACKs; after a fallback there are none (RFC 8684 3.7). */
   signal(nowUs: Micros, signal: Parameters<SignalQueue['push']>[0]): void {
+    if (this.connection.mode === 'tcp') return;
     this.signals.push(signal);
     if (this.signalAtUs === NEVER) this.signalAtUs = nowUs;
     this.connection.host.markDirty(this.connection);

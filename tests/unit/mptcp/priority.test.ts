@@ -1,5 +1,6 @@
 /** Backup subflows and MP_PRIO (RFC 8684 3.3.8). */
 import test from 'ava';
+import type { Connection } from '../../../src/core/mptcp/connection.js';
 import { MPTCP_KIND, writePrio } from '../../../src/core/wire/mptcp-options.js';
 import type { Heading, Middlebox, MiddleboxOut } from '../../../src/sim/middlebox.js';
 import type { SimPacket } from '../../../src/sim/packet.js';
@@ -122,4 +123,21 @@ test('nobody hears MP_PRIO: it is not said for ever, but again when the path has
   client.poke();
   network.run(60 * S);
   t.is(box.saidUs.length, 6);
+});
+
+test('after a fallback MP_PRIO is not said, and not asked about: nothing is sent', (t) => {
+  for (const isSaid of [true, false]) {
+    const box = new PriorityLoser(100);
+    const { network, client, ours } = connected({}, [box]);
+    ours.setBackup(S, 0, true);
+    if (isSaid) client.poke();
+    network.run(S + 1_000);
+    (ours as Connection).fallback.fallBack(network.nowUs, 'test');
+    client.poke();
+    let sent = 0;
+    network.tap = () => sent++;
+    network.run(60 * S);
+    t.is(box.saidUs.length, isSaid ? 1 : 0);
+    t.is(sent, 0);
+  }
 });
