@@ -21,6 +21,11 @@ export interface EndSettings {
   readonly checksum: boolean;
   /** False: our flag C. */
   readonly joinInitial: boolean;
+  /** As a server: data in the SYN is taken. */
+  readonly takesSynData: boolean;
+  /** As a client: data in the SYN, and the Fast Open option beside it. */
+  readonly synData?: Uint8Array;
+  readonly synOptions?: Uint8Array;
   readonly maxSubflows?: number;
   readonly receiveBufferBytes?: number;
 }
@@ -107,7 +112,12 @@ export class CaptureEnd {
     for (const link of linksOf(trace)) this.engine.addLink(0, link);
     if (trace.end === 'A') return;
     for (const port of new Set(trace.subflows.filter((s) => s.opener === 'peer').map((s) => s.own.port))) {
-      this.engine.listen({ ...settings, port, onAccept: (c) => this.adopt(c) });
+      this.engine.listen({
+        ...settings,
+        port,
+        onAccept: (c) => this.adopt(c),
+        ...(settings.takesSynData && { onSyn: () => 'take' }),
+      });
     }
   }
 

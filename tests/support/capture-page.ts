@@ -5,8 +5,8 @@ const INTRO = `# The captures as two-party scripts
 
 48 connections between two Linux kernels (6.18) were captured (\`tests/fixtures/vectors\`). Each is played to our stack twice: once
 the server's packets to our client (A), once the client's to our server (B), with keys, nonces, ISNs and address ids forced, in
-virtual time. Our application does what that kernel's did, read off the capture; then what we sent is compared with what that
-kernel sent: the fields of MP_CAPABLE and MP_JOIN with their HMACs, which data byte is which subflow byte, DSS checksums, the
+virtual time. Our application does what that kernel's did, read off the capture (data in a SYN included, sent and taken). Then what we
+sent is compared with what that kernel sent: the fields of MP_CAPABLE and MP_JOIN with their HMACs, which data byte is which subflow byte, DSS checksums, the
 DATA_ACK, the ACKs and the window (open or shut) whenever the line rests for 100 ms, DATA_FIN and the subflows that carry it, ADD_ADDR
 and its echo, REMOVE_ADDR, MP_PRIO, MP_FAIL, MP_FASTCLOSE, MP_TCPRST, the SYNs' options, FIN and RST of each subflow; and what our
 application reads with what the other one wrote. Not compared: segmentation, timing, congestion control, retransmissions, whether

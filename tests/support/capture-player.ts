@@ -22,8 +22,6 @@ export interface PlayOptions {
   readonly receiveBufferBytes?: number;
   /** Further ones are refused. */
   readonly maxSubflows?: number;
-  /** The capture is played up to here only, in its own time. */
-  readonly untilUs?: number;
   /** A byte that was changed in flight stays so: there is nothing left to notice it. */
   readonly arrivesAltered?: boolean;
 }
@@ -120,14 +118,13 @@ class Player {
       ...this.trace.own.map(({ timeUs }) => ({ timeUs })),
       ...this.trace.peer.map((packet) => ({ timeUs: packet.timeUs, packet })),
     ];
-    return events.filter((e) => e.timeUs <= (this.options.untilUs ?? NEVER)).sort((a, b) => a.timeUs - b.timeUs);
+    return events.sort((a, b) => a.timeUs - b.timeUs);
   }
 
   private rest(untilUs: number): void {
     this.advanceTo(untilUs + this.lateUs - 1);
     this.marks.push(this.end.sent.length);
-    const toUs = Math.min(untilUs, this.options.untilUs ?? NEVER);
-    this.kernelMarks.push(this.trace.own.filter((s) => s.timeUs < toUs).length);
+    this.kernelMarks.push(this.trace.own.filter((s) => s.timeUs < untilUs).length);
   }
 
   private startReading(): void {
@@ -332,12 +329,12 @@ class Player {
   private fit(p: Segment, missing: string): Uint8Array {
     const ip = p.ip.slice();
     const l4 = ip[0]! >>> 4 === 4 ? (ip[0]! & 15) * 4 : 40;
-    const { own, ownIsn } = this.trace.subflows[p.subflow]!;
+    const { own, ownIsn, ownSynBytes } = this.trace.subflows[p.subflow]!;
     const sf = this.end.connection?.subflows.find((s) => s.id === this.end.subflowId(p.subflow));
     putU16(ip, l4 + 2, sf?.flow.localPort ?? own.port);
     const tsVal = this.end.sent.findLast((s) => s.subflow === p.subflow && s.tsVal !== 0)?.tsVal ?? 0;
     const ack = this.fitAck(p);
-    if (ack !== p.ack) putU32(ip, l4 + 8, (ack + ownIsn) >>> 0);
+    if (ack !== p.ack) putU32(ip, l4 + 8, (ack + ownIsn + ownSynBytes) >>> 0);
     fitOptions(ip, l4, tsVal, ack === p.ack);
     if (p.dataAck > 1 && missing !== '') this.fitDataAck(ip, l4, p.dataAck);
     return ip;
@@ -392,6 +389,9 @@ function settingsOf(trace: Trace, options: PlayOptions): EndSettings {
     mptcp: speaks,
     checksum: (flags & CAPABLE_A_CHECKSUM) !== 0,
     joinInitial: (flags & CAPABLE_C_NO_JOIN) === 0,
+    takesSynData: trace.subflows[0]!.peerSynBytes > 0,
+    ...(trace.end === 'A' && syn.payload.length > 0 && { synData: syn.payload }),
+    ...(trace.end === 'A' && syn.fastOpen.length > 0 && { synOptions: syn.fastOpen }),
     ...(options.maxSubflows === undefined ? {} : { maxSubflows: options.maxSubflows }),
     ...(options.receiveBufferBytes === undefined ? {} : { receiveBufferBytes: options.receiveBufferBytes }),
   };

@@ -48,6 +48,7 @@ function subflowStatements(said: Map<string, string>, sf: string, mine: Segment[
   if (syns.length > 0) {
     const kind = (syns[0]!.flags & TCP_ACK) === 0 ? 'SYN' : 'SYN/ACK';
     said.set(`${sf} ${kind}`, syns[0]!.synOptions);
+    if (syns[0]!.payload.length > 0) said.set(`${sf} SYN data`, `${syns[0]!.payload.length} bytes`);
     said.set(`${sf} ${kind} asks`, countRuns(syns.map((s) => s.handshake || 'plain TCP')));
   }
   const others = mine.filter((s) => (s.flags & (TCP_SYN | TCP_RST)) === 0);

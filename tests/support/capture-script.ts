@@ -8,7 +8,7 @@ import { type SentStretch, Speech } from './capture-says.js';
 import type { Segment, Trace } from './capture-trace.js';
 
 export type Step =
-  | { readonly do: 'connect' }
+  | { readonly do: 'connect'; readonly synBytes: number }
   | {
       readonly do: 'join';
       readonly subflow: number;
@@ -52,7 +52,7 @@ export function deriveScript(trace: Trace): Script {
   for (const [index, s] of own.entries()) {
     const isFin = (s.flags & TCP_FIN) !== 0;
     if ((s.flags & TCP_SYN) !== 0 && trace.subflows[s.subflow]!.opener === 'own') {
-      if (s.subflow === 0) add(s, { do: 'connect' }, 'connect');
+      if (s.subflow === 0) add(s, { do: 'connect', synBytes: s.payload.length }, 'connect');
       else add(s, joinStep(trace, s), `join ${s.subflow}`);
     }
     const taken = choices.filter(({ segment }) => segment === index).map(({ dsn, lengthBytes }) => dsn + lengthBytes);
@@ -120,6 +120,8 @@ export function describeScript({ cues }: Script): string {
 
 function describeStep(step: Exclude<Step, { do: 'write' }>): string {
   switch (step.do) {
+    case 'connect':
+      return step.synBytes > 0 ? `connect with ${step.synBytes} bytes in the SYN` : 'connect';
     case 'join':
       return `join sf${step.subflow}${step.backup ? ' as backup' : ''}`;
     case 'announce':

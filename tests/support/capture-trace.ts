@@ -9,6 +9,7 @@ import { relativeDsn, type U64, unwrap32 } from '../../src/core/base/seq.js';
 import { deriveFromKey, keyBytes } from '../../src/core/mptcp/keys.js';
 import { CAPABLE_ACK_BYTES, CAPABLE_SYNACK_BYTES, MPO, type MptcpOptions } from '../../src/core/wire/mptcp-options.js';
 import { parseSegment, SegmentView, TCP_ACK, TCP_RST, TCP_SYN } from '../../src/core/wire/segment.js';
+import { OPT_EOL, OPT_FAST_OPEN, OPT_NOP, TCP_HEADER_BYTES } from '../../src/core/wire/tcp.js';
 import { hex, nodeEnv } from './node-env.js';
 import { captureNames, type End, readCapture } from './vectors.js';
 
@@ -38,8 +39,9 @@ export interface Segment {
   readonly ack: number;
   readonly flags: number;
   readonly window: number;
-  /** Options of a SYN, but for MPTCP. */
+  /** Options of a SYN, but for MPTCP; and the Fast Open option as it stands there, empty: none. */
   readonly synOptions: string;
+  readonly fastOpen: Uint8Array;
   readonly tsVal: number;
   readonly payload: Uint8Array;
   /** MP_CAPABLE or MP_JOIN, all fields, as text; empty: none. */
@@ -73,8 +75,11 @@ export interface SubflowNames {
   readonly own: Endpoint;
   readonly peer: Endpoint;
   readonly opener: 'own' | 'peer';
+  /** Of the SYN. Data that it carried and the SYN/ACK acknowledged counts as part of it (RFC 8684 B.2). */
   ownIsn: number;
   peerIsn: number;
+  ownSynBytes: number;
+  peerSynBytes: number;
 }
 
 export interface Trace {
@@ -93,6 +98,7 @@ export interface Trace {
 }
 
 const NO_IDSN: U64 = { hi: 0, lo: 0 };
+const NO_OPTION = new Uint8Array(0);
 
 interface Raw {
   readonly timeUs: number;
@@ -182,11 +188,14 @@ function nameSubflows(own: Raw[], peer: Raw[]): SubflowNames[] {
     const [mine, theirs] = by === 'own' ? [source, destination] : [destination, source];
     let sf = subflows.find((s) => isSame(s.own, mine) && isSame(s.peer, theirs));
     if (sf === undefined) {
-      sf = { own: mine, peer: theirs, opener: by, ownIsn: 0, peerIsn: 0 };
+      sf = { own: mine, peer: theirs, opener: by, ownIsn: 0, peerIsn: 0, ownSynBytes: 0, peerSynBytes: 0 };
       subflows.push(sf);
     }
     if (by === 'own') sf.ownIsn = seg.seq;
     else sf.peerIsn = seg.seq;
+    if ((seg.flags & TCP_ACK) === 0) continue;
+    if (by === 'own') sf.peerSynBytes = (seg.ack - sf.peerIsn - 1) >>> 0;
+    else sf.ownSynBytes = (seg.ack - sf.ownIsn - 1) >>> 0;
   }
   return subflows;
 }
@@ -221,8 +230,10 @@ export function decode(
   const [mine, theirs] = by === 'own' ? [source, destination] : [destination, source];
   const subflow = subflowOf(trace, mine, theirs);
   if (subflow < 0) return null;
-  const { ownIsn, peerIsn } = trace.subflows[subflow]!;
-  const [isn, otherIsn] = by === 'own' ? [ownIsn, peerIsn] : [peerIsn, ownIsn];
+  const { ownIsn, peerIsn, ownSynBytes, peerSynBytes } = trace.subflows[subflow]!;
+  const [ownFirst, peerFirst] = [ownIsn + ownSynBytes, peerIsn + peerSynBytes];
+  const [first, otherFirst] = by === 'own' ? [ownFirst, peerFirst] : [peerFirst, ownFirst];
+  const isSyn = (seg.flags & TCP_SYN) !== 0;
   const [idsn, otherIdsn] = by === 'own' ? [trace.ownIdsn, trace.peerIdsn] : [trace.peerIdsn, trace.ownIdsn];
   const o = seg.mptcp;
   const hasDss = (o.present & MPO.dss) !== 0;
@@ -238,11 +249,12 @@ export function decode(
   return {
     timeUs,
     subflow,
-    seq: unwrap32(seg.seq, isn, 0),
-    ack: (seg.flags & TCP_ACK) === 0 ? -1 : unwrap32(seg.ack, otherIsn, 0),
+    seq: isSyn ? 0 : unwrap32(seg.seq, first, 0),
+    ack: (seg.flags & TCP_ACK) === 0 ? -1 : unwrap32(seg.ack, otherFirst, 0),
     flags: seg.flags,
     window: seg.window,
-    synOptions: (seg.flags & TCP_SYN) === 0 ? '' : synOptionsOf(seg),
+    synOptions: isSyn ? synOptionsOf(seg) : '',
+    fastOpen: isSyn ? fastOpenOf(seg) : NO_OPTION,
     tsVal: seg.tsVal,
     payload: ip.subarray(seg.payloadOff, seg.payloadOff + seg.payloadLen),
     handshake: handshakeOf(o),
@@ -271,7 +283,19 @@ function synOptionsOf(seg: SegmentView): string {
   if (seg.sackPermitted) parts.push('SACK');
   if (seg.hasTs) parts.push('TS');
   if (seg.wscale >= 0) parts.push('WS');
+  const fastOpen = fastOpenOf(seg);
+  if (fastOpen.length > 0) parts.push(`FO ${hex(fastOpen.subarray(2)) || 'request'}`);
   return parts.join(' ');
+}
+
+function fastOpenOf(seg: SegmentView): Uint8Array {
+  const { buf, l4Off, payloadOff } = seg;
+  for (let o = l4Off + TCP_HEADER_BYTES; o < payloadOff && buf[o] !== OPT_EOL; ) {
+    const length = buf[o] === OPT_NOP ? 1 : buf[o + 1]!;
+    if (buf[o] === OPT_FAST_OPEN) return buf.slice(o, o + length);
+    o += length;
+  }
+  return NO_OPTION;
 }
 
 function handshakeOf(o: MptcpOptions): string {
