@@ -216,8 +216,8 @@ export const mutations: readonly Mutation[] = [
   {
     row: 'H26',
     file: 'src/core/mptcp/options-in.ts',
-    find: 'this.onMapping(nowUs, 1, 1, o.capableDll',
-    replace: 'this.onMapping(nowUs, 1, 2, o.capableDll',
+    find: 'this.onMapping(nowUs, 0, 1, 1, o.capableDll',
+    replace: 'this.onMapping(nowUs, 0, 1, 2, o.capableDll',
   },
   {
     row: 'H27',
@@ -228,7 +228,7 @@ export const mutations: readonly Mutation[] = [
   {
     row: 'H28',
     file: 'src/core/mptcp/options-out.ts',
-    find: `    if (dssBytes(8, 0, false) > room) return o;
+    find: `    if (dssBytes(ackBytes, 0, false) > room) return o;
 `,
     replace: `    return o;
 `,

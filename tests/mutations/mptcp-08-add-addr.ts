@@ -89,13 +89,13 @@ export const mutations: readonly Mutation[] = [
   {
     row: 'A15',
     file: 'src/core/tcp/segment-writer.ts',
-    find: "kind === 'ack' && this.#isTight() ?",
-    replace: "kind === 'syn' ?",
+    find: "(kind === 'ack' && this.#isTight()) ||",
+    replace: 'false ||',
   },
   {
     row: 'A16',
     file: 'src/core/mptcp/options-in.ts',
-    find: 'if ((o.present & ~(MPO.capable | MPO.join)) !== 0 && !isEarly) c.isProven = true;',
+    find: 'if (!c.isProven && (o.present & ~(MPO.capable | MPO.join)) !== 0 && !isEarly) c.onProven();',
     replace: 'if ((o.present & MPO.dss) !== 0) c.isProven = true;',
   },
 ];

@@ -10,7 +10,8 @@ sent is compared with what that kernel sent: the fields of MP_CAPABLE and MP_JOI
 DATA_ACK, the ACKs and the window (open or shut) whenever the line rests for 100 ms, DATA_FIN and the subflows that carry it, ADD_ADDR
 and its echo, REMOVE_ADDR, MP_PRIO, MP_FAIL, MP_FASTCLOSE, MP_TCPRST, the SYNs' options, FIN and RST of each subflow; and what our
 application reads with what the other one wrote. Not compared: segmentation, timing, congestion control, retransmissions, whether
-data numbers take 32 or 64 bits, the port from which a join is opened, the ACK flag of a RST.
+data numbers take 32 or 64 bits (ours 32 wherever RFC 8684 3.3.1 admits it, to leave room for payload; Linux sends DSNs of 64 bits,
+and DATA_ACKs of 32 until it has data with 64), the port from which a join is opened, the ACK flag of a RST.
 
 Every difference is listed in \`tests/unit/captures/differences.ts\` with its value; \`tests/unit/captures/captures.test.ts\` fails
 on one that is not listed, on a listed one that is not seen, and if this page is not what it says. To write the page anew:

@@ -32,6 +32,7 @@ import {
   putMss,
   putSackBlocks,
   putSackPermitted,
+  putTimestamps,
   putWscale,
   writeTcpHeader,
 } from '../../src/core/wire/tcp.js';
@@ -54,8 +55,8 @@ export interface ScriptOptions {
   checksum?: boolean;
   config?: Partial<EngineConfig>;
   env?: CoreEnv;
-  /** What the peer's SYNs say; the window shift is that of its own segments. */
-  peer?: { win?: number; wscale?: number; mss?: number; isn?: number; sack?: boolean };
+  /** What the peer's SYNs say; the window shift is that of its own segments; `ts`: timestamps on all of them. */
+  peer?: { win?: number; wscale?: number; mss?: number; isn?: number; sack?: boolean; ts?: boolean };
 }
 
 /** A DSS to inject, relative. With `dsn`: SSN and DLL follow from the segment unless given. */
@@ -398,8 +399,14 @@ export class MptcpScript {
 
   #synOptions(out: Uint8Array, o: number): number {
     const { mss, wscale, sack } = this.#options.peer ?? {};
-    const end = putMss(out, o, mss ?? 1460);
+    const end = this.#putTs(out, putMss(out, o, mss ?? 1460));
     return putWscale(out, sack === false ? end : putSackPermitted(out, end), wscale ?? 0);
+  }
+
+  /** The clock of both ends counts milliseconds. */
+  #putTs(out: Uint8Array, o: number): number {
+    if (this.#options.peer?.ts !== true) return o;
+    return putTimestamps(out, o, Math.floor(this.nowUs / 1000), this.#view.hasTs ? this.#view.tsVal : 0);
   }
 
   #expect(segments: Sent[], flags: string): void {
@@ -412,7 +419,7 @@ export class MptcpScript {
 
   /** Builds the segment and gives it to the engine. */
   deliver(path: ScriptPath, s: Inject): void {
-    const headers = new Uint8Array(80);
+    const headers = new Uint8Array(100);
     let flags = 0;
     for (const letter of s.flags ?? '.') flags |= FLAG_BITS[letter]!;
     const seq = s.seq ?? path.nxt;
@@ -432,6 +439,7 @@ export class MptcpScript {
       s.win ?? this.win,
     );
     if (s.urgent !== undefined) headers[19] = s.urgent;
+    if ((flags & 2) === 0) o = this.#putTs(headers, o);
     if (s.dss !== undefined) {
       const { idsnLocal } = this.c.keys;
       const dataAck = s.dss.ack ?? 0;

@@ -45,6 +45,7 @@ import { connectionInfo } from './info.js';
 import type { JoinRequest } from './join-requests.js';
 import * as joining from './joining.js';
 import { KeyPair } from './key-pair.js';
+import { NumberSizes } from './number-sizes.js';
 import { PathHealth } from './path-health.js';
 import { DataReceiver } from './receiver.js';
 import { Reinjector } from './reinjector.js';
@@ -89,6 +90,7 @@ export class Connection implements ConnectionApi {
   readonly keys: KeyPair;
   readonly sender = new DataSender();
   readonly receiver: DataReceiver;
+  readonly numbers = new NumberSizes();
   readonly subflows: MptcpSubflow[] = [];
   readonly addresses = new AddressBook();
   readonly dispatcher: Dispatcher;
@@ -341,6 +343,17 @@ export class Connection implements ConnectionApi {
   /** Set by the engine for accepted connections. */
   onEstablished: ((connection: Connection) => void) | null = null;
 
+  /** The peer has our keys: data needs no room for them. */
+  onProven(): void {
+    this.isProven = true;
+    this.refreshMss();
+  }
+
+  /** The options of data segments have another length now. */
+  refreshMss(): void {
+    for (const sf of this.subflows) sf.tcp.refreshMss();
+  }
+
   onJoinConfirmed(sf: MptcpSubflow): void {
     if (sf.isConfirmed) return;
     sf.isConfirmed = true;
@@ -374,6 +387,7 @@ export class Connection implements ConnectionApi {
     if (this.state !== 'closed') {
       this.reinjector.unblock(nowUs);
       this.dispatcher.run(nowUs);
+      if (this.numbers.onSent(nowUs, this.sender.sndNxt)) this.refreshMss();
       this.fallback.finish(nowUs);
       if (this.onSpace !== null && this.unsentBytes <= this.lowWaterBytes && this.canWrite) this.onSpace();
       this.closing.pumpDataFin(nowUs);
@@ -448,6 +462,10 @@ export class Connection implements ConnectionApi {
     this.health.onSegment(nowUs, sf);
     if (sf.lateAtUs !== NEVER) this.reinjector.onProgress(sf);
     this.host.markDirty(this);
+  }
+
+  onDsnReceived(dsnBytes: number, dsn: number, endDsn: number): void {
+    if (this.numbers.onReceived(dsnBytes, dsn, endDsn, this.receiver.capacityBytes)) this.refreshMss();
   }
 
   onWindowSent(): void {

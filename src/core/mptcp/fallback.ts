@@ -41,6 +41,7 @@ export class Fallback {
     c.sender.windowEdge = NEVER;
     this.reason ??= why;
     c.keys.checksums = false;
+    c.refreshMss();
   }
 
   /** Plain TCP from here on, for good. The caller knows that no other subflow has ever carried data. */

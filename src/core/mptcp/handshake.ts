@@ -13,6 +13,7 @@ import {
   CAPABLE_B_EXTENSIBILITY,
   CAPABLE_C_NO_JOIN,
   CAPABLE_DATA_BYTES,
+  CAPABLE_DATA_CHECKSUM_BYTES,
   CAPABLE_H_SHA256,
   CAPABLE_SYN_BYTES,
   CAPABLE_SYNACK_BYTES,
@@ -147,6 +148,11 @@ export function isProving(sf: MptcpSubflow, mapping: OutboundMapping | null): bo
   return !(sf.isFinDue && c.areKeysSent);
 }
 
+/** Of the MP_CAPABLE on data (3.1). */
+export function capableDataBytes(hasChecksum: boolean): number {
+  return hasChecksum ? CAPABLE_DATA_CHECKSUM_BYTES : CAPABLE_DATA_BYTES;
+}
+
 export function writeProof(
   sf: MptcpSubflow,
   mapping: OutboundMapping | null,
@@ -165,7 +171,7 @@ export function writeProof(
     sf.connection.areKeysSent = true;
     return writeCapableAck(out, o, flags, keys.localHi, keys.localLo, keys.remoteHi, keys.remoteLo);
   }
-  if (roomBytes < CAPABLE_DATA_BYTES) return o;
+  if (roomBytes < capableDataBytes(mapping.checksum >= 0)) return o;
   return writeCapableData(
     out,
     o,
@@ -263,7 +269,7 @@ function onCapableAck(nowUs: Micros, sf: MptcpSubflow, seg: SegmentView): Option
   c.host.count('MPTcpExtMPCapableACKRX');
   c.keys.setRemote(o.senderKeyHi, o.senderKeyLo);
   c.mode = 'mptcp';
-  c.isProven = true;
+  c.onProven();
   return 'continue';
 }
 

@@ -56,13 +56,13 @@ export class OptionsIn {
     }
     if (o.present === 0) return this.onBareSegment(nowUs, seg);
     if ((o.present & MPO.capable) !== 0 && o.capableLength >= 22) {
-      const verdict = this.onMapping(nowUs, 1, 1, o.capableDll, o.capableChecksum, false, seg);
+      const verdict = this.onMapping(nowUs, 0, 1, 1, o.capableDll, o.capableChecksum, false, seg);
       if (verdict !== 'continue') return verdict;
       c.hasReceivedDss = true;
     }
     // A peer that took our SYN's data may send mappings before it has our keys; a DATA_ACK it cannot (B.3).
     const isEarly = c.settings.synData !== undefined && (o.present & ~MPO.dss) === 0 && o.dataAckBytes === 0;
-    if ((o.present & ~(MPO.capable | MPO.join)) !== 0 && !isEarly) c.isProven = true;
+    if (!c.isProven && (o.present & ~(MPO.capable | MPO.join)) !== 0 && !isEarly) c.onProven();
     if ((o.present & MPO.dss) !== 0) {
       const verdict = this.onDss(nowUs, seg);
       if (verdict !== 'continue') return verdict;
@@ -90,7 +90,7 @@ export class OptionsIn {
       c.onDataAck(nowUs, dataAck, windowBytes);
     }
     if (o.dsnBytes === 0) return 'continue';
-    return this.onMapping(nowUs, this.dsnOf(o), o.ssn, o.dll, o.dssChecksum, o.dataFin, seg);
+    return this.onMapping(nowUs, o.dsnBytes, this.dsnOf(o), o.ssn, o.dll, o.dssChecksum, o.dataFin, seg);
   }
 
   /** Relative, of a DSS that has one (3.3.1). */
@@ -104,6 +104,7 @@ export class OptionsIn {
 
   private onMapping(
     nowUs: Micros,
+    wireDsnBytes: number,
     dsn: number,
     wireSsn: number,
     dll: number,
@@ -121,6 +122,8 @@ export class OptionsIn {
       c.host.count('drop_dsn_out_of_window');
       return 'drop';
     }
+    // (MP_CAPABLE has none: its first byte is the first.)
+    if (wireDsnBytes > 0) c.onDsnReceived(wireDsnBytes, dsn, dsn + dll);
     // The SSN is 32 bits on the wire and relative to the subflow's ISN (3.3.1); 0 for a DATA_FIN alone.
     const ssn = unwrap32(wireSsn, 0, sf.tcp.rcvNxt);
     if (dll === 0) {

@@ -27,13 +27,19 @@ export class OptionsOut {
 
   constructor(private readonly sf: MptcpSubflow) {}
 
-  /** Data: DSS with the mapping, and DATA_ACK where there is room (3.3.1, 3.3.2). */
+  /**
+   * Data: DSS with the mapping, and DATA_ACK where there is room (3.3.1, 3.3.2). A DSN that takes more than usual has the
+   * DATA_ACK's room: the segment is as long as any, and other segments bring the DATA_ACK.
+   */
   writeMapping(m: OutboundMapping, out: Uint8Array, o: number, roomBytes: number): number {
     const { sf } = this;
     const c = sf.connection;
     const hasChecksum = m.checksum >= 0;
-    const ackBytes = c.mode === 'mptcp' && dssBytes(8, 8, hasChecksum) <= roomBytes ? 8 : 0;
-    if (ackBytes === 0 && dssBytes(0, 8, hasChecksum) > roomBytes) return o;
+    const { numbers } = c;
+    const dsnBytes = numbers.bytesOf(m.dsn, c.sender.sndNxt);
+    const mayAck = c.mode === 'mptcp' && dsnBytes === numbers.dsnBytes;
+    const ackBytes = mayAck && dssBytes(numbers.ackBytes, dsnBytes, hasChecksum) <= roomBytes ? numbers.ackBytes : 0;
+    if (ackBytes === 0 && dssBytes(0, dsnBytes, hasChecksum) > roomBytes) return o;
     const ack = c.receiver.rcvNxt;
     if (ackBytes > 0) this.noteDataAckSent(ack);
     // An infinite mapping says DLL 0 and checksum 0 (RFC 8684 3.3.1).
@@ -44,7 +50,7 @@ export class OptionsOut {
       ackBytes,
       dsnHi(ack, idsnRemote),
       dsnLo(ack, idsnRemote),
-      8,
+      dsnBytes,
       dsnHi(m.dsn, idsnLocal),
       dsnLo(m.dsn, idsnLocal),
       m.ssn,
@@ -67,10 +73,11 @@ export class OptionsOut {
     if (end > o && signal !== undefined) c.host.count(signalCounter(signal));
     o = end;
     const room = roomBytes - (o - start);
+    const { ackBytes, dsnBytes } = c.numbers;
     const ack = c.receiver.rcvNxt;
     const { idsnLocal, idsnRemote } = c.keys;
     const checksum = c.keys.checksums ? c.closing.finChecksum() : -1;
-    if (sf.isFinDue && dssBytes(8, 8, checksum >= 0) <= room) {
+    if (sf.isFinDue && dssBytes(ackBytes, dsnBytes, checksum >= 0) <= room) {
       // DATA_FIN alone: SSN 0, DLL 1, its own DSN (RFC 8684 3.3.3).
       sf.isFinDue = false;
       c.areKeysSent = false;
@@ -79,10 +86,10 @@ export class OptionsOut {
       return writeDss(
         out,
         o,
-        8,
+        ackBytes,
         dsnHi(ack, idsnRemote),
         dsnLo(ack, idsnRemote),
-        8,
+        dsnBytes,
         dsnHi(fin, idsnLocal),
         dsnLo(fin, idsnLocal),
         0,
@@ -91,14 +98,14 @@ export class OptionsOut {
         true,
       );
     }
-    if (dssBytes(8, 0, false) > room) return o;
+    if (dssBytes(ackBytes, 0, false) > room) return o;
     // While this subflow has holes of its own its SACK blocks are worth more than a DATA_ACK that says nothing new (the
     // option is needed only when DATA_ACK advances, RFC 8684 3.3.2). Not among the first, which may be lost: a peer that
     // sees data acknowledged without a DATA_ACK before it ever saw one falls back (3.7), as does one that sees a bare FIN.
     const isSilent = ack === this.lastDataAckSent && sf.tcp.rcvNxt > ALWAYS_DATA_ACK_BYTES;
     if (isSilent && !sf.isClosing && sf.tcp.maxRcvNxt > sf.tcp.rcvNxt && c.receiver.windowBytes() > 0) return o;
     this.noteDataAckSent(ack);
-    return writeDss(out, o, 8, dsnHi(ack, idsnRemote), dsnLo(ack, idsnRemote), 0, 0, 0, 0, 0, -1, false);
+    return writeDss(out, o, ackBytes, dsnHi(ack, idsnRemote), dsnLo(ack, idsnRemote), 0, 0, 0, 0, 0, -1, false);
   }
 
   /** After a fallback nothing is said any more, but for an MP_FAIL that was due with it (3.7). */

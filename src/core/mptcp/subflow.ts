@@ -7,6 +7,7 @@ import { type Micros, NEVER } from '../base/time.js';
 import type { FlowTuple } from '../tcp/flow.js';
 import type { CloseReason, OptionVerdict, SegmentKind, SendUnit, SubflowOwner } from '../tcp/owner.js';
 import { type SubflowConfig, TcpSubflow } from '../tcp/subflow.js';
+import { dssBytes } from '../wire/mptcp-options.js';
 import type { SegmentView } from '../wire/segment.js';
 import type { Connection } from './connection.js';
 import * as handshake from './handshake.js';
@@ -20,8 +21,6 @@ import type { OutboundMapping } from './send-buffer.js';
 import { SignalQueue, signalBytes } from './signals.js';
 import { Arrivals } from './silence.js';
 
-/** Option bytes on a data segment: DSS with 64-bit DATA_ACK and DSN (26, padded), or with checksum (28). */
-const DATA_OPTION_BYTES = 28;
 /** Signals follow one another after this long, but at most two in a row: they are duplicate ACKs to others (RFC 8684 4). */
 const SIGNAL_GAP_US: Micros = 5_000;
 const SIGNALS_IN_ROW = 2;
@@ -136,9 +135,12 @@ export class MptcpSubflow implements SubflowOwner {
 
   // ---- Options out ---------------------------------------------------------------------------------------------
 
+  /** Of a DSS with mapping and DATA_ACK, or of the keys, which the first data has in its place. */
   dataOptionBytes(): number {
-    const c = this.connection;
-    return c.mode === 'tcp' && !c.fallback.needsOptionRoom ? 0 : DATA_OPTION_BYTES;
+    const { mode, fallback, numbers, keys, isProven } = this.connection;
+    if (mode === 'tcp' && !fallback.needsOptionRoom) return 0;
+    const bytes = dssBytes(numbers.ackBytes, numbers.dsnBytes, keys.checksums);
+    return isProven || this.side === 'passive' ? bytes : Math.max(bytes, handshake.capableDataBytes(keys.checksums));
   }
 
   ackOptionBytes(): number {

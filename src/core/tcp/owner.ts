@@ -32,7 +32,10 @@ export type SegmentKind = 'syn' | 'synack' | 'ack' | 'data' | 'fin' | 'rst';
 export type OptionVerdict = 'continue' | 'drop' | 'reset';
 
 export interface SubflowOwner {
-  /** Option bytes (padded to 4) that the owner adds to each data segment; TCP takes them off the MSS. 0 = plain TCP. */
+  /**
+   * Option bytes that the owner adds to a data segment, at most; TCP takes them off the MSS. 0 = plain TCP. When it has
+   * changed, `TcpSubflow.refreshMss` says so.
+   */
   dataOptionBytes(sf: TcpSubflow): number;
 
   /**

@@ -15,6 +15,7 @@ import {
   TCP_HEADER_BYTES,
   TCP_MAX_HEADER_BYTES,
   TIMESTAMPS_BYTES,
+  timestampsBytesBeside,
   writeTcpHeader,
 } from '../wire/tcp.js';
 import type { SubflowStats } from './config.js';
@@ -84,7 +85,8 @@ export class SegmentWriter {
     const out = sink.headers;
     const limit = start + TCP_MAX_HEADER_BYTES;
     const ack = (wireFlags & TCP_ACK) === 0 ? 0 : wrap32(receiver.rcvNxt, sf.irs);
-    const window = kind === 'rst' ? 0 : this.#windowField(isSyn);
+    const dataOptionBytes = this.owner.dataOptionBytes(sf);
+    const window = kind === 'rst' ? 0 : this.#windowField(isSyn, dataOptionBytes === 0);
     let o = writeTcpHeader(
       out,
       start,
@@ -97,7 +99,10 @@ export class SegmentWriter {
     );
     if (isSyn) o = this.#putSynOptions(nowUs, out, o);
     else if (this.ts.enabled) {
-      const put = kind === 'ack' && this.#isTight() ? putTimestampsBare : putTimestamps;
+      const isTight =
+        (kind === 'ack' && this.#isTight()) ||
+        (kind === 'data' && timestampsBytesBeside(dataOptionBytes) < TIMESTAMPS_BYTES);
+      const put = isTight ? putTimestampsBare : putTimestamps;
       o = put(out, o, this.ts.valueAt(nowUs), this.ts.recent);
     }
     o = this.owner.writeOptions(sf, kind, seq, lengthBytes, tag, out, o, limit - o);
@@ -114,11 +119,10 @@ export class SegmentWriter {
     return owner.ackOptionBytes !== undefined && owner.ackOptionBytes(sf) > MAX_OPTION_BYTES - TIMESTAMPS_BYTES;
   }
 
-  #windowField(isSyn: boolean): number {
+  #windowField(isSyn: boolean, isPlainTcp: boolean): number {
     const bytes = this.owner.windowBytes(this.sf);
     // RFC 7323 2.2: the window of a SYN is never scaled.
     if (isSyn) return this.receiver.advertise(Math.min(bytes, 0xffff), 0, false);
-    const isPlainTcp = this.owner.dataOptionBytes(this.sf) === 0;
     return this.receiver.advertise(bytes, this.negotiated.receiveShift, isPlainTcp);
   }
 

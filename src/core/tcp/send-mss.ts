@@ -1,13 +1,13 @@
 /** Effective send MSS: the peer's MSS option and the path MTU, less the options of a data segment (RFC 9293 3.7.1, 6691). */
 import type { CongestionController } from '../congestion/controller.js';
 import type { SegmentView } from '../wire/segment.js';
+import { timestampsBytesBeside } from '../wire/tcp.js';
 import type { SubflowOwner } from './owner.js';
 import type { PathMtu } from './pmtu.js';
 import type { TcpSubflow } from './subflow.js';
 import type { Timestamps } from './timestamps.js';
 
 const TCP_HEADER = 20;
-const TIMESTAMPS_OPTION = 12;
 /** RFC 6691, RFC 9293 3.7.1: an MSS below this is somebody's mistake or attack. */
 const MIN_MSS = 88;
 /** RFC 9293 3.7.1: without the option. */
@@ -58,6 +58,7 @@ export class SendMss {
   }
 
   get #optionBytes(): number {
-    return (this.ts.enabled ? TIMESTAMPS_OPTION : 0) + this.owner.dataOptionBytes(this.sf);
+    const ownerBytes = this.owner.dataOptionBytes(this.sf);
+    return ((this.ts.enabled ? timestampsBytesBeside(ownerBytes) : 0) + ownerBytes + 3) & ~3;
   }
 }

@@ -107,6 +107,10 @@ export class TcpSubflow {
   get mssBytes(): number {
     return this.#tcb.sender.mss.bytes;
   }
+  /** The owner's options take another length now. */
+  refreshMss(): void {
+    this.#tcb.sender.mss.refresh();
+  }
   /** RFC 6675 pipe. */
   get inFlightBytes(): number {
     return this.#tcb.sender.recovery.inFlightBytes;

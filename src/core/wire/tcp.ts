@@ -117,6 +117,15 @@ export function putTimestampsBare(out: Uint8Array, o: number, tsVal: number, tsE
   return o + TIMESTAMPS_BARE_BYTES;
 }
 
+/**
+ * What timestamps take beside `otherBytes` of options: without the NOPs (which RFC 7323 appendix A recommends for processors
+ * that are slow on unaligned words) where that shortens the header.
+ */
+export function timestampsBytesBeside(otherBytes: number): number {
+  const rest = otherBytes & 3;
+  return rest === 1 || rest === 2 ? TIMESTAMPS_BARE_BYTES : TIMESTAMPS_BYTES;
+}
+
 /** `count` SACK blocks behind two NOPs: 4 + 8 * count bytes. Edges are unsigned 32-bit wire numbers. */
 export function putSackBlocks(
   out: Uint8Array,

@@ -27,7 +27,7 @@ export const REASONS = {
   'refused at the SYN':
     'No further subflow is allowed: we refuse with a RST (reason 3) at once (RFC 8684 3.2), Linux after the third packet, with the same reason.',
   'a full segment or half the window':
-    'The window leaves 1304 bytes, less than a segment and than half of the largest window: we wait until data in flight is acknowledged (RFC 9293 3.8.6.2.1), Linux sends them. The kernel acknowledges all 8544 bytes at once, so that in the capture nothing else comes; later they leave all the same.',
+    'The window leaves 1404 bytes behind five segments of ours, less than a segment and than half of the largest window: we wait until data in flight is acknowledged (RFC 9293 3.8.6.2.1), Linux sends what its segments leave. The kernel acknowledges all 8544 bytes at once, so that in the capture nothing else comes; later they leave all the same.',
   'no data byte is sent twice':
     'When the window opens again Linux sends the byte that it probed with once more under a new mapping; our probe is a retransmission of subflow bytes, so that nothing is repeated.',
   'no Fast Open':
@@ -77,9 +77,9 @@ export const DIFFERENCES: Readonly<Record<string, readonly Expected[]>> = {
   '38 A': [
     ['sf0 subflow bytes', '1 are dsn 1, 60000 bytes', 'no data byte is sent twice'],
     ['sf0 sent again', '', 'no data byte is sent twice'],
-    ['the play', 'data from 7241 on is not there for the packet at 0.043 s', 'a full segment or half the window'],
-    ['the play', 'data from 7241 on is not there for the packet at 0.459 s', 'a full segment or half the window'],
-    ['the play', 'data from 7241 on is not there for the packet at 1.502 s', 'a full segment or half the window'],
+    ['the play', 'data from 7121 on is not there for the packet at 0.043 s', 'a full segment or half the window'],
+    ['the play', 'data from 7121 on is not there for the packet at 0.459 s', 'a full segment or half the window'],
+    ['the play', 'data from 7121 on is not there for the packet at 1.502 s', 'a full segment or half the window'],
   ],
   '40 B': [['sf0 SYN/ACK', 'MSS 1460 SACK TS WS', 'no Fast Open']],
   '42 B': [

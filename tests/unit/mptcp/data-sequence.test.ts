@@ -1,5 +1,6 @@
 /** DSS on the wire, both ways: data sequence numbers, mappings, DATA_ACK (RFC 8684 3.3, 3.3.1, 3.3.2). */
 import test from 'ava';
+import fc from 'fast-check';
 import type { CoreEnv } from '../../../src/core/base/env.js';
 import { putU32 } from '../../../src/core/base/wire-int.js';
 import { MptcpScript, type Sent } from '../../support/mptcp-script.js';
@@ -79,16 +80,66 @@ test('32-bit numbers: an old segment after the wrap is old, and does not count a
   t.is(s.counter('drop_data_ack_implausible'), 0);
 });
 
-test('what we send: DSN and DATA_ACK are always 64 bits', (t) => {
-  for (const dsnBytes of [4, 8] as const) {
-    const s = MptcpScript.connected({ side: 'passive' });
-    const acks = s.p0.exchange({ len: 100, dss: { dsn: 1, dsnBytes, ack: 1 } });
-    t.is(acks.at(-1)!.dss!.ackBytes, 8);
-    t.is(acks.at(-1)!.dss!.ack, 101);
-    const sent = mapped(s.write(5000));
-    t.is(sent.length, 4);
-    t.true(sent.every((x) => x.dss!.dsnBytes === 8 && x.dss!.ackBytes === 8));
-  }
+/** Numbers of four bytes, wherever they lie. `near`: of what is not at all near to what is expected. */
+const distance = fc.oneof(
+  { weight: 4, arbitrary: fc.constant(0) },
+  { weight: 3, arbitrary: fc.integer({ min: -2000, max: 20_000 }) },
+  fc.integer({ min: 2 ** 20, max: 2 ** 31 - 1000 }),
+  fc.integer({ min: -(2 ** 31) + 1, max: -1000 }),
+);
+
+test('32-bit DSNs around the wrap: in order, ahead, old and out of the window, each is what it was', (t) => {
+  const idsn = fc.record({ hi: fc.constantFrom(3, 0xffff_ffff), lo: fc.integer({ min: 0, max: 0xffff_ffff }) });
+  const steps = fc.array(fc.record({ distance, len: fc.integer({ min: 1, max: 1400 }) }), { maxLength: 24 });
+  fc.assert(
+    fc.property(idsn, fc.integer({ min: -30_000, max: 1000 }), steps, ({ hi, lo }, offset, list) => {
+      const s = MptcpScript.joined(1, { env: envWithIdsn(hi, lo) });
+      // As if more than 2^32 bytes had come: the wire's low half wraps `offset` behind here.
+      const { receiver } = s.c;
+      receiver.rcvNxt = 3 * 2 ** 32 - lo + offset;
+      receiver.windowEdge();
+      s.received = receiver.rcvNxt - 1;
+      let here: [number, number][] = [];
+      let next = receiver.rcvNxt;
+      for (const step of list) {
+        const dsn = next + step.distance;
+        s.p0.exchange({ len: step.len, dss: { dsn, dsnBytes: 4, ack: 2 } });
+        if (step.distance < 2 ** 20) here.push([dsn, dsn + step.len]);
+        here.sort((a, b) => a[0] - b[0]);
+        for (const [from, end] of here) if (from <= next) next = Math.max(next, end);
+        here = here.filter(([, end]) => end > next);
+        if (receiver.rcvNxt !== next || s.received !== next - 1) return false;
+      }
+      return s.mismatches === 0;
+    }),
+    { numRuns: 60 },
+  );
+  t.pass();
+});
+
+test('32-bit DATA_ACKs around the wrap: new, old and of what was never sent, each is what it was', (t) => {
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 0, max: 1200 }),
+      fc.array(distance, { maxLength: 24 }),
+      fc.constantFrom(3, 0xffff_ffff),
+      (before, list, hi) => {
+        const s = MptcpScript.joined(1, { env: envWithIdsn(hi, 2 ** 32 - before) });
+        s.write(1000);
+        s.p0.ack();
+        let una = 2;
+        for (const d of list) {
+          const dataAck = una + (d > 20_000 || d < -2000 ? d : Math.floor(d / 40));
+          s.p0.exchange({ dss: { ack: dataAck, ackBytes: 4 } });
+          if (dataAck <= 1002) una = Math.max(una, dataAck);
+          if (s.c.sender.sndUna !== una) return false;
+        }
+        return true;
+      },
+    ),
+    { numRuns: 60 },
+  );
+  t.pass();
 });
 
 test('a checksum that was not negotiated, or is missing though it was: RST with reason 1', (t) => {
