@@ -3,7 +3,8 @@
  * random loss does not slow it down and its own queue stays short. The state machine is version 1's (draft-cardwell-
  * iccrg-bbr-congestion-control-00, §4); from later versions and from our links' needs come:
  *  - heavy loss is obeyed (version 1 ignores all): startup ends, rate and flight are cut to what was delivered;
- *  - startup's flight is bounded by 2 BDP and PROBE_RTT keeps half a BDP instead of four segments;
+ *  - startup's flight is bounded by 2 BDP and PROBE_RTT keeps half a BDP instead of four segments; the minimum RTT is what is
+ *    measured while it does, not what a queue made of it when it began;
  *  - an RTT sample close to the minimum confirms it, which spares most PROBE_RTTs;
  *  - the allowance for aggregated ACKs (version 2) that WiFi needs;
  *  - what an earlier connection measured on the path shortens startup, by the rules of careful resume (draft-ietf-tsvwg-
@@ -11,7 +12,7 @@
  *    round. The model itself is only ever made of own samples, and is all there is when that round has been heard of.
  */
 import type { Micros } from '../base/time.js';
-import { US_PER_S } from '../base/time.js';
+import { NEVER, US_PER_S } from '../base/time.js';
 import type { AckSample, CongestionConfig, CongestionController, KnownPath } from './controller.js';
 import { MaxFilter } from './max-filter.js';
 
@@ -50,6 +51,9 @@ const MIN_RTT_TOLERANCE_US = 1_000;
 const MIN_RTT_UNPROBED_US = 30_000_000;
 /** and this soon after the first sample. */
 const FIRST_PROBE_RTT_US = 5_000_000;
+/** A PROBE_RTT that measures this many times the old minimum has found another path; it is repeated so soon. */
+const OTHER_RTT = 1.5;
+const REPROBE_RTT_US = 1_000_000;
 /** Super-packets and the ACK clock's own lumps: this many sending quanta above the BDP. */
 const QUANTA = 3;
 const QUANTUM_US = 1_000;
@@ -115,6 +119,8 @@ export class Bbr implements CongestionController {
   /** A mark came since the phase, or this round of UP, began. */
   #isMarked = false;
   #probeRttDoneUs: Micros = 0;
+  #probedRttUs: Micros = NEVER;
+  #probedRate = 0;
   #priorCwnd = 0;
   #isIdleRestart = false;
 
@@ -147,8 +153,13 @@ export class Bbr implements CongestionController {
   }
 
   get knownPath(): KnownPath | null {
-    if (!this.#isPipeFilled || this.#minRttUs === 0 || this.#bwSeenUs === 0) return null;
-    return { rateBytesPerS: this.#boundedBw(), minRttUs: this.#minRttUs, measuredUs: this.#bwSeenUs };
+    if (this.#minRttUs === 0 || this.#bwSeenUs === 0) return null;
+    return {
+      rateBytesPerS: this.#boundedBw(),
+      isWhole: this.#isPipeFilled,
+      minRttUs: this.#minRttUs,
+      measuredUs: this.#bwSeenUs,
+    };
   }
 
   /** For status and traces: startup, drain, probe-bw or probe-rtt. */
@@ -273,15 +284,17 @@ export class Bbr implements CongestionController {
     const { nowUs, rttUs } = sample;
     const isExpired =
       nowUs > this.#minRttSeenUs + MIN_RTT_WINDOW_US || nowUs > this.#minRttProbedUs + MIN_RTT_UNPROBED_US;
+    const mustProbe = isExpired && !this.#isIdleRestart && this.#isPipeFilled;
     if (rttUs > 0) {
       const tolerated = Math.max(this.#minRttUs * MIN_RTT_TOLERANCE, this.#minRttUs + MIN_RTT_TOLERANCE_US);
       if (this.#minRttUs === 0) this.#minRttProbedUs = nowUs - MIN_RTT_UNPROBED_US + FIRST_PROBE_RTT_US;
-      if (this.#minRttUs === 0 || rttUs <= this.#minRttUs || isExpired) this.#minRttUs = rttUs;
-      if (rttUs <= tolerated || isExpired) this.#minRttSeenUs = nowUs;
+      const isReplaced = isExpired && !mustProbe;
+      if (this.#minRttUs === 0 || rttUs <= this.#minRttUs || isReplaced) this.#minRttUs = rttUs;
+      if (rttUs <= tolerated || isReplaced) this.#minRttSeenUs = nowUs;
       // A flight as small as PROBE_RTT's is as good as one.
       if (sample.priorInFlightBytes <= this.#probeRttCwnd()) this.#minRttProbedUs = nowUs;
     }
-    if (isExpired && !this.#isIdleRestart && this.#mode !== 'probe-rtt' && this.#isPipeFilled) {
+    if (mustProbe && this.#mode !== 'probe-rtt') {
       this.#saveCwnd();
       this.#mode = 'probe-rtt';
       this.#pacingGain = 1;
@@ -295,14 +308,38 @@ export class Bbr implements CongestionController {
     if (this.#probeRttDoneUs === 0) {
       if (sample.inFlightBytes <= this.#probeRttCwnd()) {
         this.#probeRttDoneUs = sample.nowUs + Math.max(PROBE_RTT_US, this.#minRttUs);
+        this.#probedRttUs = NEVER;
+        this.#probedRate = 0;
       }
-    } else if (sample.nowUs > this.#probeRttDoneUs) {
+      return;
+    }
+    if (sample.rttUs > 0) this.#probedRttUs = Math.min(this.#probedRttUs, sample.rttUs);
+    if (sample.rateBytesPerS > 0) this.#probedRate = sample.rateBytesPerS;
+    if (sample.nowUs > this.#probeRttDoneUs) {
       this.#minRttSeenUs = sample.nowUs;
       this.#minRttProbedUs = sample.nowUs;
+      if (this.#probedRttUs < NEVER) this.#takeProbedRtt();
       this.#cwnd = Math.max(this.#cwnd, this.#priorCwnd);
       this.#priorCwnd = 0;
       this.#enterProbeBw(sample.nowUs);
     }
+  }
+
+  /**
+   * A longer round trip with half a BDP in flight: another path, or a slower one. Its rate is found as at the start, and
+   * then the minimum, which may have some of our own queue in it, once more.
+   */
+  #takeProbedRtt(): void {
+    const isOther = this.#probedRttUs > OTHER_RTT * this.#minRttUs && this.#probedRate > 0;
+    this.#minRttUs = this.#probedRttUs;
+    if (!isOther) return;
+    this.#bw.reset(this.#round, this.#probedRate);
+    this.#isPipeFilled = false;
+    this.#fullBw = 0;
+    this.#fullBwRounds = 0;
+    this.#priorCwnd = 0;
+    this.#pacingRate = this.#probedRate;
+    this.#minRttProbedUs += REPROBE_RTT_US - MIN_RTT_UNPROBED_US;
   }
 
   #measureExtraAcked(sample: AckSample): void {
@@ -459,14 +496,12 @@ export class Bbr implements CongestionController {
   // --- the answers -----------------------------------------------------------------------------------------------------
 
   #setPacingRate(sample: AckSample): void {
-    const bw = this.#boundedBw();
-    if (bw <= 0) {
-      if (sample.srttUs > 0) this.#pacingRate = (STARTUP_PACING_GAIN * this.#cwnd * US_PER_S) / sample.srttUs;
-      return;
-    }
-    const rate = this.#pacingGain * bw;
+    // The initial window in a round trip, also where the first samples are of less: a handshake's, a request's.
+    if (!Number.isFinite(this.#pacingRate) && sample.srttUs > 0)
+      this.#pacingRate = (STARTUP_PACING_GAIN * this.#cwnd * US_PER_S) / sample.srttUs;
+    const rate = this.#pacingGain * this.#boundedBw();
     // Until the pipe is full a lower rate is only an early sample.
-    if (this.#isPipeFilled || !Number.isFinite(this.#pacingRate) || rate > this.#pacingRate) this.#pacingRate = rate;
+    if (rate > 0 && (this.#isPipeFilled || rate > this.#pacingRate)) this.#pacingRate = rate;
   }
 
   #setCwnd(sample: AckSample): void {

@@ -39,6 +39,8 @@ export class AckSample {
 /** What a controller has found out about a path, for a later one on it. */
 export interface KnownPath {
   readonly rateBytesPerS: number;
+  /** False: the path has carried this, and may carry more. */
+  readonly isWhole: boolean;
   readonly minRttUs: Micros;
   /** When the rate was last measured. */
   readonly measuredUs: Micros;
@@ -62,7 +64,7 @@ export interface CongestionController {
   /** Rate the pacer may send at; Infinity before the first RTT sample. */
   readonly pacingRateBytesPerS: number;
   readonly inSlowStart: boolean;
-  /** For a later connection (RFC 9040); null: the path's rate was not found yet. Absent: this controller does not measure it. */
+  /** For a later connection (RFC 9040); null: nothing was measured yet. Absent: this controller does not measure it. */
   readonly knownPath?: KnownPath | null;
 
   onSent(nowUs: Micros, bytes: number, inFlightBytes: number): void;

@@ -154,7 +154,9 @@ function take(path: Path, { rtt, lastReceivedUs }: PathUser): void {
 function newer(known: KnownPath | null, { cc, stats }: PathUser): KnownPath | null {
   if (stats.bytesSent < LONG_BYTES) return known;
   const own = cc.knownPath ?? null;
-  return own !== null && (known === null || own.measuredUs > known.measuredUs) ? own : known;
+  if (own === null || known === null) return own ?? known;
+  const isBetter = own.isWhole ? own.measuredUs > known.measuredUs : own.rateBytesPerS > known.rateBytesPerS;
+  return isBetter ? own : known;
 }
 
 function keyOf({ linkId, localAddress, remoteAddress }: FlowTuple): string {

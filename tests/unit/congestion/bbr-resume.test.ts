@@ -26,14 +26,16 @@ function started(recall: CongestionConfig['recall'], rttUs = 60 * MS): Acker {
   return a;
 }
 
-const KNOWN: KnownPath = { rateBytesPerS: 10_000_000, minRttUs: 60 * MS, measuredUs: 0 };
+const KNOWN: KnownPath = { rateBytesPerS: 10_000_000, isWhole: true, minRttUs: 60 * MS, measuredUs: 0 };
 
 test('what a connection has measured is the path: its rate within 5 %, its round trip within 2 ms', (t) => {
   const known = learn(PATH);
   t.true(Math.abs((known.rateBytesPerS * 8) / PATH.rateBitsPerS - 1) < 0.05, `${known.rateBytesPerS}`);
   t.true(Math.abs(known.minRttUs - 60 * MS) < 2 * MS, `${known.minRttUs}`);
   t.true(known.measuredUs > 4 * S);
-  t.is(new Bbr({ mssBytes: MSS, initialCwndSegments: 10 }).knownPath, null, 'nothing before it is found');
+  t.true(known.isWhole);
+  t.like(started(undefined).controller.knownPath, { rateBytesPerS: 100_000, isWhole: false }, 'at least that');
+  t.is(new Bbr({ mssBytes: MSS, initialCwndSegments: 10 }).knownPath, null, 'nothing was measured');
 });
 
 test('the first half second carries at least half as much again, with as little loss and no longer queue', (t) => {

@@ -94,6 +94,16 @@ test('a link that becomes five times slower drains within a second and a half', 
   t.true(r.utilisation(6 * S, 12 * S) > 0.97);
 });
 
+test('... also where that happens around the time of PROBE_RTT: a queue is not taken for the path', (t) => {
+  for (const atUs of [4.6 * S, 4.9 * S, 5 * S, 5.1 * S]) {
+    const spec = { ...link(50, 10, 1000), changes: [{ atUs, rateBitsPerS: 10e6 }] };
+    const r = run(spec, [{ factory: Bbr.create }], 10 * S);
+    t.true(r.queueUs(1, atUs, 10 * S) < 250_000, `${atUs}: ${r.queueUs(1, atUs, 10 * S)}`);
+    t.true(r.queueUs(0.5, atUs + 1.5 * S, 10 * S) < 20_000, `${atUs}: ${r.queueUs(0.5, atUs + 1.5 * S, 10 * S)}`);
+    t.true(r.utilisation(atUs + 1 * S, 10 * S) > 0.97, `${atUs}: ${r.utilisation(atUs + 1 * S, 10 * S)}`);
+  }
+});
+
 test('a link that becomes ten times faster is used within a second', (t) => {
   const spec = { ...link(10, 20, 100), changes: [{ atUs: 5 * S, rateBitsPerS: 100e6 }] };
   const r = run(spec, [{ factory: Bbr.create }], 10 * S);
@@ -192,6 +202,12 @@ test('rounds of one retransmission each, after a timeout, do not become the esti
   a.controller.onRecoveryExit(a.nowUs);
   a.round({ rateBytesPerS: 50_000 });
   t.true(a.controller.pacingRateBytesPerS > beforeBytesPerS / 2, `${a.controller.pacingRateBytesPerS}`);
+});
+
+test('small answers before a transfer do not make its first round slower than the initial window allows', (t) => {
+  const a = new Acker(new Bbr({ mssBytes: MSS, initialCwndSegments: 10 }), 20_000);
+  a.ack(1, { rateBytesPerS: 50_000, isAppLimited: true });
+  t.true(a.controller.pacingRateBytesPerS >= (2.77 * 10 * MSS) / 0.02, `${a.controller.pacingRateBytesPerS}`);
 });
 
 test('a flight that a mark bounded below what UP asks for grows again, and UP ends', (t) => {

@@ -97,7 +97,9 @@ test('ssthresh: of a long connection that was alone, for one that is alone', (t)
 });
 
 test('rate and round trip: of who measured last, for one that is alone in sending', (t) => {
-  const known = (measuredUs: number): KnownPath => ({ rateBytesPerS: measuredUs, minRttUs: 20 * MS, measuredUs });
+  const known = (measuredUs: number, isWhole = true, rateBytesPerS = 1_000): KnownPath => {
+    return { rateBytesPerS, isWhole, minRttUs: 20 * MS, measuredUs };
+  };
   const memory = new PathMemory(S);
   const asker = user();
   const recall = (nowUs = 10 * S) => memory.recall(nowUs, flow(), asker.cc)?.measuredUs;
@@ -113,18 +115,22 @@ test('rate and round trip: of who measured last, for one that is alone in sendin
   const idle = user({ known: known(6 * S) });
   memory.add(flow(), idle);
   t.is(recall(), 6 * S, 'one that is idle');
+  memory.add(flow(), user({ known: known(8 * S, false, 900) }));
+  t.is(recall(), 6 * S, 'one that did not find out, and had less');
+  const quicker = user({ known: known(8 * S, false, 1_100) });
+  memory.add(flow(), quicker);
+  t.is(recall(), 8 * S, '... and had more');
+  memory.remove(flow(), quicker);
+  memory.forgetLink(1);
+  t.is(recall(), 6 * S, 'of a link that leads elsewhere, only what those know who are on it now');
   memory.add(flow(), user({ known: known(9 * S), sent: 50_000 }));
   t.is(recall(), 6 * S, 'too short to know');
-  t.is(memory.recall(10 * S, flow(), idle.cc)?.measuredUs, 5 * S, 'nobody tells himself');
+  t.is(memory.recall(10 * S, flow(), idle.cc)?.measuredUs, 3 * S, 'nobody tells himself');
   t.is(recall(6 * S + LIFETIME_US + 1), undefined, 'too old');
   t.is(memory.recall(10 * S, flow(2), asker.cc), null, 'another link');
   const sending = user({ inFlight: 10_000 });
   memory.add(flow(), sending);
   t.is(recall(), undefined, 'somebody sends');
-  memory.remove(flow(), sending);
-  memory.remove(flow(), idle);
-  memory.forgetLink(1);
-  t.is(recall(), 3 * S, 'of a link that leads elsewhere, only what those know who are on it now');
 });
 
 test('the table is bounded; the path used longest ago goes, and none that is in use', (t) => {
