@@ -316,6 +316,8 @@ class Play {
       end.connection.resume(this.network.nowUs);
       end.hasEnded = true;
       end.connection.end(this.network.nowUs);
+      // Whoever missed the RST of the only subflow, and has nothing to say, would wait for ever (RFC 9293 3.8.4).
+      end.connection.setKeepAlive(this.network.nowUs, KEEP_ALIVE_US);
       end.host.poke();
     }
     const isOver = () => client.closedBecause !== '' && server.closedBecause !== '';
@@ -368,3 +370,4 @@ class Play {
 
 /** Two minutes until a subflow is given up that the other end has forgotten, and five until a connection without any is. */
 const FINISH_S = 900;
+const KEEP_ALIVE_US = 60 * S;
