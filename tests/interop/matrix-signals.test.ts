@@ -5,6 +5,12 @@
 import { closeBoth, type Play, scenario, scenarios } from '../support/matrix.js';
 import { eventually, linkOf, type Party } from '../support/party.js';
 
+/** MP_TCPRST of a RST: flags and reason. */
+const IS_RST = 'tcp flags & rst == rst tcp option mptcp subtype 8';
+const REASON = 'tcp option @30,16,16';
+const PERMANENT = 0x8000;
+const TRANSIENT = 0x8100;
+
 /** Bytes on our subflow of link 2; null where no side is ours. */
 async function carried({ ours }: Play): Promise<number | null> {
   if (ours === null) return null;
@@ -158,6 +164,54 @@ scenario(
     closeBoth(play);
   },
 );
+
+scenario(
+  'we end while a subflow is silent whose bytes went elsewhere: it is reset, and the kernel is told that too much was out',
+  {
+    role: 'client',
+    family: 4,
+    isOursOnly: true,
+    but: { MPCapableSYNRX: 1, MPCapableACKRX: 1, MPJoinSynRx: 1, MPJoinAckRx: 1, MPRstRx: 1 },
+  },
+  async (play) => {
+    const { client, server, addressOf, ours, lab, a, b, t } = play;
+    await play.exchange(1000);
+    await client.join(addressOf(client, 2), addressOf(server, 1));
+    await play.subflows(2);
+    // The kernel's own event of the subflow's end does not come once the connection has ended: read off the wire.
+    lab.filter(['output', 'oif b2 drop'], ['input', `${IS_RST} ${REASON} ${TRANSIENT | 4} counter accept`]);
+    a.send(2_000_000);
+    await ours!.event('subflow-stalled');
+    await eventually(async () => (await b.stat()).received === 2_001_000, 'the bytes go elsewhere');
+    closeBoth(play);
+    await play.reaches(b, 'MPRstRx', 1);
+    t.regex(lab.b.run('nft', 'list', 'ruleset'), /counter packets 1 /);
+    lab.filter();
+  },
+);
+
+for (const reason of [2, 4, 5, 6]) {
+  scenario(
+    `the kernel’s RST says ${reason} on its way to us: told with the end of the subflow, and whether it may be tried again`,
+    { role: 'client', family: 4, b: { maxExtraSubflows: 0 } },
+    async (play) => {
+      const { client, server, addressOf, ours, lab, b, t } = play;
+      await play.exchange(1000);
+      const isTransient = reason !== 6;
+      lab.filter(['output', `${IS_RST} ${REASON} set ${(isTransient ? TRANSIENT : PERMANENT) | reason}`]);
+      await client.join(addressOf(client, 2), addressOf(server, 1));
+      await play.reaches(b, 'MPJoinRejected', 1);
+      if (ours !== null) {
+        const { why, isPermanent } = await ours.event('subflow-closed');
+        t.is(why, `reset (reason ${reason})`);
+        t.is(isPermanent, !isTransient);
+      }
+      lab.filter();
+      await play.exchange(100_000);
+      closeBoth(play);
+    },
+  );
+}
 
 /** One side has sent a RST with its reason. */
 function reset({ a, b }: Play): Promise<void> {
