@@ -218,6 +218,7 @@ export { TRAFFIC_MODES, type TrafficMode } from '../core/scheduler/modes.js';
 /** As core/scheduler/index.ts has them: `schedulers`. */
 export const SCHEDULER_NAMES = [
   'adaptive',
+  'patient',
   'min-rtt',
   'round-robin',
   'blest',

@@ -171,7 +171,7 @@ test.serial(
         if (tries === 100) throw new Error(`not bulk: ${JSON.stringify(await open())}`);
         await delay(100);
       }
-      t.is((await open(tunnel.server.socket))?.scheduler, 'adaptive', 'the server was told');
+      t.is((await open(tunnel.server.socket))?.scheduler, 'patient', 'the server was told');
       // A link that stalls (a machine that is too busy) is stood in for: two seconds without that are asked for.
       let auto = new Map<string, number>();
       for (let tries = 0; tries < 8; tries++) {

@@ -45,7 +45,7 @@ export function randomScenario(seed: number): Scenario {
     traffic: luck.chance(0.3) ? [pick(...kinds), pick(...kinds)] : [pick(...kinds)],
     durationUs: 240 * S,
     congestion: pick('bbr', 'cubic', 'reno', 'lia', 'olia', 'balia'),
-    scheduler: pick('adaptive', 'adaptive', 'min-rtt', 'round-robin', 'blest', 'ecf', 'redundant'),
+    scheduler: pick('adaptive', 'patient', 'min-rtt', 'round-robin', 'blest', 'ecf', 'redundant'),
     checksum,
     receiveBufferBytes: pick(65_536, 262_144, 8 << 20),
     ...(luck.chance(0.2) && { readerPause: { fromUs: luck.below(2 * S), untilUs: 2 * S + luck.below(3 * S) } }),

@@ -10,6 +10,9 @@
  * few milliseconds' worth, for which ECF alone would always rather wait. That a path must add enough rate is what keeps
  * 50 Mbit/s 5 ms + 5 Mbit/s 150 ms from paying thirty times the delay for a tenth of the rate. What an idle path would
  * add is not known, so a path that seems to add too little is tried before it is passed over, and later again.
+ *
+ * `patient` is the same for a connection that carries one transfer, where nobody waits but for the whole: delay costs it a
+ * tenth of that.
  */
 import type { Micros } from '../base/time.js';
 import { US_PER_S } from '../base/time.js';
@@ -18,6 +21,7 @@ import type { PathSnapshot, Scheduler, SchedulerInput } from './scheduler.js';
 
 /** Extra one-way delay that doubling the rate would be worth; a path that adds a tenth may cost a tenth of it. */
 const WORTH_US_PER_RATE_RATIO = 400_000;
+const PATIENT_WORTH_US_PER_RATE_RATIO = 4_000_000;
 /**
  * How long a path has been full is an account: it grows while the path is full and shrinks this much faster while it is
  * not, so that a sustained flow does not have to prove itself anew after every loss or lull of a few milliseconds.
@@ -74,8 +78,12 @@ class PathMemory {
 }
 
 export class Adaptive implements Scheduler {
-  readonly name = 'adaptive';
+  readonly #worthUs: Micros;
   readonly #memory = new Map<number, PathMemory>();
+
+  constructor(readonly name: 'adaptive' | 'patient' = 'adaptive') {
+    this.#worthUs = name === 'patient' ? PATIENT_WORTH_US_PER_RATE_RATIO : WORTH_US_PER_RATE_RATIO;
+  }
 
   select(input: SchedulerInput): number {
     const quickAt = quickest(input, false);
@@ -129,8 +137,8 @@ export class Adaptive implements Scheduler {
     const memory = this.#memoryOf(slow);
     notePeak(nowUs, slow, memory);
     const price = extraUs * quickRate;
-    if (price <= WORTH_US_PER_RATE_RATIO * memory.peakBytesPerS) return true;
-    const isCheap = extraUs <= HARMLESS_TRIAL_US || price <= WORTH_US_PER_RATE_RATIO * HOPED_FOR_BYTES_PER_S;
+    if (price <= this.#worthUs * memory.peakBytesPerS) return true;
+    const isCheap = extraUs <= HARMLESS_TRIAL_US || price <= this.#worthUs * HOPED_FOR_BYTES_PER_S;
     if (isCheap && mayTry(nowUs, memory)) return true;
     memory.refusedUs = nowUs;
     memory.refusedExtraUs = extraUs;

@@ -10,6 +10,7 @@ import type { Scheduler } from './scheduler.js';
 
 export const schedulers: Readonly<Record<string, () => Scheduler>> = {
   adaptive: () => new Adaptive(),
+  patient: () => new Adaptive('patient'),
   'min-rtt': () => new MinRtt(),
   'round-robin': () => new RoundRobin(),
   blest: () => new Blest(),

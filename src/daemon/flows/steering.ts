@@ -16,12 +16,15 @@ export interface Steering {
 }
 
 /**
+ * Who aggregates here has the connection to itself: its delay is nobody else's.
+ *
  * `copiesLeft`: bytes that may still be sent twice. Copies are for flows that somebody waits for: while the budget lasts every
  * byte goes over every path, as in mode redundant.
  */
 export function steeringOf(mode: TrafficMode, flowClass: FlowClass, copiesLeft: number, configured: string): Steering {
   const isBulk = mode === 'auto' && flowClass === 'bulk';
-  const scheduler = schedulerOf(mode, !isBulk, configured);
+  const aggregate = configured === 'adaptive' ? 'patient' : configured;
+  const scheduler = schedulerOf(mode, !isBulk, aggregate);
   const copies = copiesLeft > 0 && scheduler === 'interactive';
   return {
     scheduler: copies ? 'redundant' : scheduler,

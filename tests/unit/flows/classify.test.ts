@@ -50,10 +50,11 @@ test('mode auto by class; the other modes whatever the class', (t) => {
     isOnePath: false,
   });
   t.deepEqual(steeringOf('auto', 'bulk', 0, 'adaptive'), {
-    scheduler: 'adaptive',
+    scheduler: 'patient',
     sparesMetered: true,
     isOnePath: false,
   });
+  t.like(steeringOf('aggregate', 'interactive', 0, 'adaptive'), { scheduler: 'patient' }, 'rate is what was asked for');
   t.like(steeringOf('aggregate', 'bulk', 0, 'blest'), { scheduler: 'blest', sparesMetered: false });
   t.like(steeringOf('interactive', 'bulk', 0, 'blest'), { scheduler: 'interactive' });
   t.like(steeringOf('handover', 'bulk', 0, 'blest'), { scheduler: 'min-rtt', isOnePath: true });
@@ -63,6 +64,6 @@ test('mode auto by class; the other modes whatever the class', (t) => {
 test('copies are sent while the budget lasts, and only where somebody waits', (t) => {
   t.is(steeringOf('auto', 'interactive', 1, 'adaptive').scheduler, 'redundant');
   t.is(steeringOf('interactive', 'bulk', 1, 'adaptive').scheduler, 'redundant');
-  t.is(steeringOf('auto', 'bulk', 1, 'adaptive').scheduler, 'adaptive');
+  t.is(steeringOf('auto', 'bulk', 1, 'adaptive').scheduler, 'patient');
   t.is(steeringOf('interactive', 'interactive', 0, 'adaptive').scheduler, 'interactive');
 });

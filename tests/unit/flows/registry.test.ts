@@ -107,8 +107,8 @@ test('auto: quickest path at first; bulk stays off the metered link while anothe
   const download = () => {
     flow.bytesDown += 200_000;
   };
-  t.deepEqual(lab.run(1_000, download), ['adaptive', 'local 2 true', 'peer 2 true']);
-  t.deepEqual(lab.told, ['interactive', 'adaptive'], 'the peer sends so, too');
+  t.deepEqual(lab.run(1_000, download), ['patient', 'local 2 true', 'peer 2 true']);
+  t.deepEqual(lab.told, ['interactive', 'patient'], 'the peer sends so, too');
   const wifi = lab.connection.subflows[0]!;
   wifi.isStalled = true;
   t.deepEqual(lab.run(600, download), ['local 2 false', 'peer 2 false'], 'WiFi does not work: LTE carries it');
@@ -142,7 +142,7 @@ test('an order for all traffic holds for flows that are open, unless their rule 
     ],
   });
   own.begin();
-  t.deepEqual(own.run(200), ['adaptive']);
+  t.deepEqual(own.run(200), ['patient']);
   own.mode = 'redundant';
   t.deepEqual(own.run(200), []);
 });
@@ -172,7 +172,7 @@ test('entries show names, rates and class; a flow that is over is forgotten', (t
     txBps: 100_000,
     rxBps: 10_000_000,
     class: 'bulk',
-    scheduler: 'adaptive',
+    scheduler: 'patient',
   });
   t.is(lab.judge.taken.get(-1), 1);
   lab.flows.length = 0;
@@ -187,6 +187,6 @@ test('a path that the policy holds back is not ours to let go', (t) => {
     lab.run(1_000, () => {
       flow.bytesDown += 200_000;
     }),
-    ['interactive', 'adaptive'],
+    ['interactive', 'patient'],
   );
 });
