@@ -32,8 +32,8 @@ export const mutations: readonly Mutation[] = [
   {
     row: 'G5',
     file: 'src/core/mptcp/joining.ts',
-    find: `if (!c.isMptcp || c.state === 'closed' || c.subflows.length >= c.settings.maxSubflows) return false;`,
-    replace: `if (c.state === 'closed' || c.subflows.length >= c.settings.maxSubflows) return false;`,
+    find: `if (!c.isMptcp || c.state === 'closed' || isFull(c)) return false;`,
+    replace: `if (c.state === 'closed' || isFull(c)) return false;`,
   },
   {
     row: 'G6',

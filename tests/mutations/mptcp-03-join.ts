@@ -162,14 +162,26 @@ export const mutations: readonly Mutation[] = [
   {
     row: 'J20',
     file: 'src/core/mptcp/joining.ts',
-    find: `  if (c.subflows.length >= c.settings.maxSubflows) return 'too many subflows';
+    find: `  if (isFull(c)) return 'too many subflows';
 `,
     replace: '',
   },
   {
     row: 'J20',
     file: 'src/core/mptcp/joining.ts',
-    find: ' || c.subflows.length >= c.settings.maxSubflows) return false;',
+    find: ' || isFull(c)) return false;',
     replace: ') return false;',
+  },
+  {
+    row: 'J20',
+    file: 'src/core/mptcp/joining.ts',
+    find: '.filter((sf) => sf.closeReason === null)',
+    replace: '',
+  },
+  {
+    row: 'J20',
+    file: 'src/core/mptcp/joining.ts',
+    find: "c.subflows.find((sf) => sf.tcp.state === 'time-wait')?.tcp.abort(nowUs, false);",
+    replace: '',
   },
 ];

@@ -29,7 +29,7 @@ export const mutations: readonly Mutation[] = [
   {
     row: 'X5',
     file: 'src/core/mptcp/joining.ts',
-    find: "if (!c.isMptcp || c.state === 'closed' || c.subflows.length >= c.settings.maxSubflows) return false;",
+    find: "if (!c.isMptcp || c.state === 'closed' || isFull(c)) return false;",
     replace: "if (!c.isMptcp || c.state === 'closed') return false;",
   },
   {

@@ -11,7 +11,10 @@ import * as handshake from './handshake.js';
 import type { JoinRequest } from './join-requests.js';
 import type { MptcpSubflow } from './subflow.js';
 
-/** Subflows of one connection, closing ones included, where its settings do not say less (RFC 8684 3.2: local policy). */
+/**
+ * Subflows of one connection, closing ones included, where its settings do not say less (RFC 8684 3.2: local policy). Those in
+ * TIME-WAIT make way, the oldest first.
+ */
 export const MAX_SUBFLOWS = 16;
 
 /** Subflow id, or -1: refused, and an event says why. */
@@ -28,6 +31,7 @@ export function join(nowUs: Micros, c: Connection, options: JoinOptions): number
     remoteAddress: remote.address,
     remotePort: remote.port,
   };
+  endOldTimeWait(nowUs, c);
   const sf = c.addSubflow(nowUs, 'join', 'active', flow, options.congestion ?? c.settings.congestion);
   if (sf === null) return refuse(c, linkId, 'address pair in use');
   sf.localAddressId = localAddressId;
@@ -40,13 +44,22 @@ export function join(nowUs: Micros, c: Connection, options: JoinOptions): number
   return sf.id;
 }
 
+function isFull(c: Connection): boolean {
+  return c.subflows.filter((sf) => sf.closeReason === null).length >= c.settings.maxSubflows;
+}
+
+function endOldTimeWait(nowUs: Micros, c: Connection): void {
+  if (c.subflows.length < c.settings.maxSubflows) return;
+  c.subflows.find((sf) => sf.tcp.state === 'time-wait')?.tcp.abort(nowUs, false);
+}
+
 function isIdInUse(c: Connection): (addressId: number) => boolean {
   return (addressId) => c.subflows.some((sf) => sf.localAddressId === addressId);
 }
 
 /** The peer may open this further subflow now: asked at its SYN, and again when the third packet makes it a subflow. */
 export function mayBeJoined(c: Connection, flow: FlowTuple): boolean {
-  if (!c.isMptcp || c.state === 'closed' || c.subflows.length >= c.settings.maxSubflows) return false;
+  if (!c.isMptcp || c.state === 'closed' || isFull(c)) return false;
   if (!c.takesJoins) return false;
   if (!c.settings.joinInitial && isToInitial(c, flow)) return false; // our flag C has said so
   return c.addresses.localId(flow.localAddress) >= 0;
@@ -55,6 +68,7 @@ export function mayBeJoined(c: Connection, flow: FlowTuple): boolean {
 /** The third packet of a join came (join-requests.ts): the subflow whose handshake it completes. Null: refuse it. */
 export function acceptJoin(nowUs: Micros, c: Connection, request: JoinRequest): MptcpSubflow | null {
   if (!mayBeJoined(c, request.flow)) return null;
+  endOldTimeWait(nowUs, c);
   const sf = c.addSubflow(nowUs, 'join', 'passive', request.flow, c.settings.congestion, request.answered);
   if (sf === null) return null;
   sf.localAddressId = request.localAddressId;
@@ -72,7 +86,7 @@ function refusalOf(c: Connection, { remote }: JoinOptions): string | null {
   if (!c.isMptcp || c.state === 'closed') return 'not an MPTCP connection';
   // Options may pass on SYNs and yet not on data (3.1).
   if (!c.hasReceivedDss) return 'no DSS has come through yet';
-  if (c.subflows.length >= c.settings.maxSubflows) return 'too many subflows';
+  if (isFull(c)) return 'too many subflows';
   const isInitial = ipEquals(remote.address, c.remote.address) && remote.port === c.remote.port;
   return isInitial && c.isInitialAddressClosed ? 'the peer wants no joins to this address' : null;
 }

@@ -79,6 +79,25 @@ test('unknown token: RST that says MPTCP; more subflows than allowed: RST that s
   t.is(new HandJoin(script, 2, { address: '10.0.3.1', port: 40_000 }).dial(), undefined);
 });
 
+test('a subflow in TIME-WAIT makes way for a join where there are as many as may be', (t) => {
+  const script = connection();
+  const { c } = script;
+  Object.assign(c.settings, { maxSubflows: 2 });
+  for (let i = 0; i < 4; i++) {
+    const join = new HandJoin(script, 1, undefined, { address: '10.9.2.1', port: 6000 + i });
+    join.syn();
+    join.third();
+    const sf = c.subflows.find(({ flow }) => flow.remotePort === 6000 + i)!;
+    t.not(sf, undefined, `join ${i}`);
+    t.true(c.subflows.length <= 2);
+    c.closeSubflow(script.nowUs, sf.id, 'fin');
+    drain(script.engine, script.nowUs);
+    join.iss++; // acknowledges our FIN
+    join.send('F.', dss);
+    t.is(sf.tcp.state, 'time-wait');
+  }
+});
+
 test('a connection that takes no joins refuses them as prohibited, also where the SYN was answered before', (t) => {
   const script = connection();
   const early = new HandJoin(script, 1, undefined, { address: '10.9.2.1', port: 6001 });
