@@ -23,6 +23,8 @@ import type { Network } from './network.js';
 const JOIN_AGAIN_US = 10 * US_PER_MS;
 /** A stall shorter than this is the connection's own business (as in the daemon). */
 const STALL_GRACE_US = 300 * US_PER_MS;
+/** How the reason of a suspicion begins that is the peer's word: it is not told back. */
+export const PEER_SAYS = 'the peer says that';
 
 export interface Way {
   readonly linkId: number;
@@ -50,6 +52,7 @@ interface PathSubflow {
   subflowId: number;
   isEstablished: boolean;
   isStalled: boolean;
+  isPeersWord: boolean;
 }
 
 export class FlowPaths {
@@ -156,6 +159,7 @@ export class FlowPaths {
         break;
       case 'subflow-stalled':
         own.isStalled = true;
+        own.isPeersWord = event.why.startsWith(PEER_SAYS);
         this.network.at(this.network.nowUs + STALL_GRACE_US, () => {
           if (own.isStalled && this.subflows.get(pathId) === own) this.handle({ type: 'subflow-stalled', pathId });
         });
@@ -163,6 +167,11 @@ export class FlowPaths {
       case 'subflow-recovered':
         own.isStalled = false;
         this.handle({ type: 'subflow-recovered', pathId });
+        break;
+      case 'subflow-silent':
+        // The server misses nothing that it could find out about; and asked, a path that works answers at once.
+        this.options.tell(own.way, { what: 'silent' });
+        this.connection!.suspectSubflow(this.host.nowUs, own.subflowId, 'nothing is heard on it');
         break;
       case 'priority':
         this.handle({
@@ -228,13 +237,14 @@ export class FlowPaths {
         if (own !== undefined && own.subflowId >= 0) this.connection!.suspectSubflow(nowUs, own.subflowId, command.why);
         break;
       case 'tell-peer':
-        if (own !== undefined) this.options.tell(own.way, command.wish);
+        if (own === undefined || (command.wish.what === 'silent' && own.isPeersWord)) break;
+        this.options.tell(own.way, command.wish);
         break;
     }
   }
 
   private add(pathId: number, way: Way, subflowId: number): PathSubflow {
-    const own = { pathId, way, subflowId, isEstablished: false, isStalled: false };
+    const own = { pathId, way, subflowId, isEstablished: false, isStalled: false, isPeersWord: false };
     this.subflows.set(pathId, own);
     return own;
   }

@@ -8,9 +8,9 @@
  */
 import { type IpAddress, parseIp } from '../core/base/ip.js';
 import { type Micros, NEVER, US_PER_MS } from '../core/base/time.js';
-import type { ConnectionApi, EngineEvent } from '../core/engine/api.js';
+import type { ConnectionApi, EngineEvent, SubflowInfo } from '../core/engine/api.js';
 import type { PeerWish } from '../core/pathman/types.js';
-import { FlowPaths, type Way } from './flow-paths.js';
+import { FlowPaths, PEER_SAYS, type Way } from './flow-paths.js';
 import type { EngineFactory, Host } from './host.js';
 import { NarrowRouter, Nat } from './middleboxes/index.js';
 import { type Bottleneck, Network, type Tap, type Wire } from './network.js';
@@ -34,7 +34,6 @@ import { PatternReader, PatternWriter } from './traffic.js';
 const SERVER_ADDRESS = { 4: parseIp('10.9.0.1'), 6: parseIp('fd09::1') };
 const SECOND_SERVER_ADDRESS = parseIp('10.9.0.2');
 const SERVER_LINK = 0;
-const PEER_SAYS = 'the peer says that';
 const FIRST_SERVER_PORT = 5000;
 const FIRST_CLIENT_PORT = 40_000;
 /** A policy message that finds no path waits, and tries again. */
@@ -282,21 +281,27 @@ class ScenarioRun {
   /** What the server hears nothing on, the client should know: it may believe that all is well. */
   private onServerEvent(event: EngineEvent): void {
     this.note('server', event);
-    if (event.type !== 'subflow-stalled' || event.why.startsWith(PEER_SAYS)) return;
+    if (event.type !== 'subflow-stalled' && event.type !== 'subflow-silent') return;
+    if (event.type === 'subflow-stalled' && event.why.startsWith(PEER_SAYS)) return;
     const flow = this.flows.find(({ server }) => server?.id === event.connectionId);
     if (flow === undefined) return;
     const subflow = () => flow.server!.info().subflows.find(({ id }) => id === event.subflowId);
-    this.network.at(this.network.nowUs + SILENCE_US, () => {
-      const stalled = subflow();
-      if (stalled === undefined || !stalled.isStalled) return;
-      this.tell('down', () => {
-        const own = flow.client
-          ?.info()
-          .subflows.find(({ local }) => local.address.text === stalled.remote.address.text);
-        if (own === undefined) return;
-        flow.client!.suspectSubflow(this.client.nowUs, own.id, `${PEER_SAYS} it is silent`);
-        this.client.poke();
+    if (event.type === 'subflow-silent') this.tellClient(flow, subflow());
+    else
+      this.network.at(this.network.nowUs + SILENCE_US, () => {
+        const stalled = subflow();
+        if (stalled?.isStalled === true) this.tellClient(flow, stalled);
       });
+  }
+
+  /** Where nothing of the client's is on its way nothing can be missed, whatever the server makes of the silence. */
+  private tellClient(flow: Flow, silent: SubflowInfo | undefined): void {
+    if (silent === undefined) return;
+    this.tell('down', () => {
+      const own = flow.client?.info().subflows.find(({ local }) => local.address.text === silent.remote.address.text);
+      if (own === undefined || own.inFlightBytes === 0) return;
+      flow.client!.suspectSubflow(this.client.nowUs, own.id, `${PEER_SAYS} it is silent`);
+      this.client.poke();
     });
   }
 
@@ -308,7 +313,8 @@ class ScenarioRun {
         if (remote.address.text !== way.localAddress.text || local.address.text !== way.remote.address.text) continue;
         if (wish.what === 'role') flow.server!.setLocalBackup(this.server.nowUs, subflow.id, wish.role === 'backup');
         else if (wish.what === 'going') flow.server!.setLocalBackup(this.server.nowUs, subflow.id, true);
-        else flow.server!.suspectSubflow(this.server.nowUs, subflow.id, `${PEER_SAYS} it is ${wish.what}`);
+        else if (wish.what === 'gone' || subflow.inFlightBytes > 0)
+          flow.server!.suspectSubflow(this.server.nowUs, subflow.id, `${PEER_SAYS} it is ${wish.what}`);
       }
       this.server.poke();
     });

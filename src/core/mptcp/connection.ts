@@ -2,7 +2,7 @@
  * One MPTCP connection (RFC 8684), which after a fallback is one TCP connection: what applications hold (ConnectionApi), the
  * engine drives, and subflows report to. It puts the parts together and owns their order. Read first: RFC 8684 3.1 to 3.8;
  * then, beside this file, by concern: handshake.ts, joining.ts, subflow.ts; sender.ts, dispatch.ts, reinjector.ts,
- * data-rto.ts; receiver.ts; path-health.ts, doubts.ts, harm-watch.ts; address-signals.ts; fallback.ts; closing.ts.
+ * data-rto.ts; receiver.ts; path-health.ts, leaving.ts, doubts.ts, harm-watch.ts; address-signals.ts; fallback.ts; closing.ts.
  *
  * Per poll (engine flush): each subflow sends its own affairs (handshake, retransmissions, ACKs, signals), then the
  * dispatcher spreads new and reinjected data, then the DATA_FIN, then whatever is over is dropped.
@@ -45,6 +45,7 @@ import { connectionInfo } from './info.js';
 import type { JoinRequest } from './join-requests.js';
 import * as joining from './joining.js';
 import { KeyPair } from './key-pair.js';
+import { Leaving } from './leaving.js';
 import { NumberSizes } from './number-sizes.js';
 import { PathHealth } from './path-health.js';
 import { DataReceiver } from './receiver.js';
@@ -99,6 +100,7 @@ export class Connection implements ConnectionApi {
   readonly dataRto = new DataRto(this);
   readonly health = new PathHealth(this);
   readonly doubts = new Doubts(this);
+  private readonly leaving = new Leaving(this);
   readonly silence = new Silence(this);
   readonly harm = new HarmWatch(this);
   readonly addressSignals = new AddressSignals(this);
@@ -386,6 +388,7 @@ export class Connection implements ConnectionApi {
     }
     if (this.state !== 'closed') {
       this.reinjector.unblock(nowUs);
+      this.leaving.check(nowUs);
       this.dispatcher.run(nowUs);
       if (this.numbers.onSent(nowUs, this.sender.sndNxt)) this.refreshMss();
       this.fallback.finish(nowUs);

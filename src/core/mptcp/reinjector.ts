@@ -5,6 +5,7 @@
  */
 import { type Micros, NEVER, US_PER_MS } from '../base/time.js';
 import type { Connection } from './connection.js';
+import { isSoonerElsewhere } from './leaving.js';
 import type { OutboundMapping } from './send-buffer.js';
 import type { MptcpSubflow } from './subflow.js';
 
@@ -43,16 +44,29 @@ export class Reinjector {
     });
   }
 
+  /** What `sf` has outstanding of its own bytes [fromSeq, toSeq), to be sent on another subflow besides. */
+  copyBetween(sf: MptcpSubflow, fromSeq: number, toSeq: number): void {
+    const { c } = this;
+    sf.tcp.forEachUnacked((seq, lengthBytes, tag, isSacked) => {
+      const m = tag as OutboundMapping | null;
+      if (isSacked || m === null || m.dll === 0) return;
+      const from = Math.max(seq, fromSeq);
+      const to = Math.min(seq + lengthBytes, toSeq);
+      if (from < to) c.sender.reinject(m.dsn + from - m.ssn, m.dsn + to - m.ssn, sf.id);
+    });
+  }
+
   /**
    * Bytes lost on a slow path hold back everything that a quicker one delivers: they go again on the quicker one at once
-   * (opportunistic reinjection), besides TCP's own retransmission.
+   * (opportunistic reinjection), besides TCP's own retransmission. So do those of a path that a long queue has made slow,
+   * whatever its round trips were like before.
    */
   onLost(sf: MptcpSubflow, seq: number, lengthBytes: number, m: OutboundMapping | null): void {
     const { c } = this;
     if (c.mode !== 'mptcp' || m === null || m.dll === 0) return;
     const isQuicker = (other: MptcpSubflow) =>
       other !== sf && other.isUsable && !other.isStalled && other.tcp.rtt.srttUs < sf.tcp.rtt.srttUs;
-    if (!c.subflows.some(isQuicker)) return;
+    if (!c.subflows.some(isQuicker) && !isSoonerElsewhere(c, sf)) return;
     const dsn = m.dsn + seq - m.ssn;
     c.sender.reinject(dsn, dsn + lengthBytes, sf.id);
   }

@@ -9,7 +9,7 @@ import type { MptcpSubflow } from './subflow.js';
 /** Silence that no working path shows, whatever its RTT. */
 const SILENCE_FLOOR_US: Micros = 60 * US_PER_MS;
 /** A lone segment may wait for its acknowledgment (RFC 9293 3.8.6.3; RFC 8985 7.2 allows for it in the same way). */
-const DELAYED_ACK_US: Micros = 40 * US_PER_MS;
+export const DELAYED_ACK_US: Micros = 40 * US_PER_MS;
 const VARIANCE_CAP_US: Micros = 100 * US_PER_MS;
 /** Probes of a suspected path: quick while someone may be waiting for it, slower when it stays dead. */
 export const PROBE_INTERVAL_US: Micros = 250 * US_PER_MS;

@@ -49,6 +49,8 @@ export class MptcpSubflow implements SubflowOwner {
   doubtedAtUs: Micros = NEVER;
   /** Since when it has kept the head of line waiting for longer than it should (reinjector.ts); NEVER: it does not. */
   lateAtUs: Micros = NEVER;
+  /** It is being left (leaving.ts), and of what it has outstanding everything from here on went again elsewhere. */
+  copiedFromSeq = Number.POSITIVE_INFINITY;
   /** Why it is set aside although it works (harm-watch.ts), or null. */
   demotedWhy: string | null = null;
   /** Why the scheduler passes it over, as of harm-watch's last look, or null. */

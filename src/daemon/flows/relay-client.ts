@@ -15,6 +15,8 @@ import { RelayPool } from './relay-pool.js';
 /** How often young flows are looked at for that; all of them together this many times a second at most. */
 const LOOK_MS = 20;
 const MAX_LOOKS_PER_S = 1_000;
+/** A switch of paths is no time for the handshakes of connections that nobody waits for yet. */
+const REVIEW_AFTER_MS = 250;
 /** Connections that one flow is tried on. */
 const MAX_TRIES = 3;
 /** As the tunnel's own connections (core/engine/config.ts): no NAT forgets one that waits. */
@@ -49,6 +51,7 @@ export class RelayClient implements FlowDialer {
   private readonly young = new Map<number, Young>();
   private readonly sessions = new TlsSessions();
   private stopLook: (() => void) | null = null;
+  private stopReview: (() => void) | null = null;
 
   constructor(
     private readonly host: RelayHost,
@@ -94,7 +97,10 @@ export class RelayClient implements FlowDialer {
 
   /** Paths have changed states. */
   onPaths(): void {
-    this.pool.review();
+    this.stopReview ??= this.host.after(REVIEW_AFTER_MS, () => {
+      this.stopReview = null;
+      this.pool.review();
+    });
   }
 
   /** A link has come, or a way to the relay. */
@@ -111,6 +117,8 @@ export class RelayClient implements FlowDialer {
   close(): void {
     this.stopLook?.();
     this.stopLook = null;
+    this.stopReview?.();
+    this.stopReview = null;
     this.young.clear();
     this.pool.close();
   }
