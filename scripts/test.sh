@@ -2,7 +2,7 @@
 # `npm test`: set-up, lint, then all tests; the last line is "N passed, N failed" from ava's own count. Arguments choose
 # test files instead (npm test -- dist/tests/lab/*.js).
 #
-# What computes (unit, sim, fuzz) uses every core, in one run; what drives the kernel mostly waits, and does so on every core
+# What computes (unit, sim, fuzz) uses every core, in one run, and small files share threads (see share); what drives the kernel mostly waits, and does so on every core
 # and one more; what drives daemons, on every core. What measures real links goes one file at a time, so that tests do not
 # disturb each other's clocks. Files of all but the first kind that fail are run once more, alone, because their budgets
 # (milliseconds on links of known rate) suppose a machine that is not busy with something else. The first failure stays in
@@ -16,7 +16,9 @@ npm run -s lint || exit 1
 passed=0
 failed=0
 log=$(mktemp)
-trap 'rm -f "$log" "$log.status" "$log.bad"' EXIT
+unshare() { find dist/tests -name 'all-[0-9].test.js' -delete; }
+trap 'rm -f "$log" "$log.status" "$log.bad"; unshare' EXIT
+unshare
 
 # TAP (ava --tap) ends with "# pass 12" and "# fail 1".
 count() { sed -n "s/^# $1 \([0-9][0-9]*\)\$/\1/p" "$log" | awk '{ n += $1 } END { print n + 0 }'; }
@@ -68,10 +70,27 @@ drive() {
   measure $(cat "$log.bad")
 }
 
+# share DIRECTORY N: prints what to run in place of its test files. To begin a thread (load the modules, compile them,
+# optimize them again) costs more than most files' tests, so N files that import others (all-1.test.js, ...) stand for all
+# but those that have hooks or that wait for something, which others would delay, and those that take long ($heavy).
+share() {
+  find "$1" -maxdepth 1 -name '*.test.js' | sort >"$log.bad"
+  alone=$(xargs grep -lE 'async |await |test\.(before|after|serial)' <"$log.bad"; grep -E "/($heavy)\.test" "$log.bad")
+  printf '%s\n' $alone
+  grep -vxF -e '' -e "$alone" "$log.bad" | awk -v n="$2" -v dir="$1" '{
+    all = dir "/all-" (NR % n + 1) ".test.js"
+    if (NR <= n) print all
+    sub(".*/", "./")
+    print "import \047" $0 "\047;" >all
+  }'
+}
+
 if [ $# -gt 0 ]; then
   measure "$@"
 else
-  run "$(nproc)" $(find dist/tests -name '*.test.js' -not -path '*/lab/*' -not -path '*/interop/*' | sort)
+  heavy='catalogue|fairness|one-path|two-paths'
+  run "$(nproc)" $(share dist/tests/sim 2) dist/tests/fuzz/*.test.js dist/tests/unit/*.test.js \
+    $(for dir in dist/tests/unit/*/; do share "${dir%/}" 1; done)
   add $?
   measuring='bench|demo|emulator|handover-receipt|tunnel'
   drive $(($(nproc) + 1)) $(find dist/tests/interop -name '*.test.js' | sort)
