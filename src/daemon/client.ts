@@ -324,6 +324,7 @@ export class ClientDaemon {
       port: () => this.config.server.port,
       links: () => this.links.monitor.links,
       mayAsk: (link) => hasAddress(link) && this.roles.roleOf(link) !== 'never',
+      after,
       onChange: (remotes) => {
         this.links.monitor.look();
         this.paths.handle({ type: 'remote-addresses', remotes });
@@ -370,7 +371,9 @@ export class ClientDaemon {
   }
 
   private noteCarriers(): void {
-    const views = clientCarriers(this.paths.status());
+    const paths = this.paths.status();
+    this.servers.setHeard(paths.some((p) => (p.state === 'active' || p.state === 'warm') && !p.isStalled));
+    const views = clientCarriers(paths);
     this.receipts.setCarriers(
       this.driver.nowUs(),
       explainChange(this.receipts.carriers, views, this.policy.isOrdering),

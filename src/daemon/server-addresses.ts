@@ -10,6 +10,10 @@ import type { LinkFacts } from './link-facts.js';
 import type { HostLink } from './link-monitor.js';
 import type { Resolver } from './resolver.js';
 
+/** A server that nobody hears over any path may have moved: its name is asked for after this long, and then this often. */
+const FIRST_LOOK_MS = 5_000;
+const NEXT_LOOK_MS = 30_000;
+
 export interface ServerAddressesOptions {
   readonly resolver: Pick<Resolver, 'addresses' | 'refresh'>;
   readonly rt: Pick<Rtnetlink, 'nextHop'>;
@@ -19,6 +23,8 @@ export interface ServerAddressesOptions {
   links(): readonly HostLink[];
   /** Whether this link may be used and can reach anybody. */
   mayAsk(link: HostLink): boolean;
+  /** Calls `fn` in so many milliseconds; the answer cancels it. */
+  after(ms: number, fn: () => void): () => void;
   /** The whole list, configured and resolved ones first. */
   onChange(remotes: RemoteEndpoint[]): void;
 }
@@ -28,6 +34,8 @@ export class ServerAddresses {
   private readonly announced = new Map<number, Endpoint>();
   private isResolving = false;
   private isClosed = false;
+  /** Running while the server is not heard. */
+  private stopLook: (() => void) | null = null;
 
   constructor(private readonly options: ServerAddressesOptions) {}
 
@@ -59,6 +67,19 @@ export class ServerAddresses {
     })();
   }
 
+  /** Whether any path to the server works. */
+  setHeard(isHeard: boolean): void {
+    if (isHeard) {
+      this.stopLook?.();
+      this.stopLook = null;
+    } else if (!this.isClosed) this.stopLook ??= this.options.after(FIRST_LOOK_MS, () => this.lookAgain());
+  }
+
+  private lookAgain(): void {
+    this.stopLook = this.options.after(NEXT_LOOK_MS, () => this.lookAgain());
+    this.resolve();
+  }
+
   /** Says what is known. */
   tell(): void {
     const port = this.options.port();
@@ -82,5 +103,6 @@ export class ServerAddresses {
 
   close(): void {
     this.isClosed = true;
+    this.setHeard(true);
   }
 }

@@ -12,6 +12,7 @@ const settled = () => new Promise((resolve) => setImmediate(resolve));
 function rig(links: HostLink[], answers: Record<string, string[]>) {
   const asked: string[] = [];
   const told: string[][] = [];
+  const timers: { ms: number; fn: () => void }[] = [];
   const resolver = {
     addresses: [parseIp('192.0.2.1')],
     refresh: (name: string) => {
@@ -29,9 +30,14 @@ function rig(links: HostLink[], answers: Record<string, string[]>) {
     port: () => 443,
     links: () => links,
     mayAsk: ({ name }) => name !== 'unused',
+    after: (ms, fn) => {
+      const timer = { ms, fn };
+      timers.push(timer);
+      return () => void (timers.includes(timer) && timers.splice(timers.indexOf(timer), 1));
+    },
     onChange: (remotes) => told.push(remotes.map(text)),
   });
-  return { servers, asked, told };
+  return { servers, asked, told, timers };
 }
 
 const announced = (addressId: number, address: string, port = 0) =>
@@ -80,4 +86,33 @@ test('a link has a route if any address of the server has, from an address of it
   servers.onEngineEvent(announced(4, '192.0.2.9'));
   t.true(servers.hasRoute(wifi));
   t.false(servers.hasRoute(link('v6', '2001:db8::2')));
+});
+
+test('a server that is heard over no path may have moved: its name is asked for after five seconds, then every thirty', async (t) => {
+  const { servers, asked, told, timers } = rig([link('wlan0')], { wlan0: ['192.0.2.7'] });
+  const fire = async () => {
+    timers.shift()!.fn();
+    await settled();
+  };
+  servers.setHeard(false);
+  servers.setHeard(false);
+  t.deepEqual(
+    timers.map(({ ms }) => ms),
+    [5_000],
+  );
+  await fire();
+  t.deepEqual(asked, ['wlan0']);
+  t.deepEqual(told, [['192.0.2.7 443']], 'and where it is now is told');
+  t.deepEqual(
+    timers.map(({ ms }) => ms),
+    [30_000],
+  );
+  await fire();
+  t.is(asked.length, 2);
+  servers.setHeard(true);
+  t.is(timers.length, 0, 'heard again: nobody is asked');
+  servers.setHeard(false);
+  servers.close();
+  servers.setHeard(false);
+  t.is(timers.length, 0, 'nor after the end');
 });
