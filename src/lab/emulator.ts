@@ -6,7 +6,6 @@
  * earlier), so its device is left alone and read on the next tick of the timer: one wake-up then moves many packets.
  */
 import { readFileSync } from 'node:fs';
-import { setPriority } from 'node:os';
 import { createInterface } from 'node:readline';
 import { type Micros, NEVER } from '../core/base/time.js';
 import { DeadlineTimer, monotonicUs, Poller, READABLE } from '../native/index.js';
@@ -27,8 +26,6 @@ const TICK_US = 250;
 const WAKE_UP_US = 60;
 /** A device may wait this long to be read, if the backlog covers it: bounds what gathers in the device's own queue. */
 const MAX_DEFER_US = 1000;
-/** A link does not become slower because a host is busy: this process goes first (where it may: as root). */
-const PRIORITY = -15;
 
 class Emulator {
   readonly #links: RunningLink[] = [];
@@ -136,16 +133,7 @@ function toChanges(change: Partial<DirectionSpec>, nowUs: Micros): Partial<LinkC
   };
 }
 
-function goFirst(): void {
-  try {
-    setPriority(PRIORITY);
-  } catch {
-    // Without the right to, as in a user namespace, the links are as exact as the machine is idle.
-  }
-}
-
 function main(): void {
-  goFirst();
   const emulator = new Emulator();
   createInterface({ input: process.stdin })
     .on('line', (line) => {
