@@ -92,9 +92,11 @@ else
   run "$(nproc)" $(share dist/tests/sim 2) dist/tests/fuzz/*.test.js dist/tests/unit/*.test.js \
     $(for dir in dist/tests/unit/*/; do share "${dir%/}" 1; done)
   add $?
-  measuring='bench|demo|emulator|handover-receipt|tunnel'
+  measuring='bench|demo|emulator|handover-receipt'
   drive $(($(nproc) + 1)) $(find dist/tests/interop -name '*.test.js' | sort)
-  drive "$(nproc)" $(find dist/tests/lab -name '*.test.js' | grep -Ev "/lab/($measuring)\\.test" | sort)
+  # Those that take longest go first, lest one of them goes on when all others are done.
+  drive "$(nproc)" dist/tests/lab/tunnel.test.js dist/tests/lab/applications.test.js $(find dist/tests/lab -name '*.test.js' |
+    grep -Ev "/lab/($measuring|tunnel|applications)\\.test" | sort)
   measure $(find dist/tests/lab -name '*.test.js' | grep -E "/lab/($measuring)\\.test" | sort)
 fi
 echo "$passed passed, $failed failed"
