@@ -152,4 +152,22 @@ export const mutations: readonly Mutation[] = [
     find: 'if (!sf.isLinkDown) sf.tcp.kick(nowUs);',
     replace: 'if (!sf.isLinkDown) sf.tcp.abort(nowUs, false);',
   },
+  {
+    row: 'F1',
+    file: 'src/core/mptcp/receiver.ts',
+    find: '    this.rcvNxt += 1;\n',
+    replace: '',
+  },
+  {
+    row: 'F2',
+    file: 'src/core/mptcp/closing.ts',
+    find: 'dsnLo(fin, idsnLocal), 0, 1, NO_BYTES, 0, 0)',
+    replace: 'dsnLo(fin, idsnLocal), 0, 0, NO_BYTES, 0, 0)',
+  },
+  {
+    row: 'F13',
+    file: 'src/core/mptcp/connection.ts',
+    find: 'if (this.closing.isDone && this.subflows.length === 0)',
+    replace: 'if (this.closing.isDone)',
+  },
 ];

@@ -92,4 +92,10 @@ export const mutations: readonly Mutation[] = [
     find: 'windowScale: 8',
     replace: 'windowScale: 6',
   },
+  {
+    row: 'W11',
+    file: 'src/core/mptcp/path-health.ts',
+    find: 'giveUpAtUs(sf) <= nowUs && this.hasAlternative(sf)',
+    replace: 'giveUpAtUs(sf) <= nowUs',
+  },
 ];

@@ -62,4 +62,10 @@ export const mutations: readonly Mutation[] = [
     find: 'Math.min(alpha(coupling) / coupling.totalBytes, 1 / this.cwnd)',
     replace: '1 / this.cwnd',
   },
+  {
+    row: 'P5',
+    file: 'src/core/mptcp/path-health.ts',
+    find: 'if (hasRecovered(sf)) this.recover(nowUs, sf);',
+    replace: '',
+  },
 ];

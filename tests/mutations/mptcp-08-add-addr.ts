@@ -98,4 +98,22 @@ export const mutations: readonly Mutation[] = [
     find: 'if (!c.isProven && (o.present & ~(MPO.capable | MPO.join)) !== 0 && !isEarly) c.onProven();',
     replace: 'if ((o.present & MPO.dss) !== 0) c.isProven = true;',
   },
+  {
+    row: 'A5',
+    file: 'src/core/mptcp/addresses.ts',
+    find: 'export const ADD_ADDR_TRIES = 4;',
+    replace: 'export const ADD_ADDR_TRIES = 5;',
+  },
+  {
+    row: 'A7',
+    file: 'src/core/mptcp/addresses.ts',
+    find: 'this.remote.set(addressId, { endpoint, isObserved: true });',
+    replace: '',
+  },
+  {
+    row: 'A7',
+    file: 'src/core/mptcp/addresses.ts',
+    find: 'known === undefined ? this.remote.size >= MAX_ADDRESSES : !known.isObserved',
+    replace: 'known !== undefined && !known.isObserved',
+  },
 ];

@@ -50,4 +50,10 @@ export const mutations: readonly Mutation[] = [
     find: 'c.subflows.find((sf) => sf.isUsable && !sf.isStalled && !gone.includes(sf)) ?? this.path();',
     replace: 'gone[0] ?? this.path();',
   },
+  {
+    row: 'R8',
+    file: 'src/core/mptcp/addresses.ts',
+    find: 'this.remote.set(0, { endpoint: remote, isObserved: false });',
+    replace: '',
+  },
 ];

@@ -81,4 +81,34 @@ export const mutations: readonly Mutation[] = [
     find: 'if ((o.present & MPO.fastclose) !== 0) c.closing.onFastclose(',
     replace: 'if (o.present === MPO.fastclose) c.closing.onFastclose(',
   },
+  {
+    row: 'C2',
+    file: 'src/core/mptcp/connection.ts',
+    find: '    this.isAborting = true;\n',
+    replace: '',
+  },
+  {
+    row: 'C4',
+    file: 'src/core/mptcp/key-pair.ts',
+    find: 'return equalConstantTime(keyBytes(hi, lo), this.fastcloseLocal, KEY_BYTES);',
+    replace: 'return true;',
+  },
+  {
+    row: 'C6',
+    file: 'src/core/mptcp/fast-close.ts',
+    find: 'this.waiting?.tcp.abort(nowUs, true);',
+    replace: "return 'drop';",
+  },
+  {
+    row: 'C9',
+    file: 'src/core/pathman/path.ts',
+    find: 'const first = isRefused ? BLOCKED_FIRST_US : RETRY_FIRST_US;',
+    replace: 'const first = RETRY_FIRST_US;',
+  },
+  {
+    row: 'C11',
+    file: 'src/core/engine/strays.ts',
+    find: 'if (listener === undefined) this.reset(nowUs, linkId, -1);',
+    replace: 'if (listener === undefined) this.reset(nowUs, linkId, RST_REASON.unspecified);',
+  },
 ];

@@ -132,4 +132,59 @@ export const mutations: readonly Mutation[] = [
     find: "this.sf.connection.mode !== 'mptcp' || ",
     replace: '',
   },
+  {
+    row: 'B1',
+    file: 'src/core/mptcp/options-out.ts',
+    find: 'if (sf.failDsn >= 0 && room() >= FAIL_BYTES) {',
+    replace: 'if (false) {',
+  },
+  {
+    row: 'B1',
+    file: 'src/core/mptcp/inbound-data.ts',
+    find: 'return c.fallback.onChecksumFailure(nowUs, this.sf, m);',
+    replace:
+      'this.accept(m.dsn, assembly.bytes, 0, m.lengthBytes);\n      return c.fallback.onChecksumFailure(nowUs, this.sf, m);',
+  },
+  {
+    row: 'B2',
+    file: 'src/core/mptcp/data-rto.ts',
+    find: 'this.recoverTo = Math.min(sender.sndNxt, sender.buffer.endDsn);',
+    replace: 'this.recoverTo = 0;',
+  },
+  {
+    row: 'B6',
+    file: 'src/core/mptcp/connection.ts',
+    find: 'if (this.fallback.isUnderWay && dataAck !== this.sender.finDsn + 1) return;',
+    replace: '',
+  },
+  {
+    row: 'B7',
+    file: 'src/core/mptcp/fallback.ts',
+    find: "this.fallBack(nowUs, 'infinite mapping received');",
+    replace: '',
+  },
+  {
+    row: 'B8',
+    file: 'src/core/mptcp/joining.ts',
+    find: 'if (!mayBeJoined(c, request.flow)) return null;',
+    replace: '',
+  },
+  {
+    row: 'B9',
+    file: 'src/core/mptcp/fallback.ts',
+    find: "    c.mode = 'tcp';\n",
+    replace: '',
+  },
+  {
+    row: 'B13',
+    file: 'src/core/mptcp/fallback.ts',
+    find: 'if (!sf.hasLostOptions) continue;',
+    replace: 'continue;',
+  },
+  {
+    row: 'B15',
+    file: 'src/core/mptcp/inbound-data.ts',
+    find: 'this.mappings.setInfinite(ssn, dsn);',
+    replace: '',
+  },
 ];

@@ -104,4 +104,16 @@ export const mutations: readonly Mutation[] = [
     find: 'if (!mayBeJoined(c, request.flow)) return null;',
     replace: '',
   },
+  {
+    row: 'X1',
+    file: 'src/core/mptcp/receiver.ts',
+    find: 'if (end > edge) {',
+    replace: 'if (false) {',
+  },
+  {
+    row: 'X8',
+    file: 'src/core/mptcp/address-signals.ts',
+    find: 'if (!equalConstantTime(expected, option.hmac, expected.length)) {',
+    replace: 'if (false) {',
+  },
 ];

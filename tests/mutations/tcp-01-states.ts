@@ -272,4 +272,34 @@ export const mutations: readonly Mutation[] = [
     find: 'if (bytes <= 0) return;',
     replace: 'if (bytes >= 0) return;',
   },
+  {
+    row: 'T6',
+    file: 'src/core/base/token-bucket.ts',
+    find: 'if (this.#tokens < 1) return false;',
+    replace: '',
+  },
+  {
+    row: 'T13',
+    file: 'src/core/tcp/answers.ts',
+    find: "    if (state === 'time-wait' && (seg.flags & TCP_FIN) !== 0) {",
+    replace: '    if (false) {',
+  },
+  {
+    row: 'T14',
+    file: 'src/core/tcp/probes.ts',
+    find: '    stats.zeroWindowProbes++;\n',
+    replace: '    stats.zeroWindowProbes++;\n    return;\n',
+  },
+  {
+    row: 'T20',
+    file: 'src/core/tcp/sender.ts',
+    find: 'return this.board.isEmpty && !this.isProbing',
+    replace: 'return !this.isProbing',
+  },
+  {
+    row: 'T20',
+    file: 'src/core/tcp/subflow.ts',
+    find: 'if (idleUs !== undefined) keepalive.idleUs = idleUs;',
+    replace: '',
+  },
 ];

@@ -136,4 +136,17 @@ export const mutations: readonly Mutation[] = [
     find: 'return this.#retransmittedBytes <= 0;',
     replace: 'return false;',
   },
+  {
+    row: 'K2',
+    file: 'src/core/tcp/scoreboard.ts',
+    find: '      rec.status = IN_FLIGHT;\n      this.#account(IN_FLIGHT, rec.endSeq - rec.seq);\n      this.#byTime.insertAfter(rec, null);\n      this.markLost(rec);\n',
+    replace:
+      '      rec.status = IN_FLIGHT;\n      this.#account(IN_FLIGHT, rec.endSeq - rec.seq);\n      this.#byTime.insertAfter(rec, null);\n',
+  },
+  {
+    row: 'K4',
+    file: 'src/core/tcp/loss-recovery.ts',
+    find: '      this.#dupAcks++;\n',
+    replace: '',
+  },
 ];

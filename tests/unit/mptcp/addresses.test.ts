@@ -30,3 +30,27 @@ test('an id that comes back with another address names that one', (t) => {
   book.observe(6, { address: lease(4), port: 40_000 });
   t.is(book.remoteEndpoint(6)!.address.text, lease(3).text, 'what was announced counts more than what was seen');
 });
+
+test('of the peer’s addresses 32 are kept: what more it announces, or joins from, is not', (t) => {
+  const book = new AddressBook();
+  const initial = { address: parseIp('198.51.100.1'), port: 443 };
+  book.setInitial(parseIp('192.0.2.1'), initial);
+  for (let id = 1; id < MAX_ADDRESSES; id++) book.observe(id, { address: lease(id), port: 40_000 });
+  book.observe(100, { address: lease(100), port: 40_000 });
+  t.is(book.remoteEndpoint(100), undefined);
+  t.is(book.learn(101, { address: lease(101), port: 443 }), 'full');
+  t.is(book.remoteIds().length, MAX_ADDRESSES - 1);
+  book.observe(5, { address: lease(200), port: 40_000 });
+  t.is(book.remoteEndpoint(5)!.address.text, lease(200).text, 'those that are known may change');
+});
+
+test('id 0 is the initial address, of either end', (t) => {
+  const book = new AddressBook();
+  const initial = { address: parseIp('198.51.100.1'), port: 443 };
+  book.setInitial(parseIp('192.0.2.1'), initial);
+  t.is(book.localId(parseIp('192.0.2.1')), 0);
+  t.is(book.remoteIdOf(initial), 0);
+  t.deepEqual(book.remoteEndpoint(0), initial);
+  t.true(book.forgetRemote(0));
+  t.is(book.remoteIdOf(initial), -1);
+});

@@ -2,6 +2,8 @@
 import test from 'ava';
 import { dsnHi, dsnLo } from '../../../src/core/base/seq.js';
 import { writeFail } from '../../../src/core/wire/mptcp-options.js';
+import { TCP_RST } from '../../../src/core/wire/segment.js';
+import { HandJoin } from '../../support/hand-join.js';
 import { stripped } from '../../support/middlebox-cases.js';
 import { MptcpScript } from '../../support/mptcp-script.js';
 import { streamOf, throughBoxes } from '../../support/through-boxes.js';
@@ -116,6 +118,16 @@ test('after the infinite mapping only subflow ACKs free the send buffer', (t) =>
   t.is(s.c.unackedBytes, 0);
 });
 
+test('after MP_FAIL, too, until there is data for the infinite mapping: a DATA_ACK frees nothing', (t) => {
+  const s = proven({ checksum: true });
+  s.write(1000);
+  s.p0.exchange({ ack: 2, dss: { ack: 2 }, options: failing(s, 2) });
+  s.p0.exchange({ ack: 2, dss: { ack: 1002 } });
+  t.is(s.c.unackedBytes, 1000);
+  s.p0.ack();
+  t.is(s.c.unackedBytes, 0);
+});
+
 test('after an infinite mapping was received there are no more DATA_ACKs', (t) => {
   const s = proven();
   const out = s.p0.exchange({ len: 10, dss: { ack: 2, dsn: 2, dll: 0 } });
@@ -137,6 +149,17 @@ test('falling back ends a join that is under way, and no other is begun', (t) =>
     ['initial'],
   );
   t.is(join(), -1);
+});
+
+test('a join whose SYN was answered before the fallback is refused at its third packet', (t) => {
+  const s = proven({ side: 'passive' });
+  const join = new HandJoin(s, 1, undefined, { address: '10.9.2.1', port: 6001 });
+  join.syn();
+  s.p0.exchange({ len: 10, dss: { ack: 2, dsn: 2, dll: 0 } });
+  t.false(s.c.isMptcp);
+  const [rst] = join.third();
+  t.true((rst!.seg.flags & TCP_RST) !== 0);
+  t.is(s.c.subflows.length, 1);
 });
 
 test('an infinite mapping where a second subflow has been in use: that subflow is reset', (t) => {

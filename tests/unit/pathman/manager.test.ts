@@ -171,6 +171,21 @@ test('back-off is exponential, jittered, bounded; a refusal waits a minute or mo
   t.is(rig.path('lte').state, 'active', 'blocked is not terminal');
 });
 
+test('refused: the next attempt a minute later, then twice as long each time, up to ten minutes', (t) => {
+  const rig = new Rig().addLink(1, 'wifi', ['192.0.2.10']).addLink(2, 'lte', ['203.0.113.20'], { priority: 1 });
+  rig
+    .setBehaviour(2, 'refuses')
+    .remotes(SERVER)
+    .run(1 * S);
+  for (const minutes of [1, 2, 4, 8, 10, 10]) {
+    const { state, retryInUs } = rig.path('lte');
+    t.is(state, 'blocked');
+    const aboutUs = minutes * 60 * S;
+    t.true(retryInUs! > 0.75 * aboutUs - 2 * S && retryInUs! <= 1.25 * aboutUs, `${retryInUs! / S} s`);
+    rig.run(retryInUs! + 0.5 * S);
+  }
+});
+
 test('a refused path is tried at once when the operator touches its role', (t) => {
   const rig = new Rig().addLink(1, 'wifi', ['192.0.2.10']).addLink(2, 'lte', ['203.0.113.20'], { priority: 1 });
   rig

@@ -91,6 +91,9 @@ test('T20: keepalives are off by default, and two hours apart if only switched o
   t.deepEqual(s.advance(7_199 * S), []);
   t.deepEqual(brief(s.advance(2 * S)), ['. 0 ack 1']);
   s.inject({});
+  s.sf.setKeepAlive(true, 10 * S);
+  t.deepEqual(brief(s.advance(11 * S)), ['. 0 ack 1'], 'as often as one connection wants');
+  s.inject({});
   s.sf.setKeepAlive(false);
   t.deepEqual(s.advance(86_400 * S), []);
 });
