@@ -1,4 +1,4 @@
-/** Every mutation, by section of docs/protocol.md. */
+/** Every mutation, by section of docs/protocol.md; last those of docs/paths.md. */
 import { mutations as mptcp01General } from './mptcp-01-general.js';
 import { mutations as mptcp02Handshake } from './mptcp-02-handshake.js';
 import { mutations as mptcp03Join } from './mptcp-03-join.js';
@@ -12,6 +12,7 @@ import { mutations as mptcp10FastcloseReset } from './mptcp-10-fastclose-reset.j
 import { mutations as mptcp11Fallback } from './mptcp-11-fallback.js';
 import { mutations as mptcp12ErrorsSecurity } from './mptcp-12-errors-security.js';
 import type { Mutation } from './mutation.js';
+import { mutations as paths } from './paths.js';
 import { mutations as tcp01States } from './tcp-01-states.js';
 import { mutations as tcp02Rto } from './tcp-02-rto.js';
 import { mutations as tcp03Options } from './tcp-03-options.js';
@@ -46,4 +47,5 @@ export const MUTATIONS: Readonly<Record<string, readonly Mutation[]>> = {
   'tcp-08-path-mtu': tcp08PathMtu,
   'tcp-09-coupled': tcp09Coupled,
   'tcp-10-convert': tcp10Convert,
+  paths,
 };

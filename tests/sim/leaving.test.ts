@@ -17,7 +17,7 @@ const base = {
   traffic: [{ kind: 'bulk', heading: 'down' }],
   scheduler: 'adaptive',
   warmupUs: 1.5 * S,
-  durationUs: 5.2 * S,
+  durationUs: 4.2 * S,
 } as const satisfies Partial<Scenario>;
 
 for (const heading of ['down', 'up'] as const) {
@@ -43,7 +43,7 @@ for (const heading of ['down', 'up'] as const) {
 
   test(`${heading}: rate falls and loss grows until the link is left: its losses keep nothing waiting for its queue`, (t) => {
     const gapsUs: number[] = [];
-    for (let seed = 1; seed <= 6; seed++) {
+    for (let seed = 1; seed <= 4; seed++) {
       const result = assertScenario(t, {
         ...base,
         name: `fades within 3 s, ${heading}`,
@@ -56,6 +56,6 @@ for (const heading of ['down', 'up'] as const) {
       gapsUs.push(result.traffic[0]!.longestGapUs);
     }
     gapsUs.sort((a, b) => a - b);
-    t.true(gapsUs[2]! <= 65 * MS, `median ${gapsUs[2]} us`);
+    t.true(gapsUs[1]! <= 62 * MS, `${gapsUs}`);
   });
 }

@@ -1,4 +1,4 @@
-/** Reads docs/protocol.md: sections, rows, and what each row names. */
+/** Reads docs/protocol.md, and the table of docs/paths.md: sections, rows, and what each row names. */
 import { readFileSync } from 'node:fs';
 import { REPOSITORY } from './files.js';
 
@@ -42,7 +42,8 @@ export function expectedSections(): readonly ExpectedSection[] {
 }
 
 export function readProtocol(): readonly Section[] {
-  return parseProtocol(readFileSync(`${REPOSITORY}/docs/protocol.md`, 'utf8'));
+  const read = (name: string) => parseProtocol(readFileSync(`${REPOSITORY}/docs/${name}.md`, 'utf8'));
+  return [...read('protocol'), ...read('paths').filter(({ rows }) => rows.length > 0)];
 }
 
 export function parseProtocol(markdown: string): readonly Section[] {

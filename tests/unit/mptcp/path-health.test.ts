@@ -1,11 +1,14 @@
 /** Which subflows work (DESIGN 3.4; RFC 8684 3.3.6): silence, timeouts, links and suspicions, and the way back. */
 import test from 'ava';
 import { TUNNEL_KEEPALIVE } from '../../../src/core/engine/config.js';
-import { PROBE_INTERVAL_US, SLOW_PROBE_INTERVAL_US } from '../../../src/core/mptcp/stall.js';
+import { suspicionAtUs } from '../../../src/core/mptcp/stall.js';
+import type { MptcpSubflow } from '../../../src/core/mptcp/subflow.js';
 import { MptcpScript } from '../../support/mptcp-script.js';
 
 const MS = 1000;
 const S = 1_000_000;
+const PROBE_INTERVAL_US = 250 * MS;
+const SLOW_PROBE_INTERVAL_US = 15 * S;
 
 test('with one silent path and nothing to turn to, the engine sleeps until the next retransmission', (t) => {
   const s = MptcpScript.connected();
@@ -187,27 +190,39 @@ test('a link that was away for longer than a silent one is given up has its full
 });
 
 test('silence is too long after max(2 SRTT, 60 ms); a lone segment may wait for a delayed ACK as well', (t) => {
-  for (const [bytes, fromMs, toMs] of [
-    [10_000, 60, 75],
-    [1000, 100, 115],
+  for (const [rttMs, bytes, fromMs, toMs] of [
+    [20, 10_000, 60, 75],
+    [20, 1000, 100, 115],
   ] as const) {
     const s = MptcpScript.joined(2);
     s.c.setLocalBackup(s.nowUs, s.p1.sf.id, true);
-    // Round trips of 20 ms, so that 2 SRTT is less than the floor.
+    // With round trips of 20 ms 2 SRTT is less than the floor.
     for (let i = 0; i < 40; i++) {
       s.write(1000);
-      s.advance(20 * MS);
+      s.advance(rttMs * MS);
       s.p0.ack(s.c.sender.sndNxt);
     }
-    t.true(s.p0.sf.tcp.rtt.srttUs < 30 * MS);
+    t.true(s.p0.sf.tcp.rtt.srttUs < (rttMs + 10) * MS);
     t.is(s.c.unackedBytes, 0);
     s.write(bytes);
     s.advance((fromMs - 1) * MS);
-    t.false(s.p0.sf.isStalled, `${bytes} bytes, before ${fromMs} ms`);
+    t.false(s.p0.sf.isStalled, `${bytes} bytes, ${rttMs} ms, before ${fromMs} ms`);
     s.advance((toMs - fromMs + 1) * MS);
-    t.true(s.p0.sf.isStalled, `${bytes} bytes, by ${toMs} ms`);
+    t.true(s.p0.sf.isStalled, `${bytes} bytes, ${rttMs} ms, by ${toMs} ms`);
     t.is(s.p0.sf.tcp.rtoCount, 0, 'no timeout was waited for');
   }
+});
+
+test('silence that is too long follows the path: two round trips, or one and what they vary by, 100 ms of that at most', (t) => {
+  const suspectedAfterMs = (srttMs: number, rttVarMs: number) => {
+    const rtt = { srttUs: srttMs * MS, rttVarUs: rttVarMs * MS };
+    const tcp = { rtt, oldestUnackedSentUs: 5 * S, lastProgressUs: 4 * S, sndUna: 0, sndNxt: 9000, mssBytes: 1400 };
+    return (suspicionAtUs({ isStalled: false, isConfirmed: true, tcp } as unknown as MptcpSubflow) - 5 * S) / MS;
+  };
+  t.is(suspectedAfterMs(10, 1), 60);
+  t.is(suspectedAfterMs(100, 1), 200);
+  t.is(suspectedAfterMs(40, 20), 120);
+  t.is(suspectedAfterMs(40, 50), 140);
 });
 
 test('a stalled path is asked at once when it is the peer that says so, and is back within a round trip if it works', (t) => {

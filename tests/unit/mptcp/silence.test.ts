@@ -1,9 +1,9 @@
 /** The receiver's part in finding dead paths (DESIGN 3.4): a busy path falls silent while bytes behind a hole wait. */
 import test from 'ava';
-import { SILENCE_US } from '../../../src/core/mptcp/silence.js';
 import { MptcpScript } from '../../support/mptcp-script.js';
 
 const MS = 1000;
+const SILENCE_US = 300 * MS;
 
 /** Data on both paths in turn for `ms`, then a hole that only path 0 could fill; path 1 goes on for `afterMs`. */
 function silentPath0(ms: number, afterMs: number, hasHole = true): MptcpScript {
