@@ -20,7 +20,7 @@ function tooBig(s: TcpScript, mtuBytes: number, seq: number): void {
 
 /** A receiver behind a path of `mtuBytes` and a round trip of 20 ms: acknowledges and SACKs what passes, for `us`. */
 function run(s: TcpScript, us: number, mtuBytes: number): Seg[] {
-  const have: [number, number][] = [];
+  let have: [number, number][] = [];
   const all: Seg[] = [];
   let next = s.sf.sndUna;
   const end = s.nowUs + us;
@@ -35,8 +35,9 @@ function run(s: TcpScript, us: number, mtuBytes: number): Seg[] {
     }
     have.sort((a, b) => a[0] - b[0]);
     for (const [l, r] of have) if (l <= next && r > next) next = r;
+    have = have.filter(([l]) => l > next);
     const later = s.advance(20_000);
-    const sack = merged(have.filter(([l]) => l > next)).slice(0, 3);
+    const sack = merged(have).slice(0, 3);
     if (isNews) s.inject({ ack: next, sack });
     pending = [...later, ...s.out()];
   }
