@@ -354,13 +354,14 @@ class Player {
   private fitAck(p: Segment): number {
     if (p.ack < 1 || (p.flags & TCP_RST) !== 0) return p.ack;
     const acked = this.ackedData(p);
-    const isAcked = (dsn: number) => acked.some((s) => s.dsn <= dsn && dsn < s.dsn + s.lengthBytes);
+    const ackedAt = (dsn: number) => acked.find((s) => s.dsn <= dsn && dsn < s.dsn + s.lengthBytes);
     let ack = 1;
     const ours = this.mapped.filter((s) => s.subflow === p.subflow).sort((a, b) => a.ssn - b.ssn);
     for (const s of ours) {
       if (s.ssn > ack) break;
       let n = 0;
-      while (n < s.lengthBytes && isAcked(s.dsn + n)) n++;
+      for (let a = ackedAt(s.dsn); a !== undefined && n < s.lengthBytes; a = ackedAt(s.dsn + n))
+        n = Math.min(s.lengthBytes, a.dsn + a.lengthBytes - s.dsn);
       ack = Math.max(ack, s.ssn + n);
       if (n < s.lengthBytes) break;
     }
