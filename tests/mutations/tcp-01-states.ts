@@ -302,4 +302,10 @@ export const mutations: readonly Mutation[] = [
     find: 'if (idleUs !== undefined) keepalive.idleUs = idleUs;',
     replace: '',
   },
+  {
+    row: 'T11',
+    file: 'src/core/tcp/acceptance.ts',
+    find: '      takesSyn = true;\n',
+    replace: '',
+  },
 ];

@@ -68,4 +68,16 @@ export const mutations: readonly Mutation[] = [
     find: '(change > 0 ? 4 : 4 * n)',
     replace: '4',
   },
+  {
+    row: 'O3',
+    file: 'src/core/tcp/config.ts',
+    find: '  minRtoUs: 200 * US_PER_MS,',
+    replace: '  minRtoUs: 100 * US_PER_MS,',
+  },
+  {
+    row: 'O3',
+    file: 'src/core/tcp/config.ts',
+    find: '  maxRtoUs: 60 * US_PER_S,',
+    replace: '  maxRtoUs: 120 * US_PER_S,',
+  },
 ];

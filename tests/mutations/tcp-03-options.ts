@@ -62,4 +62,22 @@ export const mutations: readonly Mutation[] = [
     find: 'if (!this.#hasRecent || nowUs - this.#recentUs > RECENT_LIFETIME_US) return false;',
     replace: 'if (!this.#hasRecent) return false;',
   },
+  {
+    row: 'S1',
+    file: 'src/core/tcp/segment-writer.ts',
+    find: 'const wscale = n.offerWscale ? this.sf.config.windowScale : -1;',
+    replace: 'const wscale = this.sf.config.windowScale;',
+  },
+  {
+    row: 'S2',
+    file: 'src/core/tcp/segment-writer.ts',
+    find: 'if (isSyn) return this.receiver.advertise(Math.min(bytes, 0xffff), 0, false);',
+    replace: '',
+  },
+  {
+    row: 'S3',
+    file: 'src/core/tcp/acceptance.ts',
+    find: 'if (ts.enabled && seg.hasTs && !isRst && ts.failsPaws(nowUs, seg.tsVal)) {',
+    replace: 'if (ts.enabled && !isRst && (!seg.hasTs || ts.failsPaws(nowUs, seg.tsVal))) {',
+  },
 ];

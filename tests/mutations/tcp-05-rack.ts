@@ -98,4 +98,10 @@ export const mutations: readonly Mutation[] = [
     find: 'const repaired = this.#isRetransmission && dsackEnd !== this.endSeq && ackSeq > this.endSeq;',
     replace: 'const repaired = false;',
   },
+  {
+    row: 'R5',
+    file: 'src/core/tcp/scoreboard.ts',
+    find: '    rec.sentUs = nowUs;\n    rec.transmissions++;\n',
+    replace: '    rec.transmissions++;\n',
+  },
 ];

@@ -86,4 +86,10 @@ export const mutations: readonly Mutation[] = [
     find: 'const isFirst = this.ssthresh === this.#firstSsthresh;',
     replace: 'const isFirst = true;',
   },
+  {
+    row: 'Q6',
+    file: 'src/core/congestion/loss-based.ts',
+    find: '    this.cwnd = this.mssBytes; // RFC 5681 §3.1: the loss window is one segment\n',
+    replace: '',
+  },
 ];

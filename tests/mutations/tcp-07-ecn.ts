@@ -36,4 +36,10 @@ export const mutations: readonly Mutation[] = [
     replace: `    cc.onCongestionEvent(nowUs, priorInFlightBytes, 'loss');
   }`,
   },
+  {
+    row: 'E1',
+    file: 'src/core/tcp/handshake.ts',
+    find: 'n.offerEcn &&= marks === (isSynAck ? TCP_ECE : TCP_ECE | TCP_CWR);',
+    replace: '',
+  },
 ];

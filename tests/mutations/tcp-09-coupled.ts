@@ -104,4 +104,16 @@ export const mutations: readonly Mutation[] = [
     find: 'reno: Reno.create,',
     replace: 'reno: Lia.create,',
   },
+  {
+    row: 'L2',
+    file: 'src/core/congestion/coupling.ts',
+    find: 'this.maxWeight = Math.max(this.maxWeight, rate / rttUs);',
+    replace: 'this.maxWeight = Math.max(this.maxWeight, rate);',
+  },
+  {
+    row: 'L3',
+    file: 'src/core/congestion/loss-based.ts',
+    find: '    this.cwnd = this.mssBytes; // RFC 5681 §3.1: the loss window is one segment\n',
+    replace: '',
+  },
 ];

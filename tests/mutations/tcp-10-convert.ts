@@ -173,4 +173,28 @@ export const mutations: readonly Mutation[] = [
 `,
     replace: ``,
   },
+  {
+    row: 'V3',
+    file: 'src/core/convert/message.ts',
+    find: 'export const MAX_MESSAGE_BYTES = 255 * 4;',
+    replace: 'export const MAX_MESSAGE_BYTES = 256 * 4;',
+  },
+  {
+    row: 'V9',
+    file: 'src/core/convert/message.ts',
+    find: 'return !isMulticast && first !== 127 && first !== 0',
+    replace: 'return first !== 127 && first !== 0',
+  },
+  {
+    row: 'V12',
+    file: 'src/core/convert/converter.ts',
+    find: 'connect.options?.filter(({ kind }) => !IGNORED_KINDS.includes(kind)) ?? null',
+    replace: 'connect.options ?? null',
+  },
+  {
+    row: 'V19',
+    file: 'src/core/tcp/subflow.ts',
+    find: '      this.icmpCode = code;\n',
+    replace: '',
+  },
 ];

@@ -38,6 +38,11 @@ test('S1: a shift above 14 is taken as 14; S2: the window of a SYN is not scaled
   t.is(s.sf.sndWndBytes, 1000);
   s.inject({ ack: 1, win: 2 });
   t.is(s.sf.sndWndBytes, 2 << 14);
+
+  const answering = new TcpScript();
+  answering.accept();
+  const [synAck] = answering.out();
+  t.like(synAck, { flags: 'S.', win: 65_535 });
 });
 
 test('T8: no MSS option means 536 (IPv4) and 1220 (IPv6); T9: options come off the MSS', (t) => {
@@ -138,8 +143,9 @@ test('T19: a hard ICMP error ends SYN-SENT only if it quotes our SYN; never an e
   s.sf.onIcmp(s.nowUs, 'hard', 0, (s.iss + 5) >>> 0);
   t.is(s.sf.state, 'syn-sent');
   t.is(s.sf.stats.dropIcmpSequence, 1);
-  s.sf.onIcmp(s.nowUs, 'hard', 0, s.iss);
+  s.sf.onIcmp(s.nowUs, 'hard', 0, s.iss, 3);
   t.deepEqual(s.owner.events, ['closed:unreachable']);
+  t.is(s.sf.icmpCode, 3, 'the code is kept for whoever asks why');
 
   const e = TcpScript.established();
   e.owner.toSend = 100;

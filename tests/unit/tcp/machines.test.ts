@@ -2,6 +2,7 @@
 import test from 'ava';
 import fc from 'fast-check';
 import { TokenBucket } from '../../../src/core/base/token-bucket.js';
+import { DEFAULT_SUBFLOW_CONFIG } from '../../../src/core/tcp/config.js';
 import { DeliveryRate } from '../../../src/core/tcp/delivery-rate.js';
 import { Pacer } from '../../../src/core/tcp/pacer.js';
 import { ProportionalRateReduction } from '../../../src/core/tcp/prr.js';
@@ -12,7 +13,8 @@ import { Timestamps } from '../../../src/core/tcp/timestamps.js';
 const PARTS = [new Uint8Array(1000)];
 
 test('O1, O2, O3: a fixed series by RFC 6298', (t) => {
-  const rtt = new RttEstimator(1_000_000, 200_000, 60_000_000);
+  const { initialRtoUs, minRtoUs, maxRtoUs } = DEFAULT_SUBFLOW_CONFIG;
+  const rtt = new RttEstimator(initialRtoUs, minRtoUs, maxRtoUs);
   t.is(rtt.rtoUs, 1_000_000);
   rtt.onSample(0, 100_000, 1);
   t.is(rtt.srttUs, 100_000);

@@ -88,6 +88,7 @@ test('R5: a retransmission that is lost is sent again without a timeout', (t) =>
     fresh.filter((x) => x.seq === at(0)),
     [],
   );
+  t.is(s.sf.stats.segmentsLost, 1, 'what was sent before it says nothing about the retransmission');
   s.nowUs += RTT_US + 30_000;
   t.deepEqual(brief(s.exchange({ ack: 1, sack: [[at(1), at(11)]] })).slice(0, 1), [`. ${at(0)}:${at(1)} ack 1`]);
   t.is(s.sf.stats.rtos, 0);
