@@ -178,6 +178,18 @@ export const mutations: readonly Mutation[] = [
     replace: 'isSilent &&',
   },
   {
+    row: 'D22',
+    file: 'src/core/mptcp/number-sizes.ts',
+    find: 'rcvNxt !== this.heardNxt || edge !== this.heardEdge',
+    replace: 'this.heardNxt === 0',
+  },
+  {
+    row: 'D22',
+    file: 'src/core/mptcp/connection.ts',
+    find: ' && !sf.isStalled && !sf.isLinkDown && sf.tcp.sndUna > ALWAYS_DATA_ACK_BYTES',
+    replace: '',
+  },
+  {
     row: 'D23',
     file: 'src/core/mptcp/receiver.ts',
     find: 'if (end > edge) {',

@@ -47,6 +47,7 @@ import * as joining from './joining.js';
 import { KeyPair } from './key-pair.js';
 import { Leaving } from './leaving.js';
 import { NumberSizes } from './number-sizes.js';
+import { ALWAYS_DATA_ACK_BYTES } from './options-out.js';
 import { PathHealth } from './path-health.js';
 import { DataReceiver } from './receiver.js';
 import { Reinjector } from './reinjector.js';
@@ -351,6 +352,21 @@ export class Connection implements ConnectionApi {
     this.refreshMss();
   }
 
+  /**
+   * Data goes without a DATA_ACK that says nothing new (3.3.2). Not the first of a subflow, whose peer may wait for one (to
+   * Linux it completes the handshake), nor what a path that was gone sends again (OptionsOut.writeMapping needs the room).
+   */
+  private updateDataAcks(): void {
+    const { receiver, sender, numbers, subflows } = this;
+    const isOld = numbers.isAckOld(receiver.rcvNxt, receiver.peekEdge(), sender.sndNxt);
+    for (const sf of subflows) {
+      const omits = isOld && !sf.isStalled && !sf.isLinkDown && sf.tcp.sndUna > ALWAYS_DATA_ACK_BYTES;
+      if (omits === sf.omitsDataAck) continue;
+      sf.omitsDataAck = omits;
+      sf.tcp.refreshMss();
+    }
+  }
+
   /** The options of data segments have another length now. */
   refreshMss(): void {
     for (const sf of this.subflows) sf.tcp.refreshMss();
@@ -373,6 +389,7 @@ export class Connection implements ConnectionApi {
     this.doubts.check(nowUs);
     if (this.mode === 'mptcp') this.silence.check(nowUs);
     this.harm.check(nowUs);
+    this.updateDataAcks();
     for (const sf of this.subflows) {
       if (sf.isLinkDown) continue;
       if (sf.priority.checkAtUs <= nowUs) sf.priority.check(nowUs);

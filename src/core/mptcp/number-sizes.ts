@@ -5,7 +5,8 @@
  *  - for the DSN of a mapping that is far behind what is sent by now: a path that was gone for long sends it again, and the
  *    receiver would take it for the next wrap;
  *  - for a DATA_ACK of data that came with a DSN of eight.
- * What is received may have any length at any time (options-in.ts).
+ * What is received may have any length at any time (options-in.ts). And data goes without a DATA_ACK while that has long had
+ * nothing new to say (3.3.2).
  */
 import { type Micros, US_PER_S } from '../base/time.js';
 
@@ -22,6 +23,9 @@ const NARROW_BELOW_BYTES = (TWO32 * 3) / 4;
 /** The receiver may mistake a number that is 2^31 away; while the segment is under way more is sent. */
 export const NEAR_BYTES = TWO32 / 4;
 
+/** Data sent with one and the same DATA_ACK before it goes without: one of so many segments has got through. */
+export const REPEAT_BYTES = 2 ** 20;
+
 export class NumberSizes {
   /** Of new DSNs, and of DATA_ACKs. */
   dsnBytes: NumberBytes = 4;
@@ -31,6 +35,10 @@ export class NumberSizes {
   private lookUs: Micros = 0;
   /** End of the data that came with DSNs of eight bytes. */
   private wideEnd = 0;
+  /** What DATA_ACK and window said last, and what had been sent when that was new. */
+  private heardNxt = 0;
+  private heardEdge = 0;
+  private heardDsn = 0;
 
   /** New data has been sent up to `sndNxt`. True if the size of new DSNs is another one now. */
   onSent(nowUs: Micros, sndNxt: number): boolean {
@@ -48,6 +56,16 @@ export class NumberSizes {
   /** Size of the DSN in a mapping of bytes from `dsn` on. */
   bytesOf(dsn: number, sndNxt: number): NumberBytes {
     return sndNxt - dsn > NEAR_BYTES ? 8 : this.dsnBytes;
+  }
+
+  /** The peer must have been told this often enough: its data is taken up to `rcvNxt`, and the window ends at `edge`. */
+  isAckOld(rcvNxt: number, edge: number, sndNxt: number): boolean {
+    if (rcvNxt !== this.heardNxt || edge !== this.heardEdge) {
+      this.heardNxt = rcvNxt;
+      this.heardEdge = edge;
+      this.heardDsn = sndNxt;
+    }
+    return sndNxt - this.heardDsn > REPEAT_BYTES;
   }
 
   /**

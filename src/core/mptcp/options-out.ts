@@ -19,8 +19,8 @@ import type { OutboundMapping } from './send-buffer.js';
 import { signalCounter } from './signals.js';
 import type { MptcpSubflow } from './subflow.js';
 
-/** Each ACK of so many first bytes of a subflow carries a DATA_ACK. */
-const ALWAYS_DATA_ACK_BYTES = 65_536;
+/** Each ACK of so many first bytes of a subflow carries a DATA_ACK, and so does each of its first data, so many bytes. */
+export const ALWAYS_DATA_ACK_BYTES = 65_536;
 
 export class OptionsOut {
   private lastDataAckSent = 0;
@@ -37,7 +37,7 @@ export class OptionsOut {
     const hasChecksum = m.checksum >= 0;
     const { numbers } = c;
     const dsnBytes = numbers.bytesOf(m.dsn, c.sender.sndNxt);
-    const mayAck = c.mode === 'mptcp' && dsnBytes === numbers.dsnBytes;
+    const mayAck = c.mode === 'mptcp' && dsnBytes === numbers.dsnBytes && !sf.omitsDataAck;
     const ackBytes = mayAck && dssBytes(numbers.ackBytes, dsnBytes, hasChecksum) <= roomBytes ? numbers.ackBytes : 0;
     if (ackBytes === 0 && dssBytes(0, dsnBytes, hasChecksum) > roomBytes) return o;
     const ack = c.receiver.rcvNxt;

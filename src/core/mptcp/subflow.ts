@@ -91,6 +91,8 @@ export class MptcpSubflow implements SubflowOwner {
   private rowRcvNxt = 0;
   /** A DSS that carries our DATA_FIN is due on this subflow's next ACK. */
   isFinDue = false;
+  /** Data goes without a DATA_ACK: it would say nothing new (number-sizes.ts). */
+  omitsDataAck = false;
   closeReason: CloseReason | null = null;
 
   private readonly out = new OptionsOut(this);
@@ -141,7 +143,7 @@ export class MptcpSubflow implements SubflowOwner {
   dataOptionBytes(): number {
     const { mode, fallback, numbers, keys, isProven } = this.connection;
     if (mode === 'tcp' && !fallback.needsOptionRoom) return 0;
-    const bytes = dssBytes(numbers.ackBytes, numbers.dsnBytes, keys.checksums);
+    const bytes = dssBytes(this.omitsDataAck ? 0 : numbers.ackBytes, numbers.dsnBytes, keys.checksums);
     return isProven || this.side === 'passive' ? bytes : Math.max(bytes, handshake.capableDataBytes(keys.checksums));
   }
 

@@ -1,6 +1,6 @@
 /** Data sequence numbers of four and of eight bytes in what we send (RFC 8684 3.3.1, 3.3.2), and the room that they leave. */
 import test from 'ava';
-import { LOOK_BYTES, NEAR_BYTES, NumberSizes } from '../../../src/core/mptcp/number-sizes.js';
+import { LOOK_BYTES, NEAR_BYTES, NumberSizes, REPEAT_BYTES } from '../../../src/core/mptcp/number-sizes.js';
 import { MptcpScript, type Sent } from '../../support/mptcp-script.js';
 
 const S = 1_000_000;
@@ -60,8 +60,8 @@ test('what we send: four bytes, and eight once 400 Mbit/s flow; each segment is 
     if (full === undefined) continue;
     sizes.add(`${full.dss!.ackBytes} ${full.dss!.dsnBytes} ${full.len} ${full.optionBytes}`);
   }
-  // Timestamps 10, DSS 18 (then 22): with 40 bytes of headers in 1500.
-  t.deepEqual([...sizes], ['4 4 1432 28', '4 8 1428 32']);
+  // Timestamps 10, DSS 18 (then 14 without DATA_ACK, then 18): with 40 bytes of headers in 1500.
+  t.deepEqual([...sizes], ['4 4 1432 28', '0 4 1436 24', '0 8 1432 28']);
 });
 
 test('a mapping from long ago says all 64 bits, in place of the DATA_ACK, so that its segment is no longer than others', (t) => {
@@ -144,4 +144,54 @@ test('beside timestamps and a DATA_ACK of four bytes an ACK has room for two SAC
     t.like(last.at(-1)!, { sackCount: blocks });
     t.is(last.at(-1)!.dss!.ackBytes, dsnBytes);
   }
+});
+
+test('data goes without a DATA_ACK that has long been said, and with it as soon as it, or the window, is another', (t) => {
+  const s = MptcpScript.connected({ side: 'passive', peer: { wscale: 4, ts: true } });
+  s.p0.exchange({ len: 100, dss: { dsn: 1, dsnBytes: 4, ack: 1 } });
+  const bytes = new Uint8Array(50_000);
+  /** Sends so much, and returns the kinds of full segments that it took. */
+  const send = (total: number) => {
+    const kinds = new Set<string>();
+    for (let at = 0; at < total; at += bytes.length) {
+      s.c.write(s.nowUs, bytes);
+      for (const x of mapped(s.out()).filter((y) => y.len > 1400)) kinds.add(`${x.dss!.ackBytes} ${x.len}`);
+      s.nowUs += 20_000;
+      s.p0.ack(s.c.sender.sndNxt);
+    }
+    return [...kinds];
+  };
+  t.deepEqual(send(REPEAT_BYTES - 200_000), ['4 1432']);
+  t.deepEqual(send(REPEAT_BYTES), ['4 1432', '0 1436']);
+  // Data of the peer: its acknowledgment is on the very next segment.
+  s.p0.send({ len: 100, dss: { dsn: 101, dsnBytes: 4, ack: s.c.sender.sndNxt } });
+  s.c.write(s.nowUs, bytes);
+  t.like(mapped(s.out())[0]!.dss!, { ack: 201, ackBytes: 4 });
+  s.p0.ack(s.c.sender.sndNxt);
+  t.deepEqual(send(2 * REPEAT_BYTES), ['4 1432', '0 1436']);
+  // The application stops reading, the window shrinks, and is read again.
+  s.readLimit = 0;
+  s.p0.exchange({ len: 100, dss: { dsn: 201, dsnBytes: 4, ack: s.c.sender.sndNxt } });
+  t.deepEqual(send(2 * REPEAT_BYTES), ['4 1432', '0 1436']);
+  s.readLimit = Number.POSITIVE_INFINITY;
+  s.c.resume(s.nowUs);
+  t.deepEqual(send(50_000), ['4 1432']);
+});
+
+test('a new subflow, and one that has stalled, says its DATA_ACK with data in any case', (t) => {
+  const s = MptcpScript.joined(2, { side: 'passive', peer: { wscale: 4, ts: true } });
+  s.c.setLocalBackup(s.nowUs, s.p1.sf.id, true);
+  const bytes = new Uint8Array(50_000);
+  for (let at = 0; at < 2 * REPEAT_BYTES; at += bytes.length) {
+    s.c.write(s.nowUs, bytes);
+    s.out();
+    s.nowUs += 20_000;
+    s.p0.ack(s.c.sender.sndNxt);
+  }
+  t.deepEqual([s.p0.sf.omitsDataAck, s.p1.sf.omitsDataAck], [true, false]);
+  s.c.suspectSubflow(s.nowUs, s.p0.sf.id, 'test');
+  const sent = mapped(s.write(20_000));
+  t.true(sent.length > 3);
+  t.true(sent.every((x) => x.path === 1 && x.dss!.ackBytes === 8));
+  t.deepEqual([s.p0.sf.omitsDataAck, s.p1.sf.omitsDataAck], [false, false]);
 });
