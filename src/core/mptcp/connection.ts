@@ -436,6 +436,7 @@ export class Connection implements ConnectionApi {
       fastClose.nextDeadline(),
       dataRto.deadlineUs,
       this.mode === 'mptcp' ? this.silence.nextDeadline() : NEVER,
+      this.state !== 'closed' ? this.leaving.deadlineUs : NEVER,
     );
     for (const sf of this.subflows) {
       // Without its link a subflow stands still, clocks included; `kick` wakes it.

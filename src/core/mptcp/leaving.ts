@@ -15,11 +15,15 @@ const SOONER = 0.8;
 const LATE_MIN_US: Micros = 20 * US_PER_MS;
 
 export class Leaving {
+  /** When the first of them will be late; NEVER: none can be. */
+  deadlineUs: Micros = NEVER;
+
   constructor(private readonly c: Connection) {}
 
   /** Every poll. */
   check(nowUs: Micros): void {
     const { c } = this;
+    this.deadlineUs = NEVER;
     if (c.mode !== 'mptcp' || c.subflows.length < 2 || c.copies.areWanted) return;
     for (const sf of c.subflows) {
       const isLeft = sf.isBackup && !sf.isStalled && sf.tcp.oldestUnackedSentUs !== NEVER;
@@ -31,7 +35,9 @@ export class Leaving {
 
   private review(nowUs: Micros, sf: MptcpSubflow, elsewhereUs: Micros): void {
     const { tcp } = sf;
-    const keptBytes = isLate(nowUs, sf) ? 0 : bytesWithin(sf, elsewhereUs / SOONER);
+    const lateAtUs = lateFromUs(sf);
+    if (lateAtUs > nowUs) this.deadlineUs = Math.min(this.deadlineUs, lateAtUs);
+    const keptBytes = lateAtUs > nowUs ? bytesWithin(sf, elsewhereUs / SOONER) : 0;
     const fromSeq = tcp.sndUna + keptBytes;
     // Small change is not worth a look at each segment.
     if (fromSeq + tcp.mssBytes > Math.min(sf.copiedFromSeq, tcp.sndNxt)) return;
@@ -66,14 +72,20 @@ export function isSoonerElsewhere(c: Connection, sf: MptcpSubflow): boolean {
   return soonestElsewhereUs(c, sf) < SOONER * Math.max(arrivalUs(sf), queueUs);
 }
 
-/** Of what `sf` has outstanding, how much arrives within `us`: it leaves the queue at the path's rate. */
-function bytesWithin({ tcp }: MptcpSubflow, us: Micros): number {
-  return Math.floor((tcp.deliveryRateBytesPerS * (us + tcp.rtt.minRttUs / 2)) / US_PER_S);
+/**
+ * Of what `sf` has outstanding, how much arrives within `us`: it leaves the queue at the path's rate. A path that was not
+ * full has no queue, and its rate is not known.
+ */
+function bytesWithin({ tcp, copiedFromSeq }: MptcpSubflow, us: Micros): number {
+  const isFull = 2 * tcp.inFlightBytes >= tcp.cc.cwndBytes || copiedFromSeq !== Number.POSITIVE_INFINITY;
+  const rate = tcp.deliveryRateBytesPerS;
+  if (!isFull || rate === 0) return Number.POSITIVE_INFINITY;
+  return Math.floor((rate * (us + tcp.rtt.minRttUs / 2)) / US_PER_S);
 }
 
-function isLate(nowUs: Micros, { tcp }: MptcpSubflow): boolean {
+function lateFromUs({ tcp }: MptcpSubflow): Micros {
   const { srttUs, rttVarUs } = tcp.rtt;
   const expectedUs = Math.max(tcp.lastProgressUs, tcp.oldestUnackedSentUs + srttUs);
   const isLone = tcp.sndNxt - tcp.sndUna <= tcp.mssBytes;
-  return nowUs - expectedUs > Math.max(LATE_MIN_US, 2 * rttVarUs) + (isLone ? DELAYED_ACK_US : 0);
+  return expectedUs + Math.max(LATE_MIN_US, 2 * rttVarUs) + (isLone ? DELAYED_ACK_US : 0);
 }
