@@ -113,8 +113,8 @@ export const mutations: readonly Mutation[] = [
   {
     row: 'P16',
     file: 'src/core/mptcp/leaving.ts',
-    find: 'const SOONER = 0.8;',
-    replace: 'const SOONER = 8;',
+    find: 'lateAtUs > nowUs ? bytesWithin(sf, elsewhereUs / SOONER) : 0',
+    replace: '0',
   },
   {
     row: 'P17',
