@@ -40,9 +40,9 @@ add() {
   failed=$((failed + n))
 }
 
-# The files of the last run's results, a line for each test; ava writes "ok 7 - lab › policy › title".
+# The files of the last run's results, a line for each test; for files of one directory ava writes "ok 7 - policy › title".
 files() {
-  sed -nE -e "s,^$1 [0-9]+ - (interop|lab) › ([a-z0-9-]+) › .*,dist/tests/\\1/\\2.test.js,p" \
+  sed -nE -e "s,^$1 [0-9]+ - ([a-z0-9-]+) › .*,$2/\\1.test.js,p" \
     -e "s,^$1 [0-9]+ - (dist/tests/[^ ]+\\.test\\.js) .*,\\1,p" "$log"
 }
 
@@ -56,16 +56,17 @@ measure() {
   done
 }
 
-# Side by side, and those that fail once more, alone.
+# Side by side, all of one directory, and those that fail once more, alone.
 drive() {
   if run "$@"; then
     add 0
     return
   fi
   shift
-  files 'not ok' | sort -u >"$log.bad"
+  dir=$(dirname "$1")
+  files 'not ok' "$dir" | sort -u >"$log.bad"
   [ -s "$log.bad" ] || printf '%s\n' "$@" >"$log.bad"
-  passed=$((passed + $(files ok | grep -cvxFf "$log.bad")))
+  passed=$((passed + $(files ok "$dir" | grep -cvxFf "$log.bad")))
   echo "# failed: once more, alone (load $(cut -d ' ' -f 1 /proc/loadavg)):" $(cat "$log.bad")
   measure $(cat "$log.bad")
 }

@@ -67,10 +67,11 @@ export class Driver implements Edge {
     config: Partial<EngineConfig>,
     private readonly events: DriverEvents,
   ) {
-    this.engine = new Engine(nodeEnv, config);
+    this.engine = new Engine(nodeEnv, config, () => this.flushSoon());
     this.table = new GuardTable(name);
     this.guards = new GuardPool((ports) => this.onPorts(ports));
     this.timer = new DeadlineTimer(() => {
+      this.isScheduled = true;
       this.engine.onTimer(this.nowUs());
       this.flush();
     });

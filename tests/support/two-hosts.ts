@@ -11,9 +11,13 @@ export const LOCAL = [parseIp('10.0.1.1'), parseIp('10.0.2.1')] as const;
 export const S = 1_000_000;
 
 /** A client with two links to a server, boxes on the first, and one connection that has carried a byte each way. */
-export function connected(config: Partial<EngineConfig> = {}, middleboxes: readonly Middlebox[] = []) {
+export function connected(
+  config: Partial<EngineConfig> = {},
+  middleboxes: readonly Middlebox[] = [],
+  onClientWork?: () => void,
+) {
   const network = new Network(7);
-  const client = network.addHost({ name: 'client' }, (env) => new Engine(env, config));
+  const client = network.addHost({ name: 'client' }, (env) => new Engine(env, config, onClientWork));
   const server = network.addHost({ name: 'server' }, (env) => new Engine(env, config));
   server.addLink({ id: 0, name: 'eth0', mtuBytes: 1500, addresses: [SERVER], isUp: true });
   for (const [i, address] of LOCAL.entries()) {

@@ -53,6 +53,7 @@ export class Engine implements EngineApi, ConnectionHost {
   /** Connections that are over, the longest first. */
   private readonly lingering = new Set<Connection>();
   private dirty = new Set<Connection>();
+  private isFlushing = false;
   private readonly events: EngineEvent[] = [];
   private readonly counts = new Map<string, number>();
   private readonly isns: IsnGenerator;
@@ -67,9 +68,11 @@ export class Engine implements EngineApi, ConnectionHost {
   private nextConnectionId = 1;
   private retryAtUs: Micros = NEVER;
 
+  /** `onWork`: a flush is due, whoever caused it; told once until it has come. */
   constructor(
     readonly env: CoreEnv,
     config: Partial<EngineConfig> = {},
+    private readonly onWork: () => void = () => {},
   ) {
     this.config = { ...DEFAULT_ENGINE_CONFIG, ...config };
     this.isns = new IsnGenerator(env);
@@ -278,6 +281,7 @@ export class Engine implements EngineApi, ConnectionHost {
   }
 
   flush(nowUs: Micros, edge: Edge): void {
+    this.isFlushing = true;
     if (this.lingering.size > this.config.maxTimeWait) this.endOldTimeWaits(nowUs);
     for (const link of this.links.values()) link.begin(edge, this.sendingRate);
     for (let round = 0; round < MAX_FLUSH_ROUNDS && this.dirty.size > 0; round++) {
@@ -291,6 +295,7 @@ export class Engine implements EngineApi, ConnectionHost {
         this.timers.set(c, Math.max(at, nowUs + 50));
       }
     }
+    this.isFlushing = false;
     this.retryAtUs = this.dirty.size > 0 ? nowUs : NEVER;
     for (const link of this.links.values()) {
       link.finish();
@@ -334,6 +339,7 @@ export class Engine implements EngineApi, ConnectionHost {
   // ---- ConnectionHost ------------------------------------------------------------------------------------------
 
   markDirty(connection: Connection): void {
+    if (this.dirty.size === 0 && !this.isFlushing) this.onWork();
     this.dirty.add(connection);
   }
 
