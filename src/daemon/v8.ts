@@ -6,7 +6,7 @@ import { setFlagsFromString } from 'node:v8';
  * buffer outside the heap for each record; those that live through a round trip are promoted and count. V8's own choice
  * is near 130 % of a small heap, which is a full collection every 10 MB of traffic and a third of all CPU time.
  */
-const GROWTH_PERCENT = 120;
+const GROWTH_PERCENT = 400;
 
 /**
  * Bytes of bytecode that a function runs before V8 considers compiling it; the default is 132 KB. A packet on an idle
