@@ -67,9 +67,9 @@ scenarios(
 );
 
 // A kernel's client listens nowhere: it answers a join to its own port with RST. We find the connection by token (RFC 8684 3.2).
-scenario(
+scenarios(
   'the client announces an address without a port, and the server joins: we take it, where a kernel refuses',
-  { role: 'client', family: 4, but: { MPJoinSynAckRx: 1 } },
+  { role: 'client', but: { MPJoinSynAckRx: 1 } },
   async (play) => {
     const { client, addressOf, ours, b } = play;
     await play.exchange(1000);
@@ -81,9 +81,9 @@ scenario(
   },
 );
 
-scenario(
+scenarios(
   'the client announces an address without a port, and we join as the server: a kernel refuses, nothing else suffers',
-  { role: 'server', family: 4 },
+  { role: 'server' },
   async (play) => {
     const { client, server, addressOf, ours, t } = play;
     await play.exchange(1000);
@@ -171,9 +171,9 @@ for (const who of ['client', 'server'] as const) {
   });
 }
 
-scenario(
+scenarios(
   'the kernel refuses a join beyond its limit, with its reason',
-  { role: 'client', family: 4, b: { maxExtraSubflows: 0 } },
+  { role: 'client', b: { maxExtraSubflows: 0 } },
   async (play) => {
     const { client, server, addressOf, ours, b, t } = play;
     await play.exchange(1000);
@@ -185,10 +185,10 @@ scenario(
   },
 );
 
-scenario(
+scenarios(
   'we refuse a join beyond our limit, with the reason',
   // The SYN is refused at once (RFC 8684 3.2); a kernel answers it and resets after the third packet.
-  { role: 'server', family: 4, a: { maxExtraSubflows: 0 }, but: { MPJoinSynAckRx: 0, MPRstTx: 0 } },
+  { role: 'server', a: { maxExtraSubflows: 0 }, but: { MPJoinSynAckRx: 0, MPRstTx: 0 } },
   async (play) => {
     const { client, server, addressOf, b } = play;
     await play.exchange(1000);

@@ -2,7 +2,7 @@
  * Interop matrix, the other signals: MP_PRIO toggled, backup joins and failover, FASTCLOSE, reasons of RSTs, Fast Open
  * ignored. How a scenario is judged: tests/support/matrix.ts.
  */
-import { closeBoth, type Play, scenario, scenarios } from '../support/matrix.js';
+import { closeBoth, type Play, scenarios } from '../support/matrix.js';
 import { eventually, linkOf, type Party } from '../support/party.js';
 
 /** MP_TCPRST of a RST: flags and reason. */
@@ -113,11 +113,11 @@ scenarios(
   },
 );
 
-scenario(
+scenarios(
   'we reset one subflow, with a reason: the kernel goes on with the other',
   {
     role: 'client',
-    family: 4,
+
     isOursOnly: true,
     but: { MPCapableSYNRX: 1, MPCapableACKRX: 1, MPJoinSynRx: 1, MPJoinAckRx: 1, MPRstRx: 1 },
   },
@@ -133,11 +133,11 @@ scenario(
   },
 );
 
-scenario(
+scenarios(
   'we reset a silent subflow: the kernel reads that it performed badly, for now',
   {
     role: 'client',
-    family: 4,
+
     isOursOnly: true,
     but: { MPCapableSYNRX: 1, MPCapableACKRX: 1, MPJoinSynRx: 1, MPJoinAckRx: 1, MPRstRx: 1 },
   },
@@ -165,11 +165,11 @@ scenario(
   },
 );
 
-scenario(
+scenarios(
   'we end while a subflow is silent whose bytes went elsewhere: it is reset, and the kernel is told that too much was out',
   {
     role: 'client',
-    family: 4,
+
     isOursOnly: true,
     but: { MPCapableSYNRX: 1, MPCapableACKRX: 1, MPJoinSynRx: 1, MPJoinAckRx: 1, MPRstRx: 1 },
   },
@@ -191,9 +191,9 @@ scenario(
 );
 
 for (const reason of [2, 4, 5, 6]) {
-  scenario(
+  scenarios(
     `the kernel’s RST says ${reason} on its way to us: told with the end of the subflow, and whether it may be tried again`,
-    { role: 'client', family: 4, b: { maxExtraSubflows: 0 } },
+    { role: 'client', b: { maxExtraSubflows: 0 } },
     async (play) => {
       const { client, server, addressOf, ours, lab, b, t } = play;
       await play.exchange(1000);
@@ -249,9 +249,9 @@ scenarios('MP_JOIN is missing from the third packet: whoever is joined resets it
   closeBoth(play);
 });
 
-scenario(
+scenarios(
   'Fast Open: data in a SYN is not taken; Linux sends it again without the keys, and both go on as plain TCP',
-  { role: 'server', family: 4, b: { fastOpenBytes: 500 } },
+  { role: 'server', b: { fastOpenBytes: 500 } },
   async (play) => {
     const { a, b, t } = play;
     await eventually(async () => (await a.stat()).received === 500, 'the data of the SYN');

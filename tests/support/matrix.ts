@@ -177,16 +177,16 @@ export function scenario(
   });
 }
 
-/** The same in both roles and in the families. */
+/** The same in the families and in both roles, or in the one that it names. */
 export function scenarios(
   title: string,
-  what: Omit<Scenario, 'role' | 'family'>,
+  what: Omit<Scenario, 'role' | 'family'> & { readonly role?: Scenario['role'] },
   body: (play: Play) => Promise<void>,
   families: readonly Family[] = [4, 6],
 ): void {
   const references = { client: { counters: null }, server: { counters: null } };
   for (const family of families) {
-    for (const role of ['client', 'server'] as const) {
+    for (const role of what.role === undefined ? (['client', 'server'] as const) : [what.role]) {
       const name = family === 'mixed' ? 'IPv4 and IPv6' : `IPv${family}`;
       scenario(`${title}; we are the ${role}, ${name}`, { ...what, role, family }, body, references[role]);
     }
