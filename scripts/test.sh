@@ -2,9 +2,9 @@
 # `npm test`: set-up, lint, then all tests; the last line is "N passed, N failed" from ava's own count. Arguments choose
 # test files instead (npm test -- dist/tests/lab/*.js).
 #
-# What computes (unit, sim, fuzz) uses every core, in one run, and small files share threads (see share); what drives the kernel mostly waits, and does so on every core
-# and one more; what drives daemons, on every core. What measures real links goes one file at a time, so that tests do not
-# disturb each other's clocks. Files of all but the first kind that fail are run once more, alone, because their budgets
+# What computes (unit, sim, fuzz) uses every core, in one run, and small files share threads (see share); what drives the
+# kernel mostly waits, and does so on every core and one more; what drives daemons, on every core. What measures real links
+# goes one file at a time, so that tests do not disturb each other's clocks. Files of all but the first kind that fail are run once more, alone, because their budgets
 # (milliseconds on links of known rate) suppose a machine that is not busy with something else. The first failure stays in
 # the output, and the second one counts.
 set -u
