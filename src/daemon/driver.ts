@@ -1,6 +1,7 @@
 /**
  * The driver of one engine: packet ports and the guard below, one timer, one flush. Every input ends in `flushSoon` (the
- * engine asks for it by itself where something is to be sent); the flush itself runs once at the end of the tick, so that everything that arrived together is answered together:
+ * engine asks for it by itself where something is to be sent); the flush itself runs once at the end of the tick, so that
+ * everything that arrived together is answered together:
  *
  *   packets in / timer / application  →  flushSoon  →  flush: engine.flush, events, onFlushed (which may write more)
  */
