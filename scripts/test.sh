@@ -73,10 +73,11 @@ drive() {
 
 # share DIRECTORY N: prints what to run in place of its test files. To begin a thread (load the modules, compile them,
 # optimize them again) costs more than most files' tests, so N files that import others (all-1.test.js, ...) stand for all
-# but those that have hooks or that wait for something, which others would delay, and those that take long ($heavy).
+# but those that have hooks or that wait for something, which others would delay, those whose snapshots are found by the
+# name of their file, and those that take long ($heavy).
 share() {
   find "$1" -maxdepth 1 -name '*.test.js' | sort >"$log.bad"
-  alone=$(xargs grep -lE 'async |await |test\.(before|after|serial)' <"$log.bad"; grep -E "/($heavy)\.test" "$log.bad")
+  alone=$(xargs grep -lE 'async |await |test\.(before|after|serial)|\.snapshot\(' <"$log.bad"; grep -E "/($heavy)\.test" "$log.bad")
   printf '%s\n' $alone
   grep -vxF -e '' -e "$alone" "$log.bad" | awk -v n="$2" -v dir="$1" '{
     all = dir "/all-" (NR % n + 1) ".test.js"
