@@ -26,7 +26,7 @@ import { ServerDaemon } from './server.js';
 import { ServerView } from './server-view.js';
 import type { SideView, Standing } from './side-view.js';
 import { loadIdentity } from './tls.js';
-import { collectSeldom, compileEarly } from './v8.js';
+import { collectSeldom, setUpV8 } from './v8.js';
 import { warmUp } from './warm-up.js';
 
 /** Rates are sampled this often even when nobody asks. */
@@ -36,7 +36,7 @@ const LOOK_MS = 250;
 
 /** Runs until a signal ends it; resolves to the exit code. Throws what stops it from starting. */
 export async function runDaemon(loaded: LoadedConfig): Promise<number> {
-  compileEarly();
+  setUpV8();
   warmUp();
   collectSeldom();
   const daemon = await Daemon.start(loaded);

@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { stringify } from 'yaml';
 import { generateKey, PIN_PREFIX, parseKey, pinOf } from '../config/keys.js';
 import type { StatusDocument } from '../control/protocol.js';
+import { NODE_OPTIONS } from '../daemon/v8.js';
 import { monotonicMs } from './arrivals.js';
 import { endChild } from './namespaces.js';
 import { isInSandbox } from './sandbox.js';
@@ -126,7 +127,7 @@ function startEnd(
   writeFileSync(configFile, stringify({ state_dir: join(home, 'state'), control: { socket }, ...config }));
   const process_ = lab.spawn(
     node,
-    [process.execPath, ...process.execArgv, labScript('../cli/main.js'), 'run', configFile],
+    [process.execPath, ...NODE_OPTIONS, ...process.execArgv, labScript('../cli/main.js'), 'run', configFile],
     { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } },
   );
   const log = createWriteStream(logFile);

@@ -13,7 +13,7 @@ import type { FlowTuple } from '../tcp/flow.js';
 import type { CloseReason, OptionVerdict, SegmentSink, SendUnit, SubflowOwner } from '../tcp/owner.js';
 import { type SubflowConfig, TcpSubflow } from '../tcp/subflow.js';
 import type { SegmentView } from '../wire/segment.js';
-import { FIRST_WINDOW_BYTES, MAX_WINDOW_BYTES } from './settings.js';
+import { FIRST_WINDOW_BYTES, MAX_FLIGHT_BYTES, MAX_WINDOW_BYTES } from './settings.js';
 import type { FlowHost } from './terminator.js';
 
 export class TerminatedFlow implements SubflowOwner {
@@ -164,7 +164,7 @@ export class TerminatedFlow implements SubflowOwner {
   }
 
   hasPending(): boolean {
-    return this.unsentBytes > 0;
+    return this.unsentBytes > 0 && this.tcp.inFlightBytes < MAX_FLIGHT_BYTES;
   }
 
   pendingBytes(): number {

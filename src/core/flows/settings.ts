@@ -10,6 +10,12 @@ export const FIRST_WINDOW_BYTES = 128 * 1024;
 export const MAX_WINDOW_BYTES = 4 * 1024 * 1024;
 /** Windows of all flows together: beyond it none grows. */
 export const MAX_WINDOWS_BYTES = 256 * 1024 * 1024;
+/**
+ * On their way to an application at once: a TUN loses nothing, so congestion control would let a whole receive buffer wait
+ * there. 2 Gbit/s with 8 ms until the application's host has run again.
+ */
+export const MAX_FLIGHT_BYTES = 2 * 1024 * 1024;
+
 /** Shift of our windows (RFC 7323): MAX_WINDOW_BYTES fits. */
 export const WINDOW_SHIFT = 7;
 

@@ -49,6 +49,7 @@ import { Leaving } from './leaving.js';
 import { NumberSizes } from './number-sizes.js';
 import { ALWAYS_DATA_ACK_BYTES } from './options-out.js';
 import { PathHealth } from './path-health.js';
+import { FIRST_RECEIVE_BUFFER_BYTES, ReceiveWindow } from './receive-window.js';
 import { DataReceiver } from './receiver.js';
 import { Reinjector } from './reinjector.js';
 import { DataSender } from './sender.js';
@@ -92,6 +93,7 @@ export class Connection implements ConnectionApi {
   readonly keys: KeyPair;
   readonly sender = new DataSender();
   readonly receiver: DataReceiver;
+  private readonly receiveWindow: ReceiveWindow;
   readonly numbers = new NumberSizes();
   readonly subflows: MptcpSubflow[] = [];
   readonly addresses = new AddressBook();
@@ -146,7 +148,8 @@ export class Connection implements ConnectionApi {
     this.remote = { address: settings.flow.remoteAddress, port: settings.flow.remotePort };
     this.keys = new KeyPair(host.env, host.newKey(this));
     this.keys.checksums = settings.checksum;
-    this.receiver = new DataReceiver(settings.receiveBufferBytes);
+    this.receiver = new DataReceiver(Math.min(FIRST_RECEIVE_BUFFER_BYTES, settings.receiveBufferBytes));
+    this.receiveWindow = new ReceiveWindow(this, settings.receiveBufferBytes);
     this.dispatcher = new Dispatcher(this, host.scheduler(settings.scheduler));
     this.addresses.setInitial(settings.flow.localAddress, this.remote);
     if (this.mode === 'tcp') this.fallback.becomeTcp(0, 'MPTCP not asked for');
@@ -482,6 +485,7 @@ export class Connection implements ConnectionApi {
   afterSegment(nowUs: Micros, sf: MptcpSubflow): void {
     this.health.onSegment(nowUs, sf);
     if (sf.lateAtUs !== NEVER) this.reinjector.onProgress(sf);
+    this.receiveWindow.check(nowUs);
     this.host.markDirty(this);
   }
 

@@ -9,6 +9,9 @@
 /** What one piece costs besides its bytes (typed array, backing store and slot), measured on Node 20. */
 export const PIECE_OVERHEAD_BYTES = 256;
 
+/** In the place of what was taken, so that a list which is not yet cut short pins nothing. */
+const NO_BYTES = new Uint8Array(0);
+
 /** A block does not grow beyond this: it is handed up, and freed, as a whole. */
 const MAX_BLOCK_BYTES = 65_536;
 
@@ -75,11 +78,13 @@ export class Reassembly {
       this.head++;
       this.account(piece, -1);
       this.compact();
+      const { block } = piece;
+      piece.block = NO_BYTES;
       const end = piece.dsn + piece.length;
       if (end > dsn) {
         const skip = dsn - piece.dsn;
         this.duplicateBytes += skip;
-        return piece.block.subarray(skip, piece.length);
+        return block.subarray(skip, piece.length);
       }
       this.duplicateBytes += piece.length;
     }

@@ -104,6 +104,7 @@ export class SegmentArrives {
     if (ts.enabled && seg.hasTs) {
       ts.onAccepted(nowUs, seg.tsVal, seq, tcb.receiver.lastAckSent);
       ts.onEcho(seg.tsEcr);
+      if (payloadBytes > 0) ts.onDataEcho(nowUs, seg.tsEcr);
     }
     if (tcb.negotiated.ecn) this.#noteCongestionMarks(seg);
     if (tcb.state === 'syn-received') tcb.handshake.complete(nowUs, seg, seq);

@@ -96,6 +96,10 @@ export class TcpSubflow {
   get sndWndShift(): number {
     return this.#tcb.negotiated.sendShift;
   }
+  /** Round trip as the receiver of data sees it, which has no ACKs to measure by; 0 while unknown. */
+  get receiveRttUs(): Micros {
+    return Math.max(this.#tcb.ts.dataAgeUs, this.rtt.srttUs);
+  }
   get rcvNxt(): number {
     return this.#tcb.receiver.rcvNxt;
   }

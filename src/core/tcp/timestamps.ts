@@ -12,6 +12,10 @@ const RECENT_LIFETIME_US = 24 * 24 * 3600 * 1_000_000;
  */
 const PAWS_SLACK_TICKS = 1_000;
 
+/** An older echo than this says that the peer had nothing to send. */
+const MAX_DATA_AGE_US = 5_000_000;
+const DATA_AGE_GAIN = 1 / 8;
+
 export class Timestamps {
   /** Both ends sent the option in their SYNs. */
   enabled = false;
@@ -21,6 +25,9 @@ export class Timestamps {
   #echoed: number | null = null;
   #recentUs: Micros = 0;
   #hasRecent = false;
+  /** Smoothed age of what data echoes: the round trip as a receiver sees it. 0: nothing came yet. */
+  dataAgeUs: Micros = 0;
+  #agedEcho = -1;
 
   /** `offset`: not to be guessed, so that the clock tells nobody our uptime (RFC 7323 7.1). */
   constructor(private readonly offset: number) {}
@@ -43,6 +50,15 @@ export class Timestamps {
   /** Whether something that was sent at `sentUs` or later has been echoed. */
   hasEchoed(sentUs: Micros): boolean {
     return this.#echoed !== null && !isTsBefore(this.#echoed, this.valueAt(sentUs));
+  }
+
+  /** Data echoes `tsEcr`: one sample for each of our values. */
+  onDataEcho(nowUs: Micros, tsEcr: number): void {
+    if (tsEcr === this.#agedEcho) return;
+    this.#agedEcho = tsEcr;
+    const ageUs = Math.max(this.ageUs(nowUs, tsEcr), US_PER_MS);
+    if (ageUs > MAX_DATA_AGE_US) return;
+    this.dataAgeUs += this.dataAgeUs === 0 ? ageUs : (ageUs - this.dataAgeUs) * DATA_AGE_GAIN;
   }
 
   /** The peer's SYN. */

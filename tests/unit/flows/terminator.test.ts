@@ -3,7 +3,7 @@ import test from 'ava';
 import fc from 'fast-check';
 import type { ConnectionApi } from '../../../src/core/engine/api.js';
 import type { TerminatedFlow } from '../../../src/core/flows/flow.js';
-import { FIRST_WINDOW_BYTES, MAX_WINDOW_BYTES } from '../../../src/core/flows/settings.js';
+import { FIRST_WINDOW_BYTES, MAX_FLIGHT_BYTES, MAX_WINDOW_BYTES } from '../../../src/core/flows/settings.js';
 import { ACK, FIN, PSH, RST, SYN } from '../../support/packets.js';
 import { APP, TARGET, TunPair } from '../../support/tun-pair.js';
 
@@ -255,6 +255,28 @@ test('an application that does not read: bytes wait here, its window is probed, 
   pair.run(10 * S);
   t.true(atApp.bytes.equals(data));
   t.true(spaces > 0);
+});
+
+test('not more is on its way to an application at once than the limit says, however large its window', (t) => {
+  const pair = new TunPair();
+  const { application, flow } = pair.open();
+  const atApp = sink(application);
+  const data = pattern(4_000_000);
+  for (let i = 0; i < 5; i++) {
+    flow.write(pair.nowUs, data);
+    pair.run(2_000);
+  }
+  t.is(atApp.count, 5 * data.length);
+  t.true(flow.tcp.sndWndBytes > 1.5 * MAX_FLIGHT_BYTES && flow.tcp.cc.cwndBytes > MAX_FLIGHT_BYTES);
+  // Nothing is acknowledged any more.
+  pair.loses = (_packet, isUp) => isUp;
+  flow.write(pair.nowUs, data);
+  pair.run(0);
+  const { inFlightBytes } = flow.tcp;
+  t.true(inFlightBytes >= MAX_FLIGHT_BYTES && inFlightBytes < MAX_FLIGHT_BYTES + 65_536, `${inFlightBytes}`);
+  pair.loses = () => false;
+  pair.run(5 * S);
+  t.is(atApp.count, 6 * data.length);
 });
 
 test('the window grows with what is read, up to its limit', (t) => {
