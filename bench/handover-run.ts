@@ -35,7 +35,7 @@ export interface RunOptions {
   readonly say: (text: string) => void;
 }
 
-const GOODPUT_SECONDS = 20;
+const GOODPUT_SECONDS = 30;
 const QUICK_GOODPUT_SECONDS = 4;
 /** Of a download for duplicates: the rest of it is the steady state. */
 const STEADY_AFTER_SHARE = 0.25;
