@@ -185,7 +185,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     row: 'D22',
-    file: 'src/core/mptcp/connection.ts',
+    file: 'src/core/mptcp/options-out.ts',
     find: ' && !sf.isStalled && !sf.isLinkDown && sf.tcp.sndUna > ALWAYS_DATA_ACK_BYTES',
     replace: '',
   },

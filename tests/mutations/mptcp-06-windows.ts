@@ -76,7 +76,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     row: 'W13',
-    file: 'src/core/mptcp/connection.ts',
+    file: 'src/core/mptcp/receive-window.ts',
     find: 'if (sf.isConfirmed && sf.tcp.isEstablished) sf.tcp.requestAck(nowUs);',
     replace: '',
   },
@@ -85,6 +85,24 @@ export const mutations: readonly Mutation[] = [
     file: 'src/core/engine/config.ts',
     find: 'receiveBufferBytes: 8 * 1024 * 1024',
     replace: 'receiveBufferBytes: 4 * 1024 * 1024',
+  },
+  {
+    row: 'W14',
+    file: 'src/core/mptcp/receive-window.ts',
+    find: 'const ROUND_TRIPS = 2;',
+    replace: 'const ROUND_TRIPS = 1;',
+  },
+  {
+    row: 'W14',
+    file: 'src/core/mptcp/receive-window.ts',
+    find: 'if (!this.wasBehind) ',
+    replace: '',
+  },
+  {
+    row: 'W14',
+    file: 'src/core/mptcp/receive-window.ts',
+    find: 'slowestUs = Math.max(slowestUs, sf.tcp.receiveRttUs);',
+    replace: '{}',
   },
   {
     row: 'W14',

@@ -47,7 +47,7 @@ import * as joining from './joining.js';
 import { KeyPair } from './key-pair.js';
 import { Leaving } from './leaving.js';
 import { NumberSizes } from './number-sizes.js';
-import { ALWAYS_DATA_ACK_BYTES } from './options-out.js';
+import { updateDataAcks } from './options-out.js';
 import { PathHealth } from './path-health.js';
 import { FIRST_RECEIVE_BUFFER_BYTES, ReceiveWindow } from './receive-window.js';
 import { DataReceiver } from './receiver.js';
@@ -93,7 +93,7 @@ export class Connection implements ConnectionApi {
   readonly keys: KeyPair;
   readonly sender = new DataSender();
   readonly receiver: DataReceiver;
-  private readonly receiveWindow: ReceiveWindow;
+  readonly receiveWindow: ReceiveWindow;
   readonly numbers = new NumberSizes();
   readonly subflows: MptcpSubflow[] = [];
   readonly addresses = new AddressBook();
@@ -135,7 +135,6 @@ export class Connection implements ConnectionApi {
   private nextSubflowId = 0;
   /** 0: no keepalives. */
   private keepAliveIdleUs: Micros = 0;
-  private windowEdgeSent = 0;
   private lowWaterBytes = 0;
   private onSpace: (() => void) | null = null;
 
@@ -205,7 +204,7 @@ export class Connection implements ConnectionApi {
 
   resume(nowUs: Micros): void {
     this.receiver.resume();
-    this.updateWindow(nowUs);
+    this.receiveWindow.announce(nowUs);
   }
 
   end(_nowUs: Micros): void {
@@ -355,21 +354,6 @@ export class Connection implements ConnectionApi {
     this.refreshMss();
   }
 
-  /**
-   * Data goes without a DATA_ACK that says nothing new (3.3.2). Not the first of a subflow, whose peer may wait for one (to
-   * Linux it completes the handshake), nor what a path that was gone sends again (OptionsOut.writeMapping needs the room).
-   */
-  private updateDataAcks(): void {
-    const { receiver, sender, numbers, subflows } = this;
-    const isOld = numbers.isAckOld(receiver.rcvNxt, receiver.peekEdge(), sender.sndNxt);
-    for (const sf of subflows) {
-      const omits = isOld && !sf.isStalled && !sf.isLinkDown && sf.tcp.sndUna > ALWAYS_DATA_ACK_BYTES;
-      if (omits === sf.omitsDataAck) continue;
-      sf.omitsDataAck = omits;
-      sf.tcp.refreshMss();
-    }
-  }
-
   /** The options of data segments have another length now. */
   refreshMss(): void {
     for (const sf of this.subflows) sf.tcp.refreshMss();
@@ -392,7 +376,7 @@ export class Connection implements ConnectionApi {
     this.doubts.check(nowUs);
     if (this.mode === 'mptcp') this.silence.check(nowUs);
     this.harm.check(nowUs);
-    this.updateDataAcks();
+    updateDataAcks(this);
     for (const sf of this.subflows) {
       if (sf.isLinkDown) continue;
       if (sf.priority.checkAtUs <= nowUs) sf.priority.check(nowUs);
@@ -485,24 +469,12 @@ export class Connection implements ConnectionApi {
   afterSegment(nowUs: Micros, sf: MptcpSubflow): void {
     this.health.onSegment(nowUs, sf);
     if (sf.lateAtUs !== NEVER) this.reinjector.onProgress(sf);
-    this.receiveWindow.check(nowUs);
+    this.receiveWindow.grow(nowUs);
     this.host.markDirty(this);
   }
 
   onDsnReceived(dsnBytes: number, dsn: number, endDsn: number): void {
     if (this.numbers.onReceived(dsnBytes, dsn, endDsn, this.receiver.capacityBytes)) this.refreshMss();
-  }
-
-  onWindowSent(): void {
-    this.windowEdgeSent = this.receiver.windowEdge();
-  }
-
-  /** Announces a window that has opened by a good part, if the peer may be waiting for it (RFC 9293 3.8.6.2.2). */
-  private updateWindow(nowUs: Micros): void {
-    const opened = this.receiver.peekEdge() - this.windowEdgeSent;
-    if (opened < Math.min(this.receiver.capacityBytes / 4, 128 * 1024)) return;
-    for (const sf of this.subflows) if (sf.isConfirmed && sf.tcp.isEstablished) sf.tcp.requestAck(nowUs);
-    this.host.markDirty(this);
   }
 
   onSignals(nowUs: Micros, sf: MptcpSubflow, o: MptcpOptions): OptionVerdict {

@@ -15,12 +15,13 @@ import {
   writeFastclose,
   writeTcprst,
 } from '../wire/mptcp-options.js';
+import type { Connection } from './connection.js';
 import type { OutboundMapping } from './send-buffer.js';
 import { signalCounter } from './signals.js';
 import type { MptcpSubflow } from './subflow.js';
 
 /** Each ACK of so many first bytes of a subflow carries a DATA_ACK, and so does each of its first data, so many bytes. */
-export const ALWAYS_DATA_ACK_BYTES = 65_536;
+const ALWAYS_DATA_ACK_BYTES = 65_536;
 
 export class OptionsOut {
   private lastDataAckSent = 0;
@@ -119,7 +120,7 @@ export class OptionsOut {
 
   private noteDataAckSent(ack: number): void {
     this.lastDataAckSent = ack;
-    this.sf.connection.onWindowSent();
+    this.sf.connection.receiveWindow.onSent();
   }
 
   /** MP_FASTCLOSE (3.5), MP_FAIL (3.7), MP_TCPRST (3.6) on a RST. */
@@ -151,4 +152,18 @@ export function tcprstFlags(reason: number): number {
   const { lackOfResources, tooMuchOutstanding, unacceptablePerformance } = RST_REASON;
   const isTransient = [lackOfResources, tooMuchOutstanding, unacceptablePerformance].some((r) => r === reason);
   return isTransient ? TCPRST_T_TRANSIENT : 0;
+}
+
+/**
+ * Data goes without a DATA_ACK that says nothing new (3.3.2). Not the first of a subflow, whose peer may wait for one (to
+ * Linux it completes the handshake), nor what a path that was gone sends again (writeMapping needs the room).
+ */
+export function updateDataAcks({ receiver, sender, numbers, subflows }: Connection): void {
+  const isOld = numbers.isAckOld(receiver.rcvNxt, receiver.peekEdge(), sender.sndNxt);
+  for (const sf of subflows) {
+    const omits = isOld && !sf.isStalled && !sf.isLinkDown && sf.tcp.sndUna > ALWAYS_DATA_ACK_BYTES;
+    if (omits === sf.omitsDataAck) continue;
+    sf.omitsDataAck = omits;
+    sf.tcp.refreshMss();
+  }
 }
