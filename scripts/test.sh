@@ -97,8 +97,8 @@ else
   measuring='bench|demo|emulator|handover-receipt'
   drive $(($(nproc) + 1)) $(find dist/tests/interop -name '*.test.js' | sort)
   # Those that take longest go first, lest one of them goes on when all others are done.
-  drive "$(nproc)" dist/tests/lab/tunnel.test.js dist/tests/lab/applications.test.js $(find dist/tests/lab -name '*.test.js' |
-    grep -Ev "/lab/($measuring|tunnel|applications)\\.test" | sort)
+  drive "$(nproc)" dist/tests/lab/tunnel.test.js dist/tests/lab/catalogue-own.test.js dist/tests/lab/applications.test.js $(find dist/tests/lab -name '*.test.js' |
+    grep -Ev "/lab/($measuring|tunnel|catalogue-own|applications)\\.test" | sort)
   measure $(find dist/tests/lab -name '*.test.js' | grep -E "/lab/($measuring)\\.test" | sort)
 fi
 echo "$passed passed, $failed failed"
