@@ -52,7 +52,8 @@ export function stageKey(c: CatalogueCase): string {
     down.rateBps,
     down.queueBytes,
   ]);
-  return JSON.stringify([links, c.maxPathsPerLink, has('server-gains'), has('rebinds')]);
+  // Where the server's addresses change they are others afterwards.
+  return JSON.stringify([links, c.maxPathsPerLink, has('server-gains') ? c.name : '', has('rebinds')]);
 }
 
 /** What a link's radio hears at its full rate, and how much less it is at each tenth of it (fade in sim/catalogue/timelines). */
