@@ -2,18 +2,13 @@
  * `npm run catalogue [-- WORD]`: every starred case of the handover catalogue (with WORD: those whose name has it) with real
  * processes, at full rates and times. Prints one line a case; exit status 1 if something that must hold did not.
  */
-import { readFileSync } from 'node:fs';
-import { Stage, stageKey } from '../src/lab/catalogue.js';
-import { catalogue } from '../src/sim/catalogue/cases.js';
-import { parseTrace } from '../src/sim/trace.js';
+import { Stage, stageKey, starredCases } from '../src/lab/catalogue.js';
 
-const TRACES = 'tests/fixtures/traces';
-const trace = (way: string) => parseTrace(readFileSync(`${TRACES}/lte-driving-a.${way}`, 'utf8'));
-const options = { prefix: 'mptun-catalogue-', tracesDir: TRACES };
+const options = { prefix: 'mptun-catalogue-', tracesDir: 'tests/fixtures/traces' };
 const word = process.argv[2] ?? '';
 
-const cases = catalogue({ lteDriving: { up: trace('up'), down: trace('down') } })
-  .filter(({ lab, name }) => lab !== null && name.includes(word))
+const cases = starredCases(options.tracesDir)
+  .filter(({ name }) => name.includes(word))
   .map((c) => ({ c, key: stageKey(c) }))
   .sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0));
 

@@ -4,9 +4,9 @@
 #
 # What computes (unit, sim, fuzz) uses every core, in one run, and small files share threads (see share); what drives the
 # kernel mostly waits, and does so on every core and one more; what drives daemons, on every core. What measures real links
-# goes one file at a time, so that tests do not disturb each other's clocks. Files of all but the first kind that fail are run once more, alone, because their budgets
-# (milliseconds on links of known rate) suppose a machine that is not busy with something else. The first failure stays in
-# the output, and the second one counts.
+# goes one file at a time, so that tests do not disturb each other's clocks. Files of all but the first kind that fail are
+# run once more, alone, because their budgets (milliseconds on links of known rate) suppose a machine that is not busy with
+# something else. The first failure stays in the output, and the second one counts.
 set -u
 cd "$(dirname "$0")/.."
 sh scripts/setup.sh || exit 1
@@ -97,8 +97,9 @@ else
   measuring='bench|demo|emulator|handover-receipt'
   drive $(($(nproc) + 1)) $(find dist/tests/interop -name '*.test.js' | sort)
   # Those that take longest go first, lest one of them goes on when all others are done.
-  drive "$(nproc)" dist/tests/lab/tunnel.test.js dist/tests/lab/catalogue-own.test.js dist/tests/lab/applications.test.js $(find dist/tests/lab -name '*.test.js' |
-    grep -Ev "/lab/($measuring|tunnel|catalogue-own|applications)\\.test" | sort)
+  drive "$(nproc)" dist/tests/lab/tunnel.test.js dist/tests/lab/catalogue-own.test.js dist/tests/lab/applications.test.js \
+    $(find dist/tests/lab -name '*.test.js' |
+      grep -Ev "/lab/($measuring|tunnel|catalogue-own|applications)\\.test" | sort)
   measure $(find dist/tests/lab -name '*.test.js' | grep -E "/lab/($measuring)\\.test" | sort)
 fi
 echo "$passed passed, $failed failed"

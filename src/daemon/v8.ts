@@ -22,7 +22,7 @@ const INTERRUPT_BUDGET_BYTES = 5_000;
 
 /**
  * Call it before anything else runs. A collection frees buffers in this thread: a helper's thread gets its turn late while
- * both cores carry packets, and what it has not freed until then is 64 MB more, scattered.
+ * both cores carry packets, and what it has not freed until then is allocated anew elsewhere.
  */
 export function setUpV8(): void {
   setFlagsFromString('--no-concurrent-array-buffer-sweeping');

@@ -4,13 +4,15 @@
  * the session survive, every byte is right, data flows again after the last event, and links that returned carry it.
  * Cases that need the same links share a lab and a tunnel, which then has to survive them one after the other.
  */
-import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { CatalogueCase } from '../sim/catalogue/case.js';
+import { catalogue } from '../sim/catalogue/cases.js';
 import type { LinkConfig } from '../sim/link-model.js';
 import type { Step } from '../sim/scenario.js';
+import { parseTrace } from '../sim/trace.js';
 import { monotonicMs } from './arrivals.js';
 import { isInSandbox } from './sandbox.js';
 import { createLab, type Lab, type LabLink, type LinkSpec, SECOND_SERVER, SERVER, SITE } from './topology.js';
@@ -42,6 +44,12 @@ const ENOUGH_BYTES = 60_000;
 const PATIENCE_MS = 60_000;
 const WARM_UP_MS = 1000;
 const POLL_MS = 20;
+
+/** The starred cases, with the recorded links in `tracesDir`. */
+export function starredCases(tracesDir: string): CatalogueCase[] {
+  const trace = (way: string) => parseTrace(readFileSync(join(tracesDir, `lte-driving-a.${way}`), 'utf8'));
+  return catalogue({ lteDriving: { up: trace('up'), down: trace('down') } }).filter(({ lab }) => lab !== null);
+}
 
 /** Cases with the same key can share a stage. */
 export function stageKey(c: CatalogueCase): string {

@@ -117,7 +117,6 @@ scenarios(
   'we reset one subflow, with a reason: the kernel goes on with the other',
   {
     role: 'client',
-
     isOursOnly: true,
     but: { MPCapableSYNRX: 1, MPCapableACKRX: 1, MPJoinSynRx: 1, MPJoinAckRx: 1, MPRstRx: 1 },
   },
@@ -137,7 +136,6 @@ scenarios(
   'we reset a silent subflow: the kernel reads that it performed badly, for now',
   {
     role: 'client',
-
     isOursOnly: true,
     but: { MPCapableSYNRX: 1, MPCapableACKRX: 1, MPJoinSynRx: 1, MPJoinAckRx: 1, MPRstRx: 1 },
   },
@@ -169,7 +167,6 @@ scenarios(
   'we end while a subflow is silent whose bytes went elsewhere: it is reset, and the kernel is told that too much was out',
   {
     role: 'client',
-
     isOursOnly: true,
     but: { MPCapableSYNRX: 1, MPCapableACKRX: 1, MPJoinSynRx: 1, MPJoinAckRx: 1, MPRstRx: 1 },
   },

@@ -1,14 +1,10 @@
 /** The starred cases of the handover catalogue for tests: at a fifth of their rates and half their times. */
-import { readFileSync } from 'node:fs';
 import type { ExecutionContext } from 'ava';
-import { Stage, stageKey } from '../../src/lab/catalogue.js';
+import { Stage, stageKey, starredCases } from '../../src/lab/catalogue.js';
 import type { CatalogueCase } from '../../src/sim/catalogue/case.js';
-import { catalogue } from '../../src/sim/catalogue/cases.js';
-import { parseTrace } from '../../src/sim/trace.js';
 
 const TRACES = 'tests/fixtures/traces';
-const trace = (way: string) => parseTrace(readFileSync(`${TRACES}/lte-driving-a.${way}`, 'utf8'));
-const STARRED = catalogue({ lteDriving: { up: trace('up'), down: trace('down') } }).filter(({ lab }) => lab !== null);
+const STARRED = starredCases(TRACES);
 const COMMON = stageKey(STARRED[0]!);
 
 /** Those that one lab and tunnel can play one after the other, and those that need their own. */
@@ -19,7 +15,7 @@ export function openStage(c: CatalogueCase, prefix: string): Promise<Stage> {
   return Stage.open(c, { prefix, tracesDir: TRACES, timeScale: 0.5, rateScale: 0.2 });
 }
 
-/** No connection is lost, every byte is right, links that return are used, within the case's budgets. */
+/** No connection is lost, every byte is right, links that return are used; the budgets are those of the simulator. */
 export async function assertSurvived(t: ExecutionContext, stage: Stage, c: CatalogueCase): Promise<void> {
   const { bytes, gapMs, backInUseMs, broken } = await stage.play(c);
   t.log(`${bytes} bytes, longest gap ${gapMs.toFixed(0)} ms, back in use after ${JSON.stringify(backInUseMs)} ms`);

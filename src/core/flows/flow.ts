@@ -163,6 +163,7 @@ export class TerminatedFlow implements SubflowOwner {
     return { lengthBytes, parts, firstOffset, tag: null };
   }
 
+  /** At the limit there is nothing to send: an acknowledgment will be news. */
   hasPending(): boolean {
     return this.unsentBytes > 0 && this.tcp.inFlightBytes < MAX_FLIGHT_BYTES;
   }
