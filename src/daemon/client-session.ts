@@ -3,7 +3,6 @@
  * upgrade, and makes new ones when they are lost. Nothing is terminal: every failure has a next attempt, with a jittered
  * back-off that a link event resets.
  */
-import type { TLSSocket } from 'node:tls';
 import type { IpAddress } from '../core/base/ip.js';
 import { parseIp } from '../core/base/ip.js';
 import type { Micros } from '../core/base/time.js';
@@ -18,10 +17,10 @@ import { encodeAddresses, parseAddresses, parseRoutes, type RouteEntry } from '.
 import type { AddressRule } from '../core/lanes/inner-check.js';
 import type { LaneIndex, PacketLane } from '../core/lanes/packet-lane.js';
 import type { PolicyMessage } from '../core/lanes/policy.js';
+import type { ConnectionDuplex } from './duplex.js';
 import { HeadReader } from './http-head.js';
-import type { ConnectionStream } from './lane-pump.js';
 import { LANES, laneName, Session, type SessionConnection } from './session.js';
-import { AuthenticationError, checkServerPin, exportJoinKeys, startTlsClient, type TlsIdentity } from './tls.js';
+import { AuthenticationError, checkServerPin, exportJoinKeys, type SecureStream, startTlsClient, type TlsIdentity } from './tls.js';
 import type { TunWriter } from './tun-writer.js';
 import { clientRefusalHead, parseAnswer, requestHead, UpgradeError } from './upgrade.js';
 
@@ -47,7 +46,7 @@ export interface ClientSessionOptions {
   readonly random: () => number;
   /** Starts a connection where the path manager says; null: nowhere now, wait for `dialNow`. */
   dial(lane: LaneIndex, attempt: number): Promise<ConnectionApi | null>;
-  openStream(connection: ConnectionApi): ConnectionStream;
+  openStream(connection: ConnectionApi): ConnectionDuplex;
   /** See SessionParts. */
   companions(): Iterable<ConnectionApi>;
   readonly events: ClientSessionEvents;
@@ -129,10 +128,10 @@ export class ClientSession {
   private onUpgraded(up: Upgraded): void {
     this.options.lane.peerTakesSuper = up.takesSuper;
     // Before anything is joined: the path manager learns of the connection only after this.
-    if (up.exportsKeys) up.connection.useExportedKeys(this.options.now(), exportJoinKeys(up.socket, 'client'));
+    if (up.exportsKeys) up.connection.useExportedKeys(this.options.now(), exportJoinKeys(up.stream, 'client'));
     this.peerMtuBytes = up.mtuBytes;
     this.options.writer.mtuBytes = Math.max(this.options.mtuBytes, up.mtuBytes);
-    const attached = this.session.attach(up.lane, up.connection, up.stream, up.socket, up.rest);
+    const attached = this.session.attach(up.lane, up.connection, up.stream, up.rest);
     // RFC 9484 §4.7.2: we expect addresses, so we ask; no preference (all zero), single addresses.
     const wishes = [
       { requestId: 1, address: parseIp('0.0.0.0'), prefixLength: 32 },
@@ -168,8 +167,7 @@ export class ClientSession {
 interface Upgraded {
   readonly lane: LaneIndex;
   readonly connection: ConnectionApi;
-  readonly stream: ConnectionStream;
-  readonly socket: TLSSocket;
+  readonly stream: SecureStream;
   readonly rest: Uint8Array;
   readonly takesSuper: boolean;
   readonly exportsKeys: boolean;
@@ -250,17 +248,17 @@ class LaneDialer {
   private handshake(connection: ConnectionApi): void {
     const { options, lane } = this;
     const stream = options.openStream(connection);
-    const socket = startTlsClient(stream, options.identity);
+    startTlsClient(stream, options.identity);
     const reader = new HeadReader();
     const end = () => {
-      socket.off('error', fail).off('close', onClose).off('secureConnect', onSecure).off('data', onData);
-      socket.on('error', ignore);
+      stream.off('error', fail).off('close', onClose).off('secure', onSecure).off('data', onData);
+      stream.on('error', ignore);
       this.clearTimer();
       this.cancel = null;
     };
     const abandon = () => {
       end();
-      socket.destroy();
+      stream.destroy();
       if (connection.state !== 'closed') connection.abort(options.now());
     };
     const fail = (error: Error) => {
@@ -270,21 +268,21 @@ class LaneDialer {
     const onClose = () => fail(new Error('the connection was closed during the handshake'));
     const onSecure = () => {
       try {
-        checkServerPin(socket, options.serverPin);
+        checkServerPin(stream, options.serverPin);
       } catch (error) {
         refuse(error as AuthenticationError);
         return;
       }
       const { sessionId, mtuBytes } = options;
-      socket.write(requestHead(options.serverHost, { sessionId, lane, takesSuper: true, exportsKeys: true, mtuBytes }));
+      stream.write(requestHead(options.serverHost, { sessionId, lane, takesSuper: true, exportsKeys: true, mtuBytes }));
     };
     // The server's log should say why nobody comes in, so it is told before the connection is given up.
     const refuse = (error: AuthenticationError) => {
       end();
-      socket.on('data', ignore);
-      socket.end(clientRefusalHead(`${error.code}; this client pins another server key`));
+      stream.on('data', ignore);
+      stream.end(clientRefusalHead(`${error.code}; this client pins another server key`));
       setTimeout(() => {
-        socket.destroy();
+        stream.destroy();
         if (connection.state !== 'closed') connection.abort(options.now());
       }, REFUSAL_MS).unref();
       this.failed(error);
@@ -295,15 +293,14 @@ class LaneDialer {
         const answer = parseAnswer(reader.head!);
         end();
         this.state = 'up';
-        this.onUpgraded({ lane, connection, stream, socket, rest: reader.rest, ...answer });
+        this.onUpgraded({ lane, connection, stream, rest: reader.rest, ...answer });
       } catch (error) {
         fail(error as Error);
       }
     };
     this.cancel = abandon;
     this.timer = setTimeout(() => fail(new Error('no answer from the server in time')), HANDSHAKE_TIMEOUT_MS);
-    stream.on('error', ignore);
-    socket.on('error', fail).on('close', onClose).on('secureConnect', onSecure).on('data', onData);
+    stream.on('error', fail).on('close', onClose).on('secure', onSecure).on('data', onData);
   }
 
   private failed(error: Error): void {

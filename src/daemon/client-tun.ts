@@ -59,6 +59,7 @@ export class ClientTun {
       (batch) => this.onBatch(batch),
       () => options.onDrained(),
     );
+    this.writer.onWritten = () => this.loop.look();
   }
 
   get name(): string {

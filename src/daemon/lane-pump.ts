@@ -1,6 +1,6 @@
 /**
  * One connection of a session's packet lane: pulls from the lane into TLS, and feeds what TLS delivers to the capsule
- * decoder. At most one TLS write is in flight (node:tls would buffer without bound), of 2 ms at the delivery rate; bytes
+ * decoder. At most one write is in flight, of 2 ms at the delivery rate; bytes
  * that no subflow has taken yet are kept below the same, so that packets wait in FQ-CoDel, where they can be reordered,
  * marked and dropped, and not in a send buffer (DESIGN 2, "keep queues short").
  *
@@ -10,7 +10,6 @@
  * empty although packets waited, and shrinks back to 2 ms while it is not.
  */
 import type { Duplex } from 'node:stream';
-import type { TLSSocket } from 'node:tls';
 import type { Micros } from '../core/base/time.js';
 import type { ConnectionApi } from '../core/engine/api.js';
 import { CapsuleDecoder, type CapsuleSink } from '../core/lanes/capsule.js';
@@ -34,7 +33,7 @@ const SHRINK = 0.95;
 /** Control capsules waiting (addresses, policy); the oldest is dropped beyond that, since newer ones replace it. */
 const MAX_CONTROL_CAPSULES = 64;
 
-/** The Duplex over a connection, which counts what it has written to it. */
+/** TLS over a connection, which counts what it has written to that. */
 export interface ConnectionStream extends Duplex {
   /** Bytes given to ConnectionApi.write so far. */
   readonly bytesQueued: number;
@@ -47,7 +46,6 @@ export interface LanePumpOptions {
   readonly index: LaneIndex;
   readonly connection: ConnectionApi;
   readonly stream: ConnectionStream;
-  readonly socket: TLSSocket;
   readonly now: () => Micros;
   readonly sink: CapsuleSink;
   /** The capsule stream is broken (RFC 9297 §3.3): the owner closes the connection. */
@@ -74,7 +72,7 @@ export class LanePump {
 
   constructor(private readonly options: LanePumpOptions) {
     options.lane.setUp(options.index);
-    options.socket.on('data', this.onData);
+    options.stream.on('data', this.onData);
     this.refresh();
   }
 
@@ -111,14 +109,14 @@ export class LanePump {
     this.isWriting = true;
     this.hadMore = lane.hasReady(index);
     this.bytesSent += filled;
-    this.options.socket.write(this.buffer.subarray(0, filled), this.onWritten);
+    this.options.stream.write(this.buffer.subarray(0, filled), this.onWritten);
   }
 
   /** The connection is gone: the lane forgets it. */
   close(): void {
     if (this.isClosed) return;
     this.isClosed = true;
-    this.options.socket.off('data', this.onData);
+    this.options.stream.off('data', this.onData);
     this.options.lane.setGone(this.options.index);
   }
 

@@ -2,15 +2,14 @@
  * Connections from their acceptance to their first request: TLS, who it is, and what is wanted: a place in a session, or a
  * flow (CONNECT). Only pinned keys get any further, and strangers and friends alike are few at a time.
  */
-import type { TLSSocket } from 'node:tls';
 import type { IpAddress } from '../core/base/ip.js';
 import type { Micros } from '../core/base/time.js';
 import type { ConnectionApi } from '../core/engine/api.js';
 import { isConnect, notAllowedHead } from './flows/connect-protocol.js';
 import type { RelayServer } from './flows/relay-server.js';
+import type { ConnectionDuplex } from './duplex.js';
 import { HeadReader } from './http-head.js';
-import type { ConnectionStream } from './lane-pump.js';
-import { AuthenticationError, peerPin, startTlsServer, type TlsIdentity } from './tls.js';
+import { AuthenticationError, peerPin, type SecureStream, startTlsServer, type TlsIdentity } from './tls.js';
 import { parseRequest, refusalHead, type UpgradeRequest } from './upgrade.js';
 
 const HANDSHAKE_TIMEOUT_MS = 8_000;
@@ -36,8 +35,7 @@ export interface ClientRequest {
   readonly client: KnownClient;
   readonly request: UpgradeRequest;
   readonly connection: ConnectionApi;
-  readonly stream: ConnectionStream;
-  readonly socket: TLSSocket;
+  readonly stream: SecureStream;
   /** What came behind the request. */
   readonly rest: Uint8Array;
 }
@@ -48,7 +46,7 @@ export interface ServerHandshakesOptions {
   readonly relay: Pick<RelayServer, 'carry' | 'countMalformed'>;
   readonly now: () => Micros;
   clientOf(pin: string): KnownClient | undefined;
-  openStream(connection: ConnectionApi): ConnectionStream;
+  openStream(connection: ConnectionApi): ConnectionDuplex;
   onRequest(request: ClientRequest): void;
   onRefused(connection: ConnectionApi, why: string): void;
 }
@@ -67,14 +65,13 @@ export class ServerHandshakes {
   accept(connection: ConnectionApi): void {
     const { options } = this;
     const stream = options.openStream(connection);
-    stream.on('error', ignore);
     if (this.strangers >= MAX_HANDSHAKES) {
-      stream.destroy();
+      stream.on('error', ignore).destroy();
       connection.abort(options.now());
       options.onRefused(connection, `more than ${MAX_HANDSHAKES} handshakes at once`);
       return;
     }
-    const socket = startTlsServer(stream, options.identity);
+    startTlsServer(stream, options.identity);
     const reader = new HeadReader();
     // Who it waits for: a stranger, or a client that may take its time.
     let holder: KnownClient | null = null;
@@ -91,13 +88,13 @@ export class ServerHandshakes {
       isOver = true;
       this.unfinished.delete(drop);
       release();
-      socket.off('data', onData).off('close', onClose).off('error', onError).off('secure', onSecure);
-      socket.on('error', ignore);
+      stream.off('data', onData).off('close', onClose).off('error', onError).off('secure', onSecure);
+      stream.on('error', ignore);
       return true;
     };
     const drop = () => {
       if (!end()) return false;
-      socket.destroy();
+      stream.destroy();
       if (connection.state !== 'closed') connection.abort(options.now());
       return true;
     };
@@ -107,7 +104,7 @@ export class ServerHandshakes {
     this.unfinished.add(drop);
     let timer = setTimeout(() => abandon('no request in time'), HANDSHAKE_TIMEOUT_MS);
     const onSecure = () => {
-      const client = options.clientOf(peerPin(socket) ?? '');
+      const client = options.clientOf(peerPin(stream) ?? '');
       if (client === undefined) return; // told so when it asks for something
       const waiting = this.waiting.get(client) ?? 0;
       if (waiting >= MAX_WAITING) {
@@ -130,39 +127,39 @@ export class ServerHandshakes {
         if (!reader.push(chunk)) return;
         const head = reader.head!;
         // First who, then what: a stranger learns nothing about what would have been a right request.
-        const client = head.fields.has('mptun-reason') ? null : this.identify(socket);
+        const client = head.fields.has('mptun-reason') ? null : this.identify(stream);
         if (client !== null && isConnect(head)) {
           end();
-          socket.pause();
+          stream.pause();
           stream.limitUnsent(RELAY_UNSENT_BYTES);
-          options.relay.carry({ client, head, connection, stream, socket, rest: reader.rest });
+          options.relay.carry({ client, head, connection, stream, rest: reader.rest });
           return;
         }
         const request = parseRequest(head);
         end();
-        options.onRequest({ client: client!, request, connection, stream, socket, rest: reader.rest });
+        options.onRequest({ client: client!, request, connection, stream, rest: reader.rest });
       } catch (error) {
         if (!end()) return;
         options.onRefused(connection, (error as Error).message);
         if (holder !== null && !(error instanceof AuthenticationError)) options.relay.countMalformed();
         const isOther = holder !== null && reader.head !== null && !reader.head.startLine.startsWith('GET /');
-        socket.on('data', ignore);
-        socket.end(isOther ? notAllowedHead() : refusalHead(error as Error));
+        stream.on('data', ignore);
+        stream.end(isOther ? notAllowedHead() : refusalHead(error as Error));
         setTimeout(() => {
-          socket.destroy();
+          stream.destroy();
           if (connection.state !== 'closed') connection.abort(options.now());
         }, REFUSAL_MS).unref();
       }
     };
-    socket.on('error', onError).on('close', onClose).on('secure', onSecure).on('data', onData);
+    stream.on('error', onError).on('close', onClose).on('secure', onSecure).on('data', onData);
   }
 
   close(): void {
     for (const drop of [...this.unfinished]) drop();
   }
 
-  private identify(socket: TLSSocket): KnownClient {
-    const pin = peerPin(socket);
+  private identify(stream: SecureStream): KnownClient {
+    const pin = peerPin(stream);
     if (pin === null) throw new AuthenticationError('no-client-certificate', 'the client showed no certificate');
     const client = this.options.clientOf(pin);
     if (client === undefined) {

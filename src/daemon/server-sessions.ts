@@ -27,7 +27,7 @@ import type { AddressRule } from '../core/lanes/inner-check.js';
 import { type LaneIndex, PacketLane } from '../core/lanes/packet-lane.js';
 import type { PolicyMessage } from '../core/lanes/policy.js';
 import type { RelayServer } from './flows/relay-server.js';
-import type { ConnectionStream } from './lane-pump.js';
+import type { ConnectionDuplex } from './duplex.js';
 import { type ClientRequest, type KnownClient, ServerHandshakes } from './server-handshakes.js';
 import { Session, type SessionConnection } from './session.js';
 import { exportJoinKeys, type TlsIdentity } from './tls.js';
@@ -52,7 +52,7 @@ export interface ServerSessionsOptions {
     RelayServer,
     'carry' | 'connectionsOf' | 'countMalformed' | 'ownerOf' | 'keepOnly' | 'setModes' | 'close'
   >;
-  openStream(connection: ConnectionApi): ConnectionStream;
+  openStream(connection: ConnectionApi): ConnectionDuplex;
   readonly events: ServerSessionEvents;
 }
 
@@ -177,7 +177,7 @@ export class ServerSessions {
     this.options.relay.close();
   }
 
-  private join({ client, request, connection, stream, socket, rest }: ClientRequest): void {
+  private join({ client, request, connection, stream, rest }: ClientRequest): void {
     let s = this.byName.get(client.name);
     if (s !== undefined && s.sessionId !== request.sessionId) {
       // The client was started anew (or its key is used twice): the newest wins.
@@ -190,9 +190,9 @@ export class ServerSessions {
     s.lane.peerTakesSuper = request.takesSuper;
     const { takesSuper, exportsKeys } = request;
     // Agreed before the client hears of it, because it joins as soon as it does.
-    if (exportsKeys) connection.useExportedKeys(this.options.now(), exportJoinKeys(socket, 'server'));
-    socket.write(answerHead({ takesSuper, exportsKeys, mtuBytes }));
-    const attached = s.session.attach(request.lane, connection, stream, socket, rest);
+    if (exportsKeys) connection.useExportedKeys(this.options.now(), exportJoinKeys(stream, 'server'));
+    stream.write(answerHead({ takesSuper, exportsKeys, mtuBytes }));
+    const attached = s.session.attach(request.lane, connection, stream, rest);
     const routes = client.addresses
       .filter((a) => this.options.families.includes(a.family))
       .map((a) => everything(a.family))

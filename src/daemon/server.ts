@@ -130,6 +130,7 @@ export class ServerDaemon {
       (batch) => this.sessions.onTun(driver.nowUs(), batch),
       () => driver.flushSoon(),
     );
+    this.writer.onWritten = () => this.loop.look();
     this.loadTimer = setInterval(() => this.lookAtLoad(), LOAD_MS);
   }
 

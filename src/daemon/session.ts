@@ -2,7 +2,6 @@
  * What both ends of a session have in common: its packet lane with one pump per connection, and the policy channel,
  * whose messages go over every connection and apply to all of them.
  */
-import type { TLSSocket } from 'node:tls';
 import type { Micros } from '../core/base/time.js';
 import type { ConnectionApi, SubflowInfo } from '../core/engine/api.js';
 import {
@@ -29,7 +28,7 @@ export const LANES: readonly LaneIndex[] = [SPARSE, BULK];
 export interface SessionConnection {
   readonly index: LaneIndex;
   readonly connection: ConnectionApi;
-  readonly socket: TLSSocket;
+  readonly stream: ConnectionStream;
   readonly pump: LanePump;
 }
 
@@ -82,7 +81,6 @@ export class Session {
     index: LaneIndex,
     connection: ConnectionApi,
     stream: ConnectionStream,
-    socket: TLSSocket,
     rest: Uint8Array,
   ): SessionConnection {
     this.detach(index, 'replaced by a new connection');
@@ -92,23 +90,22 @@ export class Session {
       index,
       connection,
       stream,
-      socket,
       now: this.parts.now,
       sink: { onCapsule: (type, value) => this.onCapsule(attached, type, value) },
       onBroken: (why) => this.detach(index, why),
     });
-    attached = { index, connection, socket, pump };
+    attached = { index, connection, stream, pump };
     this.connections[index] = attached;
     // After the pump's own listener: what this chunk held has been written.
-    socket.on('data', () => {
+    stream.on('data', () => {
       if (this.deliveredBytes === 0) return;
       this.parts.onDelivered(this.deliveredBytes);
       this.deliveredBytes = 0;
     });
-    socket.on('error', () => {
+    stream.on('error', () => {
       // 'close' follows and says the same; without a listener the process would end.
     });
-    socket.on('close', () => {
+    stream.on('close', () => {
       if (this.connections[index] === attached) this.detach(index, 'the connection was closed');
     });
     if (this.ownPolicy !== null) pump.sendControl(this.ownPolicy);
@@ -123,7 +120,7 @@ export class Session {
     if (gone === null || gone === undefined) return;
     this.connections[index] = null;
     gone.pump.close();
-    gone.socket.destroy();
+    gone.stream.destroy();
     if (gone.connection.state !== 'closed') gone.connection.abort(this.parts.now());
     this.parts.onDown(gone, why);
   }

@@ -5,21 +5,19 @@
  * handshake along, and their pins are checked as in a full one, so a client taken out of the configuration is out at once.
  */
 
-import { createPublicKey, type KeyObject } from 'node:crypto';
-import type { Duplex } from 'node:stream';
+import { createPrivateKey, createPublicKey, type KeyObject, X509Certificate } from 'node:crypto';
+import type { Socket } from 'node:net';
 import * as tls from 'node:tls';
 import { certificateFor, loadKey, pinOf, pinOfSpki } from '../config/keys.js';
 import type { ExportedKeys } from '../core/engine/api.js';
-import { ConnectionDuplex } from './duplex.js';
+import { TlsContext } from '../native/index.js';
+import type { ConnectionDuplex } from './duplex.js';
 
 const ALPN = 'http/1.1';
 /** Kept for one server. */
 const MAX_TICKETS = 64;
 /** A session can be resumed for so long. */
 const SESSION_S = 3_600;
-/** Pins of certificates seen, by the certificate's hash: to take one apart costs as much as to check its signature. */
-const MAX_PINS = 1_024;
-const pins = new Map<string, string>();
 
 /** Our key as TLS wants it. */
 export interface TlsIdentity {
@@ -80,16 +78,28 @@ export class TlsSessions {
   }
 }
 
-/**
- * Starts TLS as client on `stream`, resuming one of `sessions`. 'secureConnect' follows; then call `checkServerPin`.
- */
-export function startTlsClient(stream: Duplex, identity: TlsIdentity, sessions?: TlsSessions): tls.TLSSocket {
-  const session = sessions?.take();
-  if (stream instanceof ConnectionDuplex) stream.carryTls();
+/** A connection of ours with TLS on it. */
+export type SecureStream = ConnectionDuplex;
+
+/** Starts TLS as client on `stream`, resuming one of `sessions`. 'secure' follows; then call `checkServerPin`. */
+export function startTlsClient(stream: ConnectionDuplex, identity: TlsIdentity, sessions?: TlsSessions): SecureStream {
+  stream.startTls(contextOf(identity, 'client'), sessions?.take());
+  return stream;
+}
+
+/** Starts TLS as server on `stream`. 'secure' follows; then look at `peerPin`. */
+export function startTlsServer(stream: ConnectionDuplex, identity: TlsIdentity): SecureStream {
+  stream.startTls(contextOf(identity, 'server'));
+  return stream;
+}
+
+/** The same as client on a socket of the kernel. 'secureConnect' follows; then call `checkServerPin`. */
+export function startTlsOnSocket(socket: Socket, identity: TlsIdentity): tls.TLSSocket {
   return tls.connect({
-    socket: stream,
-    ...(session !== undefined && { session }),
-    secureContext: contextOf(identity),
+    socket,
+    key: identity.keyPem,
+    cert: identity.certificatePem,
+    minVersion: 'TLSv1.3',
     ALPNProtocols: [ALPN],
     // The pin is what counts; names and issuers of a self-signed envelope say nothing.
     rejectUnauthorized: false,
@@ -97,31 +107,13 @@ export function startTlsClient(stream: Duplex, identity: TlsIdentity, sessions?:
   });
 }
 
-/** Starts TLS as server on `stream`. 'secure' follows; then look at `peerPin`. */
-export function startTlsServer(stream: Duplex, identity: TlsIdentity): tls.TLSSocket {
-  if (stream instanceof ConnectionDuplex) stream.carryTls();
-  return new tls.TLSSocket(stream, {
-    isServer: true,
-    secureContext: contextOf(identity),
-    requestCert: true,
-    // Refused after the handshake, with words: an alert would only say "bad certificate".
-    rejectUnauthorized: false,
-    ALPNProtocols: [ALPN],
-  });
-}
-
 /** Pin of the key that the peer has proved to hold (RFC 8446 §4.4.3), or null if it showed none. */
-export function peerPin(socket: tls.TLSSocket): string | null {
-  const certificate = socket.getPeerX509Certificate();
-  if (certificate === undefined) return null;
-  const { fingerprint256 } = certificate;
-  let pin = pins.get(fingerprint256);
-  if (pin === undefined) {
-    pin = pinOfSpki(certificate.publicKey.export({ format: 'der', type: 'spki' }));
-    if (pins.size >= MAX_PINS) pins.clear();
-    pins.set(fingerprint256, pin);
-  }
-  return pin;
+export function peerPin(stream: SecureStream | tls.TLSSocket): string | null {
+  const spki =
+    stream instanceof tls.TLSSocket
+      ? stream.getPeerX509Certificate()?.publicKey.export({ format: 'der', type: 'spki' })
+      : stream.secured?.peerKey();
+  return spki === undefined || spki === null ? null : pinOfSpki(spki);
 }
 
 /**
@@ -129,42 +121,43 @@ export function peerPin(socket: tls.TLSSocket): string | null {
  * name its protocol (RFC 7301 3.2: without the extension, it is what the port is for). `sessions` of `startTlsClient`.
  */
 export function checkServerPin(
-  socket: tls.TLSSocket,
+  stream: SecureStream | tls.TLSSocket,
   expectedPin: string,
   alpn: 'needed' | 'optional' = 'needed',
   sessions?: TlsSessions,
 ): void {
+  const isSocket = stream instanceof tls.TLSSocket;
   // A client's session does not remember the server's certificate, but only one that was checked gets into `sessions`.
-  const isKnown = sessions !== undefined && socket.isSessionReused();
-  const pin = isKnown ? expectedPin : peerPin(socket);
+  const isKnown = sessions !== undefined && !isSocket && stream.secured?.isResumed === true;
+  const pin = isKnown ? expectedPin : peerPin(stream);
   if (pin !== expectedPin) {
     throw new AuthenticationError(
       'server-pin',
       `the server's key is sha256/${pin ?? '(none)'}, but the configuration pins sha256/${expectedPin}`,
     );
   }
-  if (socket.alpnProtocol !== ALPN && (alpn === 'needed' || socket.alpnProtocol !== false)) {
+  const protocol = (isSocket ? stream.alpnProtocol : stream.secured?.alpn) || null;
+  if (protocol !== ALPN && (alpn === 'needed' || protocol !== null)) {
     throw new AuthenticationError('server-pin', `the server does not speak ${ALPN} (ALPN)`);
   }
-  if (sessions !== undefined) socket.on('session', (ticket: Buffer) => sessions.add(ticket));
+  if (sessions !== undefined) stream.on('session', (ticket: Buffer) => sessions.add(ticket));
 }
 
-const contexts = new WeakMap<TlsIdentity, tls.SecureContext>();
+const contexts = { client: new WeakMap<TlsIdentity, TlsContext>(), server: new WeakMap<TlsIdentity, TlsContext>() };
 
-/** Made once: parsing key and certificate takes longer than a handshake's own arithmetic. */
-function contextOf(identity: TlsIdentity): tls.SecureContext {
-  let context = contexts.get(identity);
+function contextOf(identity: TlsIdentity, side: 'client' | 'server'): TlsContext {
+  let context = contexts[side].get(identity);
   if (context === undefined) {
-    context = tls.createSecureContext({
-      key: identity.keyPem,
-      cert: identity.certificatePem,
-      minVersion: 'TLSv1.3',
-      maxVersion: 'TLSv1.3',
+    context = new TlsContext({
+      side,
+      key: createPrivateKey(identity.keyPem).export({ format: 'der', type: 'pkcs8' }),
+      certificate: new X509Certificate(identity.certificatePem).raw,
+      alpn: ALPN,
       // What OpenSSL wants to know of a server that asks for certificates before it resumes a session.
-      sessionIdContext: 'mptun',
-      sessionTimeout: SESSION_S,
+      sessionId: 'mptun',
+      sessionS: SESSION_S,
     });
-    contexts.set(identity, context);
+    contexts[side].set(identity, context);
   }
   return context;
 }
@@ -178,8 +171,9 @@ const FASTCLOSE_KEY_BYTES = 8;
  * Keys for MP_JOIN, ADD_ADDR and MP_FASTCLOSE that were never on the wire (RFC 7430 2, RFC 5705, RFC 8446 7.5): HMAC key
  * of the client, of the server, then the MP_FASTCLOSE keys in the same order. Call it after the handshake.
  */
-export function exportJoinKeys(socket: tls.TLSSocket, side: 'client' | 'server'): ExportedKeys {
-  const out = socket.exportKeyingMaterial(2 * (HMAC_KEY_BYTES + FASTCLOSE_KEY_BYTES), EXPORTER_LABEL, Buffer.alloc(0));
+export function exportJoinKeys(stream: SecureStream, side: 'client' | 'server'): ExportedKeys {
+  if (stream.secured === null) throw new TypeError('no TLS');
+  const out = stream.secured.exportKey(EXPORTER_LABEL, 2 * (HMAC_KEY_BYTES + FASTCLOSE_KEY_BYTES));
   let o = 0;
   const next = (bytes: number) => Uint8Array.from(out.subarray(o, (o += bytes)));
   const clientKey = next(HMAC_KEY_BYTES);

@@ -9,6 +9,7 @@ const ROUNDS = 4;
 export class TunLoop {
   private readonly batch = new ReceiveBatch(SLOTS, TUN_SLOT_BYTES);
   private readonly poller: Poller;
+  private isClosed = false;
 
   /** `onBatch`: packets, lent until it returns. `onDone`: after the last batch of an event. */
   constructor(
@@ -20,7 +21,13 @@ export class TunLoop {
     this.poller.watch(READABLE);
   }
 
+  /** Reads what there is now: sooner than the event loop would, and what is then sent carries our acknowledgments too. */
+  look(): void {
+    if (!this.isClosed) this.drain();
+  }
+
   close(): void {
+    this.isClosed = true;
     this.poller.close();
   }
 

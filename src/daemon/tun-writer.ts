@@ -19,6 +19,8 @@ export class TunWriter {
   packetsWritten = 0;
   bytesWritten = 0;
   packetsNotTaken = 0;
+  /** Told after what came in one turn was written: a host that is asked something itself has answered by then. */
+  onWritten: () => void = () => {};
   /** Told of the payload of each UDP datagram that comes from a name server; null: nobody wants to know. */
   onDnsAnswer: ((payload: Uint8Array) => void) | null = null;
   /** Refused packets by reason. */
@@ -103,6 +105,7 @@ export class TunWriter {
   private readonly onTick = (): void => {
     this.flushIsScheduled = false;
     this.flush();
+    this.onWritten();
   };
 
   private addParts(value: CapsuleValue, skipBytes: number): void {

@@ -10,6 +10,11 @@ import { getSystemErrorName } from 'node:util';
 /** A libuv poll handle; opaque. */
 export type PollHandle = { readonly __poll: unique symbol };
 
+/** Key, certificate and settings of one side of TLS; opaque. */
+export type TlsContextHandle = { readonly __tlsContext: unique symbol };
+/** One end of a TLS connection; opaque. */
+export type TlsHandle = { readonly __tls: unique symbol };
+
 export interface Addon {
   open(path: string, flags: number): number;
   close(fd: number): number;
@@ -74,6 +79,44 @@ export interface Addon {
   pollStart(poll: PollHandle, events: number): number;
   pollRef(poll: PollHandle, on: number): number;
   pollClose(poll: PollHandle): number;
+  /** TLS (addon/tls.c; `TlsEnd` is what to use). The first two throw what OpenSSL says. */
+  tlsContext(
+    isServer: number,
+    key: Uint8Array,
+    certificate: Uint8Array,
+    alpn: string,
+    sessionId: string,
+    sessionS: number,
+  ): TlsContextHandle;
+  tlsOpen(context: TlsContextHandle, session: Uint8Array | null): TlsHandle;
+  tlsDecrypt(
+    end: TlsHandle,
+    cipher: Uint8Array,
+    cipherOffset: number,
+    cipherBytes: number,
+    plain: Uint8Array,
+    plainOffset: number,
+    plainBytes: number,
+    result: Int32Array,
+  ): number;
+  tlsEncrypt(
+    end: TlsHandle,
+    plain: Uint8Array,
+    plainOffset: number,
+    plainBytes: number,
+    cipher: Uint8Array,
+    cipherOffset: number,
+    cipherBytes: number,
+  ): number;
+  tlsTake(end: TlsHandle): Buffer | null;
+  tlsEnd(end: TlsHandle): void;
+  tlsClose(end: TlsHandle): void;
+  tlsPeerKey(end: TlsHandle): Buffer | null;
+  tlsSession(end: TlsHandle): Buffer | null;
+  tlsIsResumed(end: TlsHandle): number;
+  tlsAlpn(end: TlsHandle): string | null;
+  tlsExport(end: TlsHandle, label: string, room: Uint8Array): boolean;
+  tlsError(end: TlsHandle): string;
 }
 
 /** `receiveBatch`/`sendBatch`: the descriptor is a socket (recvmmsg/sendmmsg), else read/writev. */

@@ -13,6 +13,7 @@
  *   memoryLink()                             two MemoryPorts back to back: the in-memory twin of any port
  *   new FaultyPort(port, random, faults)     loss, duplicates, corruption, refusals around any port
  *   new TracedPort(port, nowUs, observer)    shows every packet; `new PcapFile(path).observer` writes a pcap
+ *   new TlsEnd(context, events)              one end of TLS 1.3 between arrays: decrypt(...), encrypt(...), end()
  *   findTool('nft')                          system tools by absolute path ($PATH under npm finds npm packages' commands)
  *   inNamespace(name, () => ...)             open descriptors inside another network namespace
  */
@@ -25,6 +26,7 @@ export * from './netlink/index.js';
 export { enterNamespace, inNamespace } from './netns.js';
 export { openPacketPort, PACKET_SLOT_BYTES, type PacketPortOptions, PacketSocketPort } from './packet-port.js';
 export { DeadlineTimer, monotonicUs, Poller, READABLE, WRITABLE } from './poller.js';
+export { TlsContext, TlsEnd, type TlsEvents } from './tls.js';
 export { findTool, SYSTEM_PATH } from './tool.js';
 export { interfaceRequest, openTun, TUN_SLOT_BYTES, TunDevice, type TunOptions } from './tun.js';
 export { keepUrgentInLine } from './urgent.js';

@@ -7,7 +7,7 @@ import { type IpAddress, parseIp } from '../../core/base/ip.js';
 import type { Micros } from '../../core/base/time.js';
 import type { ConnectOptions, EngineEvent } from '../../core/engine/api.js';
 import type { PathEvent, PathLink, PathMode, RemoteEndpoint } from '../../core/pathman/types.js';
-import type { ConnectionStream } from '../lane-pump.js';
+import type { ConnectionDuplex } from '../duplex.js';
 import type { Way } from '../path-members.js';
 import { DialError, type FlowDialer, type FlowOutbound, type FlowTarget } from './contract.js';
 import { type Dialed, DirectFlow } from './direct-flow.js';
@@ -26,7 +26,7 @@ export interface DirectHost {
   rateLimitOf(linkId: number): number;
   /** Opens a connection over what `way` says by then, with this in its SYN; null: nowhere. */
   connect(way: () => Way | null, syn?: (way: Way) => SynContents): Promise<Dialed | null>;
-  openStream(connection: Dialed['api']): ConnectionStream;
+  openStream(connection: Dialed['api']): ConnectionDuplex;
 }
 
 export class DirectDialer implements FlowDialer {

@@ -10,7 +10,7 @@ import { parseIpOrNull } from '../../config/prefix.js';
 import type { IpAddress } from '../../core/base/ip.js';
 import { connectKernelMptcp, SystemError } from '../../native/index.js';
 import { HeadReader } from '../http-head.js';
-import { checkServerPin, startTlsClient, type TlsIdentity } from '../tls.js';
+import { checkServerPin, startTlsOnSocket, type TlsIdentity } from '../tls.js';
 import { connectHead, parseConnectAnswer, RelayError, type RelayRefusal } from './connect-protocol.js';
 import { DialError, type DialFailure, type FlowTarget } from './contract.js';
 import type { ProxyOutbound } from './proxy-server.js';
@@ -107,7 +107,7 @@ export async function dialThrough(proxy: HttpsProxy, target: FlowTarget, signal:
 function secured(socket: Socket, { host, trust }: HttpsProxy, signal: AbortSignal): Promise<tls.TLSSocket> {
   const secure =
     'identity' in trust
-      ? startTlsClient(socket, trust.identity)
+      ? startTlsOnSocket(socket, trust.identity)
       : tls.connect({
           socket,
           // Whom the certificate is to be for; RFC 6066 3: an address is not sent as a server name.

@@ -131,10 +131,10 @@ export class RelayClient implements FlowDialer {
   }
 
   private outbound(warm: RelayConnection): FlowOutbound {
-    const { connection, socket } = warm;
+    const { connection, stream } = warm;
     this.young.set(connection.id, { connection, sinceUs: this.host.nowUs() });
     this.lookLater();
-    return { stream: socket, connection, way: 'relay', abort: () => warm.close() };
+    return { stream, connection, way: 'relay', abort: () => warm.close() };
   }
 
   /** Flows that have become worth a second subflow get it. */

@@ -2,13 +2,12 @@
  * A connection to the relay on the client's side: opened, through TLS with the pin checked, and then, for one flow, the
  * CONNECT. The request is one segment and the answer one round trip; nothing else is waited for.
  */
-import type { TLSSocket } from 'node:tls';
 import type { Micros } from '../../core/base/time.js';
 import type { ConnectionApi } from '../../core/engine/api.js';
+import type { ConnectionDuplex } from '../duplex.js';
 import { HeadReader } from '../http-head.js';
-import type { ConnectionStream } from '../lane-pump.js';
 import type { Way } from '../path-members.js';
-import { checkServerPin, exportJoinKeys, startTlsClient, type TlsIdentity, type TlsSessions } from '../tls.js';
+import { checkServerPin, exportJoinKeys, type SecureStream, startTlsClient, type TlsIdentity, type TlsSessions } from '../tls.js';
 import { connectHead, parseConnectAnswer } from './connect-protocol.js';
 import { DialError, type FlowTarget } from './contract.js';
 import type { Warm } from './relay-pool.js';
@@ -24,7 +23,7 @@ export interface RelayCarrier {
   nowUs(): Micros;
   /** A connection to the relay over the best way; null: nowhere now. */
   connect(): Promise<{ readonly way: Way; readonly api: ConnectionApi } | null>;
-  openStream(connection: ConnectionApi): ConnectionStream;
+  openStream(connection: ConnectionApi): ConnectionDuplex;
   /** False: a connection opened over this way now would take a better one. */
   isChosen(way: Way): boolean;
 }
@@ -36,18 +35,15 @@ export class UnheardError extends Error {
 
 export class RelayConnection implements Warm {
   onGone: () => void = () => {};
-  /** Above TLS. */
-  readonly socket: TLSSocket;
   private isGone = false;
 
   private constructor(
     readonly way: Way,
     readonly connection: ConnectionApi,
-    socket: TLSSocket,
+    readonly stream: SecureStream,
     private readonly carrier: RelayCarrier,
   ) {
-    this.socket = socket;
-    socket.on('close', () => {
+    stream.on('close', () => {
       if (this.isGone) return;
       this.isGone = true;
       this.onGone();
@@ -66,18 +62,18 @@ export class RelayConnection implements Warm {
     if (dialed === null) return null;
     const { api, way } = dialed;
     const stream = carrier.openStream(api);
-    const socket = startTlsClient(stream, identity, sessions);
+    startTlsClient(stream, identity, sessions);
     return new Promise((resolve, reject) => {
       const end = () => {
         clearTimeout(timer);
         signal.removeEventListener('abort', onAbort);
-        socket.off('close', onClose).off('secureConnect', onSecure);
+        stream.off('error', note).on('error', ignore).off('close', onClose).off('secure', onSecure);
       };
       const fail = (error: Error) => {
         end();
         // Should a session be what was wrong, the next attempt does without.
         sessions.clear();
-        socket.destroy();
+        stream.destroy();
         if (api.state !== 'closed') api.abort(carrier.nowUs());
         reject(error);
       };
@@ -89,20 +85,16 @@ export class RelayConnection implements Warm {
       const onAbort = () => fail(new Error('given up'));
       const onSecure = () => {
         try {
-          checkServerPin(socket, pin, 'optional', sessions);
+          checkServerPin(stream, pin, 'optional', sessions);
         } catch (error) {
           fail(error as Error);
           return;
         }
         end();
-        resolve(new RelayConnection(way, api, socket, carrier));
+        resolve(new RelayConnection(way, api, stream, carrier));
       };
       const timer = setTimeout(() => fail(new Error('the relay does not answer in time')), HANDSHAKE_TIMEOUT_MS);
-      stream.on('error', (error: Error) => {
-        note(error);
-        socket.destroy(error);
-      });
-      socket.on('error', note).on('close', onClose).on('secureConnect', onSecure);
+      stream.on('error', note).on('close', onClose).on('secure', onSecure);
       signal.addEventListener('abort', onAbort, { once: true });
       if (signal.aborted) onAbort();
     });
@@ -120,23 +112,23 @@ export class RelayConnection implements Warm {
   /** Ends it at once. */
   close(): void {
     if (this.connection.state !== 'closed') this.connection.abort(this.carrier.nowUs());
-    this.socket.destroy();
+    this.stream.destroy();
   }
 
   /**
-   * Asks for a destination; resolves when the relay has reached it, and `socket` then carries the flow's bytes, paused. Throws
+   * Asks for a destination; resolves when the relay has reached it, and `stream` then carries the flow's bytes, paused. Throws
    * DialError as the relay answers, UnheardError where it was not heard (`isLast`: only if the connection is lost). In either case, and if `signal` is aborted, this
    * connection is closed.
    */
   request(target: FlowTarget, signal: AbortSignal, isLast: boolean): Promise<void> {
-    const { socket, connection } = this;
+    const { stream, connection } = this;
     const reader = new HeadReader();
     return new Promise((resolve, reject) => {
       const end = () => {
         isOver = true;
         clearTimeout(unheard);
         signal.removeEventListener('abort', onAbort);
-        socket.off('data', onData).off('close', onClose).off('end', onClose);
+        stream.off('data', onData).off('close', onClose).off('end', onClose);
       };
       const fail = (error: Error) => {
         end();
@@ -150,14 +142,14 @@ export class RelayConnection implements Warm {
           if (!reader.push(chunk)) return;
           const { exportsKeys } = parseConnectAnswer(reader.head!, target.host.includes(':'));
           // The relay uses them already; nothing is joined before this.
-          if (exportsKeys) connection.useExportedKeys(this.carrier.nowUs(), exportJoinKeys(socket, 'client'));
+          if (exportsKeys) connection.useExportedKeys(this.carrier.nowUs(), exportJoinKeys(stream, 'client'));
         } catch (error) {
           fail(error instanceof DialError ? error : new DialError('unavailable', (error as Error).message));
           return;
         }
         end();
-        socket.pause();
-        if (reader.rest.length > 0) socket.unshift(reader.rest);
+        stream.pause();
+        if (reader.rest.length > 0) stream.unshift(reader.rest);
         resolve();
       };
       let isOver = false;
@@ -168,14 +160,16 @@ export class RelayConnection implements Warm {
       const patienceMs = Math.max(UNHEARD_MIN_MS, (UNHEARD_RTTS * rttUs(connection)) / 1000);
       // What came while this process had no time to look is looked at first.
       const unheard = isLast ? undefined : setTimeout(() => setImmediate(look), patienceMs);
-      socket.on('data', onData).on('close', onClose).on('end', onClose);
+      stream.on('data', onData).on('close', onClose).on('end', onClose);
       signal.addEventListener('abort', onAbort, { once: true });
       if (signal.aborted) onAbort();
       else if (this.isGone) onClose();
-      else socket.write(connectHead(target));
+      else stream.write(connectHead(target));
     });
   }
 }
+
+function ignore(): void {}
 
 function isStalled(subflow: { readonly isStalled: boolean }): boolean {
   return subflow.isStalled;

@@ -4,7 +4,6 @@
  */
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import type { TLSSocket } from 'node:tls';
 import type { Micros } from '../../core/base/time.js';
 import type { ConnectionApi } from '../../core/engine/api.js';
 
@@ -15,9 +14,8 @@ export type RelayEnd = 'done' | 'reset-by-client' | 'reset-by-target' | 'byte-li
 
 export interface RelayFlowParts {
   readonly connection: ConnectionApi;
-  /** Below TLS. */
+  /** The client's, decrypted. */
   readonly stream: Duplex;
-  readonly socket: TLSSocket;
   readonly target: Socket;
   readonly now: () => Micros;
   /** Both directions together. */
@@ -38,36 +36,35 @@ export class RelayFlow {
 
   constructor(private readonly parts: RelayFlowParts) {
     this.movedUs = parts.now();
-    const { socket, stream, target } = parts;
+    const { stream, target } = parts;
     target.setKeepAlive(true, TARGET_KEEPALIVE_MS);
-    this.join(socket, target, (bytes) => {
+    this.join(stream, target, (bytes) => {
       this.bytesUp += bytes;
       parts.onDelivered(bytes);
     });
-    this.join(target, socket, (bytes) => {
+    this.join(target, stream, (bytes) => {
       this.bytesDown += bytes;
     });
     target.on('error', () => this.abort('reset-by-target'));
     stream.on('error', () => this.abort('reset-by-client'));
-    socket.on('error', () => this.abort('reset-by-client'));
     target.on('close', () => this.onClose());
-    socket.on('close', () => {
+    stream.on('close', () => {
       // Closed before it had said and heard everything: whatever it was, to the destination it is a reset.
-      if (!socket.readableEnded || !socket.writableFinished) this.abort('reset-by-client');
+      if (!stream.readableEnded || !stream.writableFinished) this.abort('reset-by-client');
       this.onClose();
     });
     // It was held while the destination was dialed.
-    socket.resume();
+    stream.resume();
   }
 
   /** Ends both sides at once: RST to the destination, MP_FASTCLOSE to the client. */
   abort(why: RelayEnd): void {
     if (this.end !== null) return;
     this.end = why;
-    const { connection, socket, target, now } = this.parts;
+    const { connection, stream, target, now } = this.parts;
     if (!target.destroyed) target.resetAndDestroy();
     if (connection.state !== 'closed') connection.abort(now());
-    socket.destroy();
+    stream.destroy();
   }
 
   private join(from: Duplex, to: Duplex, count: (bytes: number) => void): void {

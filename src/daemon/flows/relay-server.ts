@@ -4,7 +4,6 @@
  * is dialed with an ordinary socket, and the two are joined (relay-flow.ts). Every request that is not carried out is
  * answered as the standards say, and counted by its reason.
  */
-import type { TLSSocket } from 'node:tls';
 import type { AccessLists } from '../../config/access.js';
 import type { Prefix, RelayLimits } from '../../config/types.js';
 import type { Micros } from '../../core/base/time.js';
@@ -12,9 +11,8 @@ import { US_PER_S } from '../../core/base/time.js';
 import type { ConnectionApi } from '../../core/engine/api.js';
 import type { FlowMode } from '../../core/lanes/flow-modes.js';
 import type { HttpHead } from '../http-head.js';
-import type { ConnectionStream } from '../lane-pump.js';
 import type { CarriedFlow } from '../receipts.js';
-import { exportJoinKeys } from '../tls.js';
+import { exportJoinKeys, type SecureStream } from '../tls.js';
 import { connectedHead, parseConnect, RelayError, type RelayRefusal, refusedHead } from './connect-protocol.js';
 import { NO_LISTS, RelayAccess } from './relay-access.js';
 import { DIAL_TIMEOUT_MS, dialTarget } from './relay-dial.js';
@@ -73,8 +71,7 @@ export interface RelayRequest {
   readonly client: RelayClientId;
   readonly head: HttpHead;
   readonly connection: ConnectionApi;
-  readonly stream: ConnectionStream;
-  readonly socket: TLSSocket;
+  readonly stream: SecureStream;
   /** What came behind the head. */
   readonly rest: Uint8Array;
 }
@@ -92,8 +89,7 @@ export class RelayServer {
   /** Carries out a CONNECT, or answers why not. */
   carry(request: RelayRequest): void {
     this.count('requests');
-    const { socket, stream, connection } = request;
-    socket.on('error', ignore);
+    const { stream, connection } = request;
     stream.on('error', ignore);
     let entry: Open | null = null;
     const onGone = () => entry?.stop.abort();
@@ -101,23 +97,23 @@ export class RelayServer {
       try {
         const target = parseConnect(request.head);
         entry = this.admit(request, target);
-        socket.once('close', onGone);
+        stream.once('close', onGone);
         const access = this.accessOf(request.client.name);
         const signal = AbortSignal.any([entry.stop.signal, AbortSignal.timeout(DIAL_TIMEOUT_MS)]);
         const destination = await dialTarget(target, access, signal);
-        socket.off('close', onGone);
-        if (socket.destroyed) {
+        stream.off('close', onGone);
+        if (stream.destroyed) {
           destination.resetAndDestroy();
           throw new RelayError('failed', 'the client is gone');
         }
         // Agreed before the client hears of it, because it joins as soon as it does.
-        if (target.exportsKeys) connection.useExportedKeys(this.options.now(), exportJoinKeys(socket, 'server'));
+        if (target.exportsKeys) connection.useExportedKeys(this.options.now(), exportJoinKeys(stream, 'server'));
         connection.setKeepAlive(this.options.now(), CLIENT_KEEPALIVE_US);
-        socket.write(connectedHead(target.exportsKeys));
-        if (request.rest.length > 0) socket.unshift(request.rest);
+        stream.write(connectedHead(target.exportsKeys));
+        if (request.rest.length > 0) stream.unshift(request.rest);
         this.join(entry, request, destination);
       } catch (error) {
-        socket.off('close', onGone);
+        stream.off('close', onGone);
         if (entry !== null) this.forget(entry);
         this.refuse(request, error as Error);
       }
@@ -199,12 +195,11 @@ export class RelayServer {
     return entry;
   }
 
-  private join(entry: Open, { connection, stream, socket }: RelayRequest, target: RelayFlowTarget): void {
+  private join(entry: Open, { connection, stream }: RelayRequest, target: RelayFlowTarget): void {
     this.count('connected');
     entry.flow = new RelayFlow({
       connection,
       stream,
-      socket,
       target,
       now: () => this.options.now(),
       maxBytes: this.options.settings().limits.maxFlowBytes,
@@ -223,15 +218,15 @@ export class RelayServer {
     if (entries?.size === 0) this.open.delete(entry.pin);
   }
 
-  private refuse({ socket, connection }: RelayRequest, error: Error): void {
+  private refuse({ stream, connection }: RelayRequest, error: Error): void {
     const refusal: RelayRefusal = error instanceof RelayError ? error.refusal : 'failed';
     this.count(`refused_${refusal.replaceAll('-', '_')}`);
-    if (!socket.destroyed) {
-      socket.on('data', ignore);
-      socket.end(refusedHead(error));
+    if (!stream.destroyed) {
+      stream.on('data', ignore);
+      stream.end(refusedHead(error));
     }
     setTimeout(() => {
-      socket.destroy();
+      stream.destroy();
       if (connection.state !== 'closed') connection.abort(this.options.now());
     }, REFUSAL_MS).unref();
   }

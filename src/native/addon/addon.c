@@ -89,5 +89,6 @@ NAPI_MODULE_INIT() {
   define(env, exports, syscall_methods);
   define(env, exports, batch_methods);
   define(env, exports, poll_methods);
+  define(env, exports, tls_methods);
   return exports;
 }

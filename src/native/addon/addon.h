@@ -46,5 +46,6 @@ struct method {
 extern const struct method syscall_methods[];
 extern const struct method batch_methods[];
 extern const struct method poll_methods[];
+extern const struct method tls_methods[];
 
 #endif

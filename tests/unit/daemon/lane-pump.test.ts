@@ -1,5 +1,4 @@
 /** One connection's pump: how much it takes from the lane, and what it tells the lane of the connection's rate. */
-import type { TLSSocket } from 'node:tls';
 import test from 'ava';
 import type { ConnectionApi } from '../../../src/core/engine/api.js';
 import { BULK, PacketLane } from '../../../src/core/lanes/packet-lane.js';
@@ -24,7 +23,8 @@ class Rig {
       unackedBytes: 0,
       setSendSpace() {},
     };
-    const socket = {
+    const stream = {
+      bytesQueued: 0,
       on() {},
       off() {},
       write(data: Uint8Array, done: () => void) {
@@ -36,8 +36,7 @@ class Rig {
       lane: this.lane,
       index: BULK,
       connection: connection as unknown as ConnectionApi,
-      stream: { bytesQueued: 0 } as ConnectionStream,
-      socket: socket as unknown as TLSSocket,
+      stream: stream as unknown as ConnectionStream,
       now: () => this.nowUs,
       sink: { onCapsule() {} },
       onBroken() {},

@@ -35,10 +35,10 @@ async function connect(
     theirs.destroy();
   });
   for (const socket of [ours, theirs]) socket.on('error', () => undefined);
-  ours.once('secureConnect', () => {
+  ours.once('secure', () => {
     if (pin !== null) checkServerPin(ours, pin, 'needed', sessions);
   });
-  await Promise.all([once(ours, 'secureConnect'), once(theirs, 'secure')]);
+  await Promise.all([once(ours, 'secure'), once(theirs, 'secure')]);
   return { ours, theirs };
 }
 
@@ -55,11 +55,11 @@ test('a resumed session: both ends know each other, and join keys are its own', 
   const sessions = new TlsSessions();
   const first = await connect(t, client, server, sessions, server.pin);
   await exchange(first);
-  t.false(first.ours.isSessionReused());
+  t.false(first.ours.secured?.isResumed);
   t.true(sessions.size > 0);
 
   const second = await connect(t, client, server, sessions, server.pin);
-  t.true(second.ours.isSessionReused());
+  t.true(second.ours.secured?.isResumed);
   t.is(peerPin(second.theirs), client.pin, 'the server knows the key that the client proved in the first');
   const keys = exportJoinKeys(second.ours, 'client');
   t.deepEqual(keys.local, exportJoinKeys(second.theirs, 'server').remote);
@@ -72,7 +72,7 @@ test('a server with another key cannot resume, and is found out', async (t) => {
   const first = await connect(t, client, server, sessions, server.pin);
   await exchange(first);
   const second = await connect(t, client, other, sessions, null);
-  t.false(second.ours.isSessionReused());
+  t.false(second.ours.secured?.isResumed);
   t.throws(() => checkServerPin(second.ours, server.pin, 'needed', sessions), { instanceOf: AuthenticationError });
 });
 

@@ -1,11 +1,11 @@
 /** One relayed flow at the server, with TLS as it is, and ends and resets of either side. */
 import { generateKeyPairSync } from 'node:crypto';
+import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
-import type { TLSSocket } from 'node:tls';
 import test from 'ava';
 import { type RelayEnd, RelayFlow } from '../../../src/daemon/flows/relay-flow.js';
-import { identityFor, startTlsClient, startTlsServer } from '../../../src/daemon/tls.js';
+import { identityFor, type SecureStream, startTlsClient, startTlsServer } from '../../../src/daemon/tls.js';
 import { LoopbackStream, loopbackPair } from '../../support/loopback.js';
 import { until } from '../../support/until.js';
 
@@ -55,19 +55,15 @@ class Target extends Duplex {
 async function relayed(maxBytes = Number.POSITIVE_INFINITY) {
   const identity = await identityFor(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey);
   const [near, far] = loopbackPair();
-  const stream = new LoopbackStream(far);
-  const socket = startTlsServer(stream, identity);
+  const stream = startTlsServer(new LoopbackStream(far), identity);
   const client = startTlsClient(new LoopbackStream(near), identity);
-  await Promise.all(
-    [socket, client].map((s, i) => new Promise((done) => s.once(i === 0 ? 'secure' : 'secureConnect', done))),
-  );
+  await Promise.all([stream, client].map((s) => once(s, 'secure')));
   const target = new Target();
   const ends: RelayEnd[] = [];
-  socket.pause();
+  stream.pause();
   const flow = new RelayFlow({
     connection: far,
     stream,
-    socket,
     target: target as unknown as Socket,
     now: () => 0,
     maxBytes,
@@ -78,7 +74,7 @@ async function relayed(maxBytes = Number.POSITIVE_INFINITY) {
 }
 
 /** What the client gets, to the end. */
-function collect(client: TLSSocket) {
+function collect(client: SecureStream) {
   const got = { parts: [] as Buffer[], hasEnded: false };
   client.on('data', (part: Buffer) => got.parts.push(part)).on('end', () => (got.hasEnded = true));
   return got;

@@ -29,11 +29,10 @@ async function setup(limits: { maxFlows?: number; maxPendingDials?: number } = {
   /** A connection of a client, its request on the way; what the client is told. */
   const ask = async (name: string) => {
     const [near, far] = loopbackPair();
-    const stream = new LoopbackStream(far);
-    const socket = startTlsServer(stream, identity);
+    const stream = startTlsServer(new LoopbackStream(far), identity);
     const client = startTlsClient(new LoopbackStream(near), identity);
     client.on('error', () => undefined);
-    await Promise.all([once(socket, 'secure'), once(client, 'secureConnect')]);
+    await Promise.all([once(stream, 'secure'), once(client, 'secure')]);
     const fields = new Map([['host', 'x']]);
     return {
       connection: far,
@@ -45,7 +44,6 @@ async function setup(limits: { maxFlows?: number; maxPendingDials?: number } = {
           head,
           connection: far,
           stream,
-          socket,
           rest: Buffer.alloc(0),
         });
         return once(client, 'data').then(([answer]) => String(answer));
