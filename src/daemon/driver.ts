@@ -26,7 +26,7 @@ import {
 import { ConnectionDuplex } from './duplex.js';
 
 /** Packets per receive call, and calls per readiness event: then the loop sees to the other links. */
-const SLOTS = 64;
+const SLOTS = 32;
 const RECEIVE_ROUNDS = 8;
 /** Flushes in a row while applications write more from within. */
 const FLUSH_ROUNDS = 8;

@@ -2,7 +2,7 @@
 import { ReceiveBatch } from '../core/engine/ports.js';
 import { Poller, READABLE, TUN_SLOT_BYTES, type TunDevice } from '../native/index.js';
 
-const SLOTS = 64;
+const SLOTS = 32;
 /** Batches per readiness event: then the loop sees to the links as well. */
 const ROUNDS = 4;
 

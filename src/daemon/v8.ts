@@ -12,7 +12,7 @@ export const NODE_OPTIONS = ['--max-semi-space-size=4'];
  * buffer outside the heap for each record; those that live through a round trip are promoted and count. V8's own choice
  * is near 130 % of a small heap, which is a full collection every 10 MB of traffic and a third of all CPU time.
  */
-const GROWTH_PERCENT = 400;
+const GROWTH_PERCENT = 150;
 
 /**
  * Bytes of bytecode that a function runs before V8 considers compiling it; the default is 132 KB. A packet on an idle
