@@ -20,7 +20,14 @@ import type { PolicyMessage } from '../core/lanes/policy.js';
 import type { ConnectionDuplex } from './duplex.js';
 import { HeadReader } from './http-head.js';
 import { LANES, laneName, Session, type SessionConnection } from './session.js';
-import { AuthenticationError, checkServerPin, exportJoinKeys, type SecureStream, startTlsClient, type TlsIdentity } from './tls.js';
+import {
+  AuthenticationError,
+  checkServerPin,
+  exportJoinKeys,
+  type SecureStream,
+  startTlsClient,
+  type TlsIdentity,
+} from './tls.js';
 import type { TunWriter } from './tun-writer.js';
 import { clientRefusalHead, parseAnswer, requestHead, UpgradeError } from './upgrade.js';
 

@@ -5,9 +5,9 @@
 import type { IpAddress } from '../core/base/ip.js';
 import type { Micros } from '../core/base/time.js';
 import type { ConnectionApi } from '../core/engine/api.js';
+import type { ConnectionDuplex } from './duplex.js';
 import { isConnect, notAllowedHead } from './flows/connect-protocol.js';
 import type { RelayServer } from './flows/relay-server.js';
-import type { ConnectionDuplex } from './duplex.js';
 import { HeadReader } from './http-head.js';
 import { AuthenticationError, peerPin, type SecureStream, startTlsServer, type TlsIdentity } from './tls.js';
 import { parseRequest, refusalHead, type UpgradeRequest } from './upgrade.js';

@@ -77,12 +77,7 @@ export class Session {
   }
 
   /** Takes a connection whose handshakes are done; `rest` came behind the HTTP head. Replaces one of the same lane. */
-  attach(
-    index: LaneIndex,
-    connection: ConnectionApi,
-    stream: ConnectionStream,
-    rest: Uint8Array,
-  ): SessionConnection {
+  attach(index: LaneIndex, connection: ConnectionApi, stream: ConnectionStream, rest: Uint8Array): SessionConnection {
     this.detach(index, 'replaced by a new connection');
     let attached: SessionConnection;
     const pump = new LanePump({

@@ -7,7 +7,14 @@ import type { ConnectionApi } from '../../core/engine/api.js';
 import type { ConnectionDuplex } from '../duplex.js';
 import { HeadReader } from '../http-head.js';
 import type { Way } from '../path-members.js';
-import { checkServerPin, exportJoinKeys, type SecureStream, startTlsClient, type TlsIdentity, type TlsSessions } from '../tls.js';
+import {
+  checkServerPin,
+  exportJoinKeys,
+  type SecureStream,
+  startTlsClient,
+  type TlsIdentity,
+  type TlsSessions,
+} from '../tls.js';
 import { connectHead, parseConnectAnswer } from './connect-protocol.js';
 import { DialError, type FlowTarget } from './contract.js';
 import type { Warm } from './relay-pool.js';
