@@ -8,13 +8,16 @@ import { cpus } from 'node:os';
 import { startTunnel, type Tunnel } from '../src/lab/tunnel.js';
 import type { Section, SectionOptions } from './bench.js';
 import { peakMemoryBytes } from './cpu.js';
-import { median, type Row, round3 } from './stats.js';
+import { atLeast, atMost, median, type Row, round3 } from './stats.js';
 import { type Direction, INSIDE, LINKS, OUTSIDE, Testbed, type Transfer } from './testbed.js';
 
 const SECONDS = 10;
 const QUICK_SECONDS = 3;
 const CPUS = 2;
-const PING_WARM_UP_ROUNDS = 3;
+const LEAST_GBIT_PER_S = 2;
+const MOST_CPU_S_PER_GB = 15;
+const MOST_ADDED_RTT_MS = 1;
+const MOST_MEMORY_MB = 200;
 
 export async function openTunnelBench({ quick }: SectionOptions): Promise<Section> {
   confineToCpus();
@@ -54,14 +57,20 @@ async function measure(testbed: Testbed, tunnel: Tunnel, seconds: number): Promi
     rows.push(...rowsOf(direction, ours, kernel));
   }
   // After the transfers: a tunnel that idles now, not one that never carried anything. Bulk is other code than single
-  // packets, and JavaScript is slow until it has been compiled for what it does: the first rounds are for that.
-  for (let i = 0; i < PING_WARM_UP_ROUNDS; i++) await testbed.ping(INSIDE);
+  // packets, and JavaScript is slow until it has been compiled for what it does.
+  await testbed.warmUp(INSIDE);
   const outsideMs = median(await testbed.ping(OUTSIDE));
   const insideMs = median(await testbed.ping(INSIDE));
-  rows.push({ name: 'idle, added round-trip time', value: round3(Math.max(0, insideMs - outsideMs)), unit: 'ms' });
+  rows.push({
+    name: 'idle, added round-trip time',
+    value: round3(Math.max(0, insideMs - outsideMs)),
+    unit: 'ms',
+    target: atMost(MOST_ADDED_RTT_MS),
+  });
   rows.push({ name: 'idle, round-trip time outside', value: round3(outsideMs), unit: 'ms' });
   ['client', 'server'].forEach((who, i) => {
-    rows.push({ name: `${who}, peak memory`, value: round3(peakMemoryBytes(pids[i]!) / 1e6), unit: 'MB' });
+    const value = round3(peakMemoryBytes(pids[i]!) / 1e6);
+    rows.push({ name: `${who}, peak memory`, value, unit: 'MB', target: atMost(MOST_MEMORY_MB) });
   });
   return rows;
 }
@@ -77,10 +86,15 @@ function rowsOf(direction: Direction, ours: Transfer, kernel: Transfer): Row[] {
   const all = processes[0]! + processes[1]! + endedChildren + softirqThreads;
   const kernelAll = kernel.cpu.endedChildren + kernel.cpu.softirqThreads;
   return [
-    { name: `${direction}: tunnel`, value: round3(ours.bitsPerS / 1e9), unit: 'Gbit/s' },
+    {
+      name: `${direction}: tunnel`,
+      value: round3(ours.bitsPerS / 1e9),
+      unit: 'Gbit/s',
+      target: atLeast(LEAST_GBIT_PER_S),
+    },
     { name: `${direction}: kernel MPTCP`, value: round3(kernel.bitsPerS / 1e9), unit: 'Gbit/s' },
     { name: `${direction}: tunnel / kernel MPTCP`, value: round3(ours.bitsPerS / kernel.bitsPerS), unit: '' },
-    cost('', all),
+    { ...cost('', all), target: atMost(MOST_CPU_S_PER_GB) },
     cost(', client', processes[0]!),
     cost(', server', processes[1]!),
     cost(', iperf3', endedChildren),

@@ -9,5 +9,6 @@ for f in src/native/addon/*.c src/native/addon/*.h; do
   [ -e "$out" ] && [ "$out" -nt "$f" ] || need=1
 done
 [ "${need:-0}" = 1 ] || exit 0
-exec ${CC:-cc} -std=gnu11 -O2 -g -Wall -Wextra -Werror -fPIC -shared -I node_modules/node-api-headers/include \
+# -z now: a function that this node does not export is told of when the addon is loaded, by name.
+exec ${CC:-cc} -std=gnu11 -O2 -g -Wall -Wextra -Werror -fPIC -shared -Wl,-z,now -I node_modules/node-api-headers/include \
   -o "$out" src/native/addon/*.c

@@ -1,5 +1,5 @@
 /**
- * TLS 1.3 with both ends pinned (DESIGN 3.3). A certificate is only the envelope of a key: what is compared is SHA-256
+ * TLS 1.3 with both ends pinned (DESIGN 3.3; native/tls.ts for what it is made of). A certificate is only the envelope of a key: what is compared is SHA-256
  * over the SubjectPublicKeyInfo (RFC 7469 §2.4). A session may be resumed (RFC 8446 §2.2, with a key exchange of its own),
  * which spares both ends the signatures: a flow's connection costs half as much. It brings the certificates of the first
  * handshake along, and their pins are checked as in a full one, so a client taken out of the configuration is out at once.

@@ -1,6 +1,6 @@
 /*
  * Shared by the files of the addon. Conventions:
- *  - the addon knows system calls and arrays, no packet format; formats live in TypeScript;
+ *  - the addon knows system calls, OpenSSL and arrays, no packet format; formats live in TypeScript;
  *  - a wrong argument is a programmer's error and throws TypeError/RangeError;
  *  - a failing system call returns -errno (the TypeScript side turns it into an exception, or into back-pressure).
  */

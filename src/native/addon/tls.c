@@ -7,6 +7,7 @@
  */
 #include "addon.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -135,6 +136,7 @@ struct tls {
 };
 
 static BIO_METHOD *bio_method;
+static pthread_once_t bio_method_once = PTHREAD_ONCE_INIT; /* worker threads share it */
 
 static int bio_read(BIO *bio, char *out, int length) {
   struct tls *t = BIO_get_data(bio);
@@ -179,6 +181,14 @@ static long bio_ctrl(BIO *bio, int command, long number, void *pointer) {
   (void)number;
   (void)pointer;
   return command == BIO_CTRL_FLUSH;
+}
+
+static void make_bio_method(void) {
+  bio_method = BIO_meth_new(BIO_TYPE_SOURCE_SINK, "mptun");
+  if (bio_method == NULL) return;
+  BIO_meth_set_read(bio_method, bio_read);
+  BIO_meth_set_write(bio_method, bio_write);
+  BIO_meth_set_ctrl(bio_method, bio_ctrl);
 }
 
 /* Pins are checked by the TypeScript side; names and issuers of a self-signed certificate say nothing. */
@@ -265,13 +275,8 @@ static napi_value tls_context(napi_env env, napi_callback_info info) {
       !take_bytes(env, argv[2], &certificate) || !take_string(env, argv[3], alpn, sizeof alpn) ||
       !take_string(env, argv[4], session_id, sizeof session_id) || !take_i32(env, argv[5], &session_s))
     return NULL;
-  if (bio_method == NULL) {
-    bio_method = BIO_meth_new(BIO_TYPE_SOURCE_SINK, "mptun");
-    if (bio_method == NULL) return throw_tls(env);
-    BIO_meth_set_read(bio_method, bio_read);
-    BIO_meth_set_write(bio_method, bio_write);
-    BIO_meth_set_ctrl(bio_method, bio_ctrl);
-  }
+  pthread_once(&bio_method_once, make_bio_method);
+  if (bio_method == NULL) return throw_tls(env);
   struct context *c = calloc(1, sizeof *c);
   SSL_CTX *ctx = SSL_CTX_new(TLS_method());
   if (c == NULL || ctx == NULL) {
