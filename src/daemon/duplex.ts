@@ -85,9 +85,7 @@ export class ConnectionDuplex extends Duplex {
     return this.tls;
   }
 
-  /**
-   * From now on a write waits while more than this is unsent, or than goes in AHEAD_US if that is more.
-   */
+  /** From now on a write waits while more than this is unsent, or than goes in AHEAD_US if that is more. */
   limitUnsent(bytes: number): void {
     this.sendBufferBytes = bytes;
     this.connection.setSendSpace(bytes / 2, () => this.onRoom());
