@@ -95,11 +95,15 @@ export function startTlsServer(stream: ConnectionDuplex, identity: TlsIdentity):
 
 /** The same as client on a socket of the kernel. 'secureConnect' follows; then call `checkServerPin`. */
 export function startTlsOnSocket(socket: Socket, identity: TlsIdentity): tls.TLSSocket {
+  let secureContext = socketContexts.get(identity);
+  if (secureContext === undefined) {
+    const { keyPem: key, certificatePem: cert } = identity;
+    secureContext = tls.createSecureContext({ key, cert, minVersion: 'TLSv1.3' });
+    socketContexts.set(identity, secureContext);
+  }
   return tls.connect({
     socket,
-    key: identity.keyPem,
-    cert: identity.certificatePem,
-    minVersion: 'TLSv1.3',
+    secureContext,
     ALPNProtocols: [ALPN],
     // The pin is what counts; names and issuers of a self-signed envelope say nothing.
     rejectUnauthorized: false,
@@ -143,6 +147,8 @@ export function checkServerPin(
   if (sessions !== undefined) stream.on('session', (ticket: Buffer) => sessions.add(ticket));
 }
 
+/** Made once: parsing key and certificate takes longer than a handshake's own arithmetic. */
+const socketContexts = new WeakMap<TlsIdentity, tls.SecureContext>();
 const contexts = { client: new WeakMap<TlsIdentity, TlsContext>(), server: new WeakMap<TlsIdentity, TlsContext>() };
 
 function contextOf(identity: TlsIdentity, side: 'client' | 'server'): TlsContext {

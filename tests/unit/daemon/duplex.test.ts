@@ -1,8 +1,12 @@
 /** A connection as a Node stream: who gets the engine's own bytes, and who a copy. */
+import { createPrivateKey } from 'node:crypto';
+import { once } from 'node:events';
 import test from 'ava';
+import { generateKey } from '../../../src/config/keys.js';
 import type { ByteReader } from '../../../src/core/engine/api.js';
 import { ConnectionDuplex } from '../../../src/daemon/duplex.js';
-import { LoopbackConnection } from '../../support/loopback.js';
+import { identityFor, startTlsClient, startTlsServer } from '../../../src/daemon/tls.js';
+import { LoopbackConnection, LoopbackStream, loopbackPair } from '../../support/loopback.js';
 
 class OpenConnection extends LoopbackConnection {
   reader_: ByteReader | null = null;
@@ -80,4 +84,32 @@ test('what waits for its reader is read, although the connection is done; after 
   second.connection.state = 'closed';
   second.stream.onConnectionClosed('reset');
   t.true(second.stream.destroyed);
+});
+
+test('with TLS: what is written and ended before the handshake is over waits for it', async (t) => {
+  const identity = await identityFor(createPrivateKey(generateKey()));
+  const [a, b] = loopbackPair();
+  const server = startTlsServer(new LoopbackStream(b), identity);
+  const client = startTlsClient(new LoopbackStream(a), identity);
+  const got: Buffer[] = [];
+  server.on('data', (bytes: Buffer) => got.push(bytes));
+  client.write('early ');
+  client.write(Buffer.alloc(40_000, 1));
+  client.end('late');
+  await once(server, 'end');
+  t.is(Buffer.concat(got).toString(), `early ${'\x01'.repeat(40_000)}late`);
+  client.resume();
+  server.end();
+  await Promise.all([once(client, 'close'), once(server, 'close')]);
+  t.deepEqual([a.calls, b.calls], [[], []], 'nothing was reset');
+});
+
+test('with TLS: a connection that ends during the handshake is broken', async (t) => {
+  const identity = await identityFor(createPrivateKey(generateKey()));
+  const [a, b] = loopbackPair();
+  const client = startTlsClient(new LoopbackStream(a), identity);
+  const stranger = new LoopbackStream(b);
+  stranger.on('error', () => undefined).end();
+  const [error] = (await once(client, 'error')) as [Error];
+  t.is(error.message, 'closed during the handshake');
 });
