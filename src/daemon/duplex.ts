@@ -132,6 +132,7 @@ export class ConnectionDuplex extends Duplex {
   }
 
   private give(nowUs: Micros, chunk: Buffer): void {
+    if (chunk.length === 0) return;
     this.bytesQueued += chunk.length;
     this.connection.write(nowUs, chunk);
   }

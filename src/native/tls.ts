@@ -16,6 +16,8 @@ const PARTIAL = 32;
 /** A record's payload at most, and what a record adds to it: header, content type, tag (RFC 8446 5.1, 5.2). */
 const RECORD_BYTES = 16_384;
 const RECORD_OVERHEAD_BYTES = 22;
+/** An answer to the peer's key update (RFC 8446 4.6.3) goes in front of what is written next. */
+const KEY_UPDATE_BYTES = 5 + RECORD_OVERHEAD_BYTES;
 /** As much as this is decrypted here and then copied: room made for it would mostly be too large. */
 const SCRATCH_BYTES = 2 * RECORD_BYTES;
 const scratch = Buffer.allocUnsafeSlow(SCRATCH_BYTES);
@@ -66,6 +68,7 @@ export class TlsEnd {
   private isSecure = false;
   /** The peer has ended, or failed. */
   private isOver = false;
+  private hasFailed = false;
   private isClosed = false;
   /** Of a record that is not complete: at most so many bytes of plaintext come with it. */
   private keptBytes = 0;
@@ -104,13 +107,19 @@ export class TlsEnd {
     }
   }
 
-  /** One or more records, in an array of their own. Only when `canEncrypt`. */
+  /**
+   * One or more records, in an array of their own. Only when `canEncrypt`. Empty if OpenSSL won't: it is over, or the peer keeps
+   * it waiting in the middle of a message of its own; `onFailed` has been told.
+   */
   encrypt(plain: Uint8Array): Buffer {
     const records = Math.ceil(plain.length / RECORD_BYTES);
-    const room = Buffer.allocUnsafeSlow(plain.length + records * RECORD_OVERHEAD_BYTES);
+    const room = Buffer.allocUnsafeSlow(plain.length + records * RECORD_OVERHEAD_BYTES + KEY_UPDATE_BYTES);
     const length = addon.tlsEncrypt(this.handle, plain, 0, plain.length, room, 0, room.length);
-    if (length < 0) throw new Error(addon.tlsError(this.handle));
-    return length === room.length ? room : room.subarray(0, length);
+    if (length < 0) {
+      this.fail();
+      return room.subarray(0, 0);
+    }
+    return room.subarray(0, length);
   }
 
   /** Says close_notify; the other direction goes on. */
@@ -161,9 +170,19 @@ export class TlsEnd {
     }
     if ((flags & SESSION) !== 0) this.tellSessions();
     if ((flags & (ENDED | FAILED)) === 0 || this.isClosed) return;
+    if ((flags & ENDED) === 0) this.fail();
+    else {
+      this.isOver = true;
+      events.onEnd();
+    }
+  }
+
+  /** Told once. */
+  private fail(): void {
+    if (this.hasFailed || this.isClosed) return;
     this.isOver = true;
-    if ((flags & ENDED) !== 0) events.onEnd();
-    else events.onFailed(new Error(addon.tlsError(this.handle)));
+    this.hasFailed = true;
+    this.events.onFailed(new Error(addon.tlsError(this.handle)));
   }
 
   private tellSessions(): void {

@@ -134,6 +134,7 @@ test('what was changed on the way ends it, with the alert that RFC 8446 6.2 asks
   carry(client, server);
   t.regex(client.told[1]!, /alert bad record mac/);
   server.tls.decrypt(bytes, 0, bytes.length);
+  t.is(server.tls.encrypt(noise(10)).length, 0, 'and says no more');
   t.is(server.told.length, 2, 'told once');
 });
 
