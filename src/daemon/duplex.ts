@@ -39,6 +39,11 @@ export interface DuplexHost {
 export class ConnectionDuplex extends Duplex {
   /** Bytes given to the connection so far. */
   bytesQueued = 0;
+  /**
+   * The peer is one that ends with close_notify: without it, somebody between may have cut the rest off (RFC 8446 6.1), and the
+   * stream breaks instead of ending. Not every program's TLS does.
+   */
+  mustHearEnd = false;
   private isHolding = false;
   /** The end has been read; nothing follows. */
   private isEndRead = false;
@@ -216,8 +221,10 @@ export class ConnectionDuplex extends Duplex {
     },
     onEnd: () => {
       if (this.destroyed) return;
-      if (this.tls !== null && !this.tls.canEncrypt) this.destroy(new Error('closed during the handshake'));
+      if (this.tls === null) this.pushEnd();
+      else if (!this.tls.canEncrypt) this.destroy(new Error('closed during the handshake'));
       // Behind TLS's own end it is no news.
+      else if (!this.isEndRead && this.mustHearEnd) this.destroy(new Error('ended without close_notify'));
       else if (!this.isEndRead) this.pushEnd();
     },
   };

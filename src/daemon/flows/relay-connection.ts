@@ -150,6 +150,7 @@ export class RelayConnection implements Warm {
           const { exportsKeys } = parseConnectAnswer(reader.head!, target.host.includes(':'));
           // The relay uses them already; nothing is joined before this.
           if (exportsKeys) connection.useExportedKeys(this.carrier.nowUs(), exportJoinKeys(stream, 'client'));
+          stream.mustHearEnd = exportsKeys; // the relay is one of ours
         } catch (error) {
           fail(error instanceof DialError ? error : new DialError('unavailable', (error as Error).message));
           return;

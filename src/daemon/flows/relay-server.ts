@@ -108,6 +108,7 @@ export class RelayServer {
         }
         // Agreed before the client hears of it, because it joins as soon as it does.
         if (target.exportsKeys) connection.useExportedKeys(this.options.now(), exportJoinKeys(stream, 'server'));
+        stream.mustHearEnd = target.exportsKeys; // the client is one of ours
         connection.setKeepAlive(this.options.now(), CLIENT_KEEPALIVE_US);
         stream.write(connectedHead(target.exportsKeys));
         if (request.rest.length > 0) stream.unshift(request.rest);

@@ -7,6 +7,7 @@ import type { ByteReader } from '../../../src/core/engine/api.js';
 import { ConnectionDuplex } from '../../../src/daemon/duplex.js';
 import { identityFor, startTlsClient, startTlsServer } from '../../../src/daemon/tls.js';
 import { LoopbackConnection, LoopbackStream, loopbackPair } from '../../support/loopback.js';
+import { until } from '../../support/until.js';
 
 class OpenConnection extends LoopbackConnection {
   reader_: ByteReader | null = null;
@@ -102,6 +103,27 @@ test('with TLS: what is written and ended before the handshake is over waits for
   server.end();
   await Promise.all([once(client, 'close'), once(server, 'close')]);
   t.deepEqual([a.calls, b.calls], [[], []], 'nothing was reset');
+});
+
+test('with TLS: an end that the peer has not said is a break where it would have said it', async (t) => {
+  const identity = await identityFor(createPrivateKey(generateKey()));
+  for (const mustHearEnd of [true, false]) {
+    const [a, b] = loopbackPair();
+    const server = startTlsServer(new LoopbackStream(b), identity);
+    const client = startTlsClient(new LoopbackStream(a), identity);
+    server.mustHearEnd = mustHearEnd;
+    const told: string[] = [];
+    server
+      .on('data', (bytes: Buffer) => told.push(String(bytes)))
+      .on('end', () => told.push('end'))
+      .on('error', (error) => told.push(error.message));
+    client.on('error', () => undefined).write('the first half');
+    await once(server, 'data');
+    // Somebody between says FIN.
+    a.end();
+    await until(() => told.length > 1, 'the end');
+    t.deepEqual(told, ['the first half', mustHearEnd ? 'ended without close_notify' : 'end']);
+  }
 });
 
 test('with TLS: a connection that ends during the handshake is broken', async (t) => {
