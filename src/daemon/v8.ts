@@ -8,9 +8,9 @@ import { setFlagsFromString } from 'node:v8';
 export const NODE_OPTIONS = ['--max-semi-space-size=4'];
 
 /**
- * After a full collection the next one comes when the old generation has grown by this, in percent. TLS allocates a
- * buffer outside the heap for each record; those that live through a round trip are promoted and count. V8's own choice
- * is near 130 % of a small heap, which is a full collection every 10 MB of traffic and a third of all CPU time.
+ * After a full collection the next one comes when the old generation has grown by this, in percent. Records lie in buffers
+ * outside the heap; those that live through a round trip are promoted and count. With 100 % full collections take nearly
+ * half of all CPU time; with more than this the peak grows and the rate does not (docs/decisions/0004-v8-settings-and-cost.md).
  */
 const GROWTH_PERCENT = 150;
 

@@ -55,6 +55,19 @@ test('what a name server answers is shown to who wants to know, whole, and goes 
   t.is(tun.sent.length, 5);
 });
 
+test('when what came in one turn is written, the TUN is looked at once: before the turn is over', async (t) => {
+  const { tun, writer, feed } = setUp();
+  const written: number[] = [];
+  writer.onWritten = () => written.push(tun.sent.length);
+  let isNextTurn = false;
+  setImmediate(() => (isNextTurn = true));
+  for (let i = 0; i < 3; i++) feed([0], ping(i));
+  t.deepEqual(written, [], 'not yet: more may come');
+  await new Promise<void>((resolve) => process.nextTick(resolve));
+  t.deepEqual(written, [3]);
+  t.false(isNextTurn);
+});
+
 test('more packets than a batch holds', (t) => {
   const { tun, writer, feed } = setUp();
   for (let i = 0; i < 200; i++) feed([0], ping(i));
