@@ -251,6 +251,8 @@ export class ConnectionDuplex extends Duplex {
   private pushEnd(): void {
     this.isEndRead = true;
     this.push(null);
+    // Who has not begun to read, as a connection in store, is told as well.
+    if (this.readableFlowing === null) this.read(0);
   }
 }
 

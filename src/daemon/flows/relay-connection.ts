@@ -55,6 +55,7 @@ export class RelayConnection implements Warm {
       this.isGone = true;
       this.onGone();
     });
+    stream.on('end', this.onIdleEnd);
   }
 
   /** Resolves when TLS is done and the pin is right. Throws AuthenticationError, or why it failed; null: no way. */
@@ -107,6 +108,9 @@ export class RelayConnection implements Warm {
     });
   }
 
+  /** A relay that waits for requests no longer. */
+  private readonly onIdleEnd = (): void => this.close();
+
   get linkId(): number {
     return this.way.linkId;
   }
@@ -130,6 +134,7 @@ export class RelayConnection implements Warm {
   request(target: FlowTarget, signal: AbortSignal, isLast: boolean): Promise<void> {
     const { stream, connection } = this;
     const reader = new HeadReader();
+    stream.off('end', this.onIdleEnd);
     return new Promise((resolve, reject) => {
       const end = () => {
         isOver = true;
