@@ -38,11 +38,9 @@ export interface TlsContextOptions {
 
 /** Made once for a key: parsing it takes longer than a handshake's own arithmetic. Throws what OpenSSL says. */
 export class TlsContext {
-  readonly side: 'client' | 'server';
   readonly handle: TlsContextHandle;
 
   constructor({ side, key, certificate, alpn, sessionId, sessionS }: TlsContextOptions) {
-    this.side = side;
     this.handle = addon.tlsContext(side === 'server' ? 1 : 0, key, certificate, alpn, sessionId, sessionS);
   }
 }
