@@ -3,7 +3,7 @@
  * random loss does not slow it down and its own queue stays short. The state machine is version 1's (draft-cardwell-
  * iccrg-bbr-congestion-control-00, §4); from later versions and from our links' needs come:
  *  - heavy loss is obeyed (version 1 ignores all): startup ends, rate and flight are cut to what was delivered;
- *  - startup's flight is bounded by 2 BDP and PROBE_RTT keeps half a BDP instead of four segments; the minimum RTT is what is
+ *  - startup's flight is bounded by 2 BDP and PROBE_RTT keeps three quarters of a BDP instead of four segments; the minimum RTT is what is
  *    measured while it does, not what a queue made of it when it began;
  *  - an RTT sample close to the minimum confirms it, which spares most PROBE_RTTs;
  *  - the allowance for aggregated ACKs (version 2) that WiFi needs;
@@ -28,7 +28,6 @@ const FULL_BW_GROWTH = 1.25;
 const FULL_BW_ROUNDS = 3;
 const MIN_RTT_WINDOW_US = 10_000_000;
 const PROBE_RTT_US = 200_000;
-const PROBE_RTT_BDPS = 0.5;
 const MIN_CWND_SEGMENTS = 4;
 
 // Our own choices.
@@ -51,6 +50,8 @@ const MIN_RTT_TOLERANCE_US = 1_000;
 const MIN_RTT_UNPROBED_US = 30_000_000;
 /** and this soon after the first sample. */
 const FIRST_PROBE_RTT_US = 5_000_000;
+/** Kept in flight meanwhile. Flows behind one standing queue take theirs together: enough to empty it, and the link half full. */
+const PROBE_RTT_BDPS = 0.75;
 /** A PROBE_RTT that measures this many times the old minimum has found another path; it is repeated so soon. */
 const OTHER_RTT = 1.5;
 const REPROBE_RTT_US = 1_000_000;
@@ -119,6 +120,7 @@ export class Bbr implements CongestionController {
   /** A mark came since the phase, or this round of UP, began. */
   #isMarked = false;
   #probeRttDoneUs: Micros = 0;
+  #isProbeRttRepeated = false;
   #probedRttUs: Micros = NEVER;
   #probedRate = 0;
   #priorCwnd = 0;
@@ -299,6 +301,7 @@ export class Bbr implements CongestionController {
       this.#mode = 'probe-rtt';
       this.#pacingGain = 1;
       this.#probeRttDoneUs = 0;
+      this.#isProbeRttRepeated = false;
     }
     if (this.#mode === 'probe-rtt') this.#probeRtt(sample);
   }
@@ -316,6 +319,12 @@ export class Bbr implements CongestionController {
     if (sample.rttUs > 0) this.#probedRttUs = Math.min(this.#probedRttUs, sample.rttUs);
     if (sample.rateBytesPerS > 0) this.#probedRate = sample.rateBytesPerS;
     if (sample.nowUs > this.#probeRttDoneUs) {
+      // The path has changed in the midst of it: what was measured is of neither.
+      if (sample.rttUs > OTHER_RTT * this.#probedRttUs && !this.#isProbeRttRepeated) {
+        this.#isProbeRttRepeated = true;
+        this.#probeRttDoneUs = 0;
+        return;
+      }
       this.#minRttSeenUs = sample.nowUs;
       this.#minRttProbedUs = sample.nowUs;
       if (this.#probedRttUs < NEVER) this.#takeProbedRtt();
