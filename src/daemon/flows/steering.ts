@@ -90,7 +90,9 @@ export class Steered {
       const best = carrying ?? [...pool].sort((a, b) => a.srttUs - b.srttUs)[0];
       return new Set(best === undefined ? open.map((s) => s.id) : [best.id]);
     }
-    return new Set((sparesMetered && free.length > 0 ? free : open).map((s) => s.id));
+    // One that is silent just now is not told to stand back: it carries again from the moment it answers.
+    const mayRest = sparesMetered && free.length > 0;
+    return new Set(open.filter((s) => !mayRest || !this.host.isMetered(s.linkId)).map((s) => s.id));
   }
 
   private hold(subflowId: number, isHeld: boolean): void {

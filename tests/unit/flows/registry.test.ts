@@ -47,6 +47,7 @@ class Lab {
   readonly flows: OpenFlow[] = [];
   readonly domains = new DomainTable();
   mode: TrafficMode = 'auto';
+  metered: ReadonlySet<number> = new Set([LTE]);
 
   constructor(flows: Partial<FlowsConfig>) {
     const host = { nowUs: () => this.nowUs, mode: () => this.mode, hasWay: () => true };
@@ -55,7 +56,7 @@ class Lab {
     this.registry = new FlowRegistry(
       {
         nowUs: () => this.nowUs,
-        isMetered: (linkId) => linkId === LTE,
+        isMetered: (linkId) => this.metered.has(linkId),
         tellPeer: (_c, scheduler) => this.told.push(scheduler),
         scheduler: () => 'adaptive',
       },
@@ -115,6 +116,20 @@ test('auto: quickest path at first; bulk stays off the metered link while anothe
   wifi.isStalled = false;
   t.deepEqual(lab.run(600, download), ['local 2 true', 'peer 2 true']);
   t.deepEqual(lab.run(4_000), ['interactive', 'local 2 false', 'peer 2 false']);
+});
+
+test('a free path that is silent is not held back for it: nothing has to be said before it carries again', (t) => {
+  const lab = new Lab({});
+  lab.metered = new Set();
+  const flow = lab.begin();
+  const download = () => {
+    flow.bytesDown += 200_000;
+  };
+  t.deepEqual(lab.run(1_000, download), ['interactive', 'patient']);
+  lab.connection.subflows[0]!.isStalled = true;
+  t.deepEqual(lab.run(1_000, download), []);
+  lab.connection.subflows[0]!.isStalled = false;
+  t.deepEqual(lab.run(1_000, download), []);
 });
 
 test('a rule by bytes carried changes the mode while the flow runs', (t) => {
