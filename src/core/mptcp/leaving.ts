@@ -63,13 +63,16 @@ function soonestElsewhereUs(c: Connection, sf: MptcpSubflow): Micros {
   return soonestUs;
 }
 
-/** A copy of what `sf` has lost would arrive well before TCP's own retransmission, which queues behind all that is there. */
-export function isSoonerElsewhere(c: Connection, sf: MptcpSubflow): boolean {
+/**
+ * A copy of what `sf` has lost would arrive well before TCP's own retransmission, which queues behind all that is there: in
+ * less than `share` of the time.
+ */
+export function isSoonerElsewhere(c: Connection, sf: MptcpSubflow, share = SOONER): boolean {
   const { tcp } = sf;
   const rate = tcp.deliveryRateBytesPerS;
   // Round trips tell of a queue when it has been passed; what is on its way tells what it has become since.
   const queueUs = rate > 0 ? (tcp.inFlightBytes * US_PER_S) / rate - tcp.rtt.minRttUs / 2 : 0;
-  return soonestElsewhereUs(c, sf) < SOONER * Math.max(arrivalUs(sf), queueUs);
+  return soonestElsewhereUs(c, sf) < share * Math.max(arrivalUs(sf), queueUs);
 }
 
 /**

@@ -13,6 +13,8 @@ import type { MptcpSubflow } from './subflow.js';
 const UNBLOCK_BYTES = 65_536;
 const UNBLOCK_LATE_BYTES = 262_144;
 const UNBLOCK_MAX_BYTES = 1 << 20;
+/** A copy that a patient scheduler wants arrives in so much of the original's time. */
+const PATIENT_SHARE = 0.5;
 /** Silence that is late: four deviations of the RTT, and never less than this, for a delayed ACK or a busy machine. */
 const LATE_MIN_US: Micros = 40 * US_PER_MS;
 
@@ -59,14 +61,17 @@ export class Reinjector {
   /**
    * Bytes lost on a slow path hold back everything that a quicker one delivers: they go again on the quicker one at once
    * (opportunistic reinjection), besides TCP's own retransmission. So do those of a path that a long queue has made slow,
-   * whatever its round trips were like before.
+   * whatever its round trips were like before. Each is a byte sent twice: a patient scheduler wants that only where it
+   * saves half of the time.
    */
   onLost(sf: MptcpSubflow, seq: number, lengthBytes: number, m: OutboundMapping | null): void {
     const { c } = this;
     if (c.mode !== 'mptcp' || m === null || m.dll === 0) return;
+    const { isPatient } = c.dispatcher.scheduler;
+    const limitUs = sf.tcp.rtt.srttUs * (isPatient ? PATIENT_SHARE : 1);
     const isQuicker = (other: MptcpSubflow) =>
-      other !== sf && other.isUsable && !other.isStalled && other.tcp.rtt.srttUs < sf.tcp.rtt.srttUs;
-    if (!c.subflows.some(isQuicker) && !isSoonerElsewhere(c, sf)) return;
+      other !== sf && other.isUsable && !other.isStalled && other.tcp.rtt.srttUs < limitUs;
+    if (!c.subflows.some(isQuicker) && !isSoonerElsewhere(c, sf, isPatient ? PATIENT_SHARE : undefined)) return;
     const dsn = m.dsn + seq - m.ssn;
     c.sender.reinject(dsn, dsn + lengthBytes, sf.id);
   }

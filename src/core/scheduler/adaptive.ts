@@ -78,11 +78,13 @@ class PathMemory {
 }
 
 export class Adaptive implements Scheduler {
+  readonly isPatient: boolean;
   readonly #worthUs: Micros;
   readonly #memory = new Map<number, PathMemory>();
 
   constructor(readonly name: 'adaptive' | 'patient' = 'adaptive') {
-    this.#worthUs = name === 'patient' ? PATIENT_WORTH_US_PER_RATE_RATIO : WORTH_US_PER_RATE_RATIO;
+    this.isPatient = name === 'patient';
+    this.#worthUs = this.isPatient ? PATIENT_WORTH_US_PER_RATE_RATIO : WORTH_US_PER_RATE_RATIO;
   }
 
   select(input: SchedulerInput): number {

@@ -49,6 +49,8 @@ export interface Scheduler {
   readonly name: string;
   /** Paths that are late are doubted, and what they have outstanding is copied (mptcp/doubts.ts). */
   readonly copiesOnDoubt?: boolean;
+  /** Nobody waits but for the whole of what is sent: what one path has lost is copied to another only where that saves much. */
+  readonly isPatient?: boolean;
   /** Why the path with this id was passed over lately although it had room, or null. */
   whyNot?(nowUs: Micros, id: number): string | null;
   /** The path with this id is back after an outage: what was found out about it does not count any more. */

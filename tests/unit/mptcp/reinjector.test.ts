@@ -80,25 +80,35 @@ test('what SACK says has arrived does not go again', (t) => {
   t.deepEqual(rangesOf(data(s.out(), 1)), [[2, 1000]]);
 });
 
-test('what is lost on a slow subflow goes on a quicker one at once, too', (t) => {
+/** Path 1 takes `slower` times the round trip of path 0 and loses a segment: that, and what path 0 sends upon it. */
+function lostOnSlow(scheduler: string, slower: number): { lost: number[]; sent: number[][] } {
   const s = MptcpScript.joined(2, { config: { congestion: 'reno' } });
-  // Path 1 turns out to be the slow one.
+  s.c.setScheduler(scheduler);
   s.c.setLocalBackup(s.nowUs, s.p0.sf.id, true);
-  for (let i = 0; i < 12; i++) {
+  const rttUs = Math.round(slower * s.p0.sf.tcp.rtt.srttUs);
+  for (let i = 0; i < 24; i++) {
     s.write(100);
-    s.nowUs += 90 * MS;
+    s.nowUs += rttUs;
     s.p1.ack(s.c.sender.sndNxt);
   }
-  t.true(s.p0.sf.tcp.rtt.srttUs < s.p1.sf.tcp.rtt.srttUs);
   const from = s.c.sender.sndNxt;
-  const first = data([...s.write(8000), ...s.advance(60 * MS)], 1);
-  t.is(first.length, 6);
-  s.nowUs += 30 * MS;
+  const first = data([...s.write(8000), ...s.advance(0.6 * rttUs)], 1);
+  s.nowUs += 0.4 * rttUs;
   const lost = first[0]!;
   s.p1.send({ ack: lost.seq, sack: [[lost.seq + lost.len, lost.seq + 5 * lost.len]], dss: { ack: from } });
   s.c.setLocalBackup(s.nowUs, s.p0.sf.id, false);
-  const sent = s.advance(60 * MS);
-  t.deepEqual(rangesOf(data(sent, 0))[0], [from, lost.len]);
+  return { lost: [from, lost.len], sent: rangesOf(data(s.advance(0.6 * rttUs), 0)) };
+}
+
+test('what is lost on a slow subflow goes on a quicker one at once, too', (t) => {
+  const { lost, sent } = lostOnSlow('adaptive', 1.5);
+  t.deepEqual(sent[0], lost);
+});
+
+test('… and for a transfer where nobody waits but for the whole only where that saves half of the time', (t) => {
+  t.deepEqual(lostOnSlow('patient', 1.5).sent, []);
+  const { lost, sent } = lostOnSlow('patient', 3);
+  t.deepEqual(sent[0], lost);
 });
 
 test('bytes of a slow subflow that fill the window go again on one that is twice as quick, once', (t) => {
