@@ -275,7 +275,8 @@ class Session implements Edge {
 
   private onEvent(event: EngineEvent): void {
     this.events.push(event);
-    if (event.type === 'connection-closed') this.finish();
+    // A join that lost its option on the way is a connection of its own, which the peer resets.
+    if (event.type === 'connection-closed' && event.connectionId === this.connection?.id) this.finish();
     if (event.type === 'connection-established' && this.retry === null) this.join();
     if (event.type === 'subflow-established' && event.subflowId > 0) this.sendRest();
   }
