@@ -15,10 +15,40 @@ const IPPROTO_TCP = 6;
 const IPPROTO_MPTCP = 262;
 const SOL_SOCKET = 1;
 const SO_ERROR = 4;
+const TCP_INFO = 11;
+/** Of struct tcp_info, 64 bits: what came in order, the FIN included. */
+const BYTES_RECEIVED_AT = 128;
+const SOL_MPTCP = 284;
+const MPTCP_INFO = 1;
+const ECONNRESET = 104;
 const EINPROGRESS = 115;
 const ECANCELED = 125;
 /** How a kernel without Multipath TCP, or with it switched off, says so: EINVAL, ENOPROTOOPT, EPROTONOSUPPORT. */
 const NO_MPTCP: ReadonlySet<number> = new Set([22, 92, 93]);
+
+/**
+ * A Multipath TCP socket that has become plain TCP loses what stands behind an urgent byte if the FIN comes before it was read
+ * (seen with Linux 6.18), and says that the stream has ended. A stream that is cut off is broken, not ended.
+ */
+class MptcpSocket extends Socket {
+  constructor(private readonly fd: number) {
+    super({ fd, readable: true, writable: true, allowHalfOpen: true });
+  }
+
+  override push(chunk: Uint8Array | null, encoding?: BufferEncoding): boolean {
+    if (chunk !== null || this.bytesRead + 1 >= plainBytesReceived(this.fd)) return super.push(chunk, encoding);
+    this.destroy(new SystemError('read: the rest of the stream is lost', ECONNRESET));
+    return false;
+  }
+}
+
+/** In order, and its FIN; 0 where the peer speaks Multipath TCP, whose bytes have other ways as well, or nobody knows. */
+function plainBytesReceived(fd: number): number {
+  if (addon.getsockopt(fd, SOL_MPTCP, MPTCP_INFO, Buffer.alloc(64)) >= 0) return 0;
+  const info = Buffer.alloc(BYTES_RECEIVED_AT + 8);
+  if (addon.getsockopt(fd, IPPROTO_TCP, TCP_INFO, info) < info.length) return 0;
+  return Number(info.readBigUInt64LE(BYTES_RECEIVED_AT));
+}
 
 export interface KernelSocket {
   readonly socket: Socket;
@@ -46,9 +76,11 @@ export async function connectKernelMptcp(address: IpAddress, port: number, signa
     throw err;
   }
   // The socket owns the descriptor from here on.
-  const socket = new Socket({ fd, readable: true, writable: true, allowHalfOpen: true });
+  const socket = isMptcp
+    ? new MptcpSocket(fd)
+    : new Socket({ fd, readable: true, writable: true, allowHalfOpen: true });
   socket.setNoDelay(true);
-  // Multipath TCP leaves urgent data where it is.
+  // Multipath TCP leaves urgent data where it is, and has no such option.
   if (!isMptcp) keepUrgentInLine(socket);
   return { socket, isMptcp };
 }

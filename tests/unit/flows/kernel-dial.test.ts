@@ -2,11 +2,16 @@ import 'reflect-metadata';
 import { webcrypto } from 'node:crypto';
 import { once } from 'node:events';
 import { connect, createServer, type Server } from 'node:net';
+import { buffer } from 'node:stream/consumers';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import * as x509 from '@peculiar/x509';
 import test, { type ExecutionContext } from 'ava';
+import { parseIp } from '../../../src/core/base/ip.js';
 import { DialError, type FlowTarget } from '../../../src/daemon/flows/contract.js';
 import { dialKernel, dialThrough, type HttpsProxy } from '../../../src/daemon/flows/kernel-dial.js';
+import { addon } from '../../../src/native/addon.js';
+import { connectKernelMptcp } from '../../../src/native/index.js';
+import { until } from '../../support/until.js';
 
 const target = (host: string, port: number): FlowTarget => ({ host, port, address: null, source: null });
 const never = new AbortController().signal;
@@ -16,6 +21,14 @@ async function listening(t: ExecutionContext, server: Server): Promise<number> {
   await once(server, 'listening');
   t.teardown(() => server.close());
   return (server.address() as { port: number }).port;
+}
+
+/** Sends 10 bytes to whoever says something, then ends. */
+function tenBytes(): Server {
+  return createServer((socket) => {
+    socket.on('error', () => {});
+    socket.once('data', () => socket.end('0123456789'));
+  });
 }
 
 /** Says what it hears, in capitals. */
@@ -63,6 +76,26 @@ async function startProxy(t: ExecutionContext, password: string): Promise<HttpsP
   const port = await listening(t, createTlsServer({ key, cert }, onClient) as unknown as Server);
   return { host: '127.0.0.1', port, trust: { authorities: cert, credentials: password } };
 }
+
+test('an end is an end, and one before which bytes were lost is not', async (t) => {
+  const port = await listening(t, tenBytes());
+  const address = parseIp('127.0.0.1');
+  const whole = await connectKernelMptcp(address, port, never);
+  t.true(whole.isMptcp, 'this kernel has Multipath TCP');
+  whole.socket.write('x');
+  t.is((await buffer(whole.socket)).toString(), '0123456789');
+  whole.socket.destroy();
+  const { socket } = await connectKernelMptcp(address, port, never);
+  // Some of it is taken out of the kernel's hands before Node has it.
+  const handle = (socket as unknown as { _handle: { fd: number; readStop(): void; readStart(): void } })._handle;
+  handle.readStop();
+  socket.write('x');
+  const taken = Buffer.alloc(4);
+  await until(() => addon.recv(handle.fd, taken, 0) === 4, 'the first bytes');
+  const end = once(socket.resume(), 'end');
+  handle.readStart();
+  await t.throwsAsync(end, { code: 'ECONNRESET' });
+});
 
 test('straight to a destination, which may refuse', async (t) => {
   const port = await listening(t, echo());
