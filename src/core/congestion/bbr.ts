@@ -3,8 +3,8 @@
  * random loss does not slow it down and its own queue stays short. The state machine is version 1's (draft-cardwell-
  * iccrg-bbr-congestion-control-00, §4); from later versions and from our links' needs come:
  *  - heavy loss is obeyed (version 1 ignores all): startup ends, rate and flight are cut to what was delivered;
- *  - startup's flight is bounded by 2 BDP and PROBE_RTT keeps three quarters of a BDP instead of four segments; the minimum RTT is what is
- *    measured while it does, not what a queue made of it when it began;
+ *  - startup's flight is bounded by 2 BDP and PROBE_RTT keeps three quarters of a BDP instead of four segments; the minimum
+ *    RTT is what is measured while it does, not what a queue made of it when it began;
  *  - an RTT sample close to the minimum confirms it, which spares most PROBE_RTTs;
  *  - the allowance for aggregated ACKs (version 2) that WiFi needs;
  *  - what an earlier connection measured on the path shortens startup, by the rules of careful resume (draft-ietf-tsvwg-
@@ -50,7 +50,7 @@ const MIN_RTT_TOLERANCE_US = 1_000;
 const MIN_RTT_UNPROBED_US = 30_000_000;
 /** and this soon after the first sample. */
 const FIRST_PROBE_RTT_US = 5_000_000;
-/** Kept in flight meanwhile. Flows behind one standing queue take theirs together: enough to empty it, and the link half full. */
+/** Kept in flight meanwhile. Flows behind one queue take theirs together; with half a BDP the link then stands half idle. */
 const PROBE_RTT_BDPS = 0.75;
 /** A PROBE_RTT that measures this many times the old minimum has found another path; it is repeated so soon. */
 const OTHER_RTT = 1.5;
