@@ -125,7 +125,8 @@ class FlowsBench {
 
   /**
    * Goodput of so many downloads at once, bit/s, while all of them run: from the start of the last one (they start one after
-   * the other) to the end of the first, which is when the lab begins to compare bytes and has less time for the rest.
+   * the other) to the end of the first, which is when the lab begins to compare bytes and has less time for the rest. The
+   * slope of what has arrived: what a start of many leaves to be put in order comes in lumps of megabytes.
    */
   private async bulk(flows: number, seconds: number): Promise<number> {
     const options = { address: SITE.v4, seconds };
@@ -135,8 +136,7 @@ class FlowsBench {
     const omitMs = 1000 * Math.min(OMIT_SECONDS, seconds / 2);
     const fromMs = Math.max(...arrivals.map((a) => a.startMs)) + omitMs;
     const toMs = Math.min(...arrivals.map((a) => a.lastMs));
-    const bytes = arrivals.reduce((sum, a) => sum + a.bytesBetween(fromMs, toMs), 0);
-    return (8000 * bytes) / (toMs - fromMs);
+    return arrivals.reduce((sum, a) => sum + a.slopeBps(fromMs - a.startMs, toMs - a.startMs), 0);
   }
 
   /** An answer of 100 KB on a new connection: with an idle tunnel, and while others fill it. */
